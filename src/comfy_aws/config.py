@@ -1,0 +1,243 @@
+"""The only reader of the environment and of the settings file.
+
+Precedence: environment variable, then `<home>/settings.json`, then the default. `home` is
+COMFY_AWS_HOME, else `~/.comfy-aws`.
+
+| variable | setting | meaning |
+|---|---|---|
+| COMFY_AWS_TARGET | target | `aws`, `local` (the local stack), empty: not configured |
+| COMFY_AWS_BUCKET | bucket | bucket of templates, blobs and jobs |
+| COMFY_AWS_EXECUTION_ROLE | execution_role | ARN that SageMaker runs the worker as |
+| COMFY_AWS_IMAGE | image | worker image in ECR |
+| COMFY_AWS_ENDPOINT | endpoint | endpoint for prompts whose template names none |
+| COMFY_AWS_ROUTE | – | `always` or `always:TEMPLATE`: forward every prompt |
+| COMFY_AWS_COMFYUI | comfyui | ComfyUI folder for workers of the local stack |
+| COMFY_AWS_RUNNER_ARGS | runner_args | more arguments for the worker's ComfyUI |
+| AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL… | region, profile | as boto3 reads them |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comfy_aws.errors import ConfigError
+from comfy_aws.layout import check_endpoint_name, check_template_name
+
+GiB = 1024**3
+TARGETS = ("", "aws", "local")
+SAVED = frozenset(
+    {
+        "target", "bucket", "region", "profile", "execution_role", "image", "endpoint",
+        "comfyui", "runner_args",
+    }
+)  # fmt: skip
+"""What settings.json may hold."""
+
+
+@dataclass(frozen=True)
+class AwsAccess:
+    """How to reach AWS; empty fields leave the choice to boto3's own chain."""
+
+    bucket: str
+    region: str = ""
+    profile: str = ""
+    endpoint_url: str = ""
+    s3_endpoint_url: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The designer's configuration."""
+
+    home: Path
+    target: str = ""
+    bucket: str = ""
+    region: str = ""
+    profile: str = ""
+    execution_role: str = ""
+    image: str = ""
+    endpoint: str = ""
+    route: str = ""
+    comfyui: str = ""
+    runner_args: str = ""
+
+    @property
+    def stack_home(self) -> Path:
+        """Folder of the local stack."""
+        return self.home / "stack"
+
+    @property
+    def routes_all(self) -> bool:
+        """Every prompt goes to AWS, marked or not."""
+        return self.route.split(":", 1)[0] == "always"
+
+    @property
+    def route_template(self) -> str:
+        """Template of the prompts that `route` forwards; empty for none."""
+        return self.route.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """The worker's configuration, from its container's environment alone.
+
+    `cache_bytes` bounds the blob cache; 0 means nine tenths of the free disk at start.
+    `warm` is the name of the template to make ready before /ping turns 200.
+    """
+
+    access: AwsAccess
+    port: int
+    directory: Path
+    comfyui: Path
+    runner_args: tuple[str, ...]
+    cache_bytes: int
+    warm: str
+
+
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    env = os.environ if environ is None else environ
+    return Path(env.get("COMFY_AWS_HOME") or Path.home() / ".comfy-aws")
+
+
+def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: the settings file is damaged, or a value is not allowed.
+    """
+    env = os.environ if environ is None else environ
+    home = home or default_home(env)
+    saved = _read_settings(home)
+
+    def value(name: str, variable: str, *more: str) -> str:
+        for key in (variable, *more):
+            if env.get(key):
+                return env[key]
+        return str(saved.get(name, ""))
+
+    config = Config(
+        home=home,
+        target=value("target", "COMFY_AWS_TARGET"),
+        bucket=value("bucket", "COMFY_AWS_BUCKET"),
+        region=value("region", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        profile=value("profile", "AWS_PROFILE"),
+        execution_role=value("execution_role", "COMFY_AWS_EXECUTION_ROLE"),
+        image=value("image", "COMFY_AWS_IMAGE"),
+        endpoint=value("endpoint", "COMFY_AWS_ENDPOINT"),
+        route=env.get("COMFY_AWS_ROUTE", ""),
+        comfyui=value("comfyui", "COMFY_AWS_COMFYUI", "COMFYUI_PATH"),
+        runner_args=value("runner_args", "COMFY_AWS_RUNNER_ARGS"),
+    )
+    if not config.target and config.bucket:
+        config = replace(config, target="aws")
+    return _checked(config)
+
+
+def save(home: Path, **changes: str) -> None:
+    """Change settings in `<home>/settings.json`, whole or not at all.
+
+    Raises:
+        ConfigError: a name is not a setting, or the file is damaged or cannot be written.
+    """
+    unknown = sorted(set(changes) - SAVED)
+    if unknown:
+        raise ConfigError(f"{unknown[0]!r} is not a setting.", hint=f"Known: {sorted(SAVED)}.")
+    settings = {**_read_settings(home), **changes}
+    _checked(Config(home=home, **{key: str(settings[key]) for key in SAVED if key in settings}))
+    write_atomically(home / "settings.json", json.dumps(settings, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small private file so that readers see the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """This process's environment for a child, with `changes`."""
+    return {**os.environ, **changes}
+
+
+def load_worker(environ: Mapping[str, str] | None = None) -> WorkerConfig:
+    """Read the worker's configuration from its environment.
+
+    SageMaker sets no port (8080 is fixed) except SAGEMAKER_BIND_TO_PORT, which the local stack
+    uses to run many workers on one machine.
+
+    Raises:
+        ConfigError: a required variable is missing or not a number.
+    """
+    env = os.environ if environ is None else environ
+
+    def required(name: str) -> str:
+        if not env.get(name):
+            raise ConfigError(
+                f"The worker needs the environment variable {name}.",
+                hint="Create the endpoint again with this version of the extension.",
+            )
+        return env[name]
+
+    def number(name: str, default: int) -> int:
+        text = env.get(name, "") or str(default)
+        if not text.isdecimal():
+            raise ConfigError(f"{name} is a whole number; {text!r} is not one.")
+        return int(text)
+
+    return WorkerConfig(
+        access=AwsAccess(
+            bucket=required("COMFY_AWS_BUCKET"),
+            region=env.get("AWS_REGION", "") or env.get("AWS_DEFAULT_REGION", ""),
+        ),
+        port=number("SAGEMAKER_BIND_TO_PORT", 8080),
+        directory=Path(env.get("COMFY_AWS_WORKER_DIR") or "/tmp/comfy-aws"),  # noqa: S108 – SageMaker's large volume is under /tmp
+        comfyui=Path(env.get("COMFYUI_PATH") or "/opt/comfyui"),
+        runner_args=tuple(shlex.split(env.get("COMFY_AWS_RUNNER_ARGS", ""))),
+        cache_bytes=number("COMFY_AWS_CACHE_BYTES", 0),
+        warm=env.get("COMFY_AWS_WARM_TEMPLATE", ""),
+    )
+
+
+def _read_settings(home: Path) -> dict[str, object]:
+    path = home / "settings.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"The settings file {path} cannot be read: {exc}.", hint="Mend it or delete it."
+        ) from exc
+    if not isinstance(settings, dict):
+        raise ConfigError(f"The settings file {path} holds no JSON object.", hint="Delete it.")
+    return settings
+
+
+def _checked(config: Config) -> Config:
+    if config.target not in TARGETS:
+        raise ConfigError(f"The target is 'aws' or 'local'; {config.target!r} is neither.")
+    if config.route and not config.routes_all:
+        raise ConfigError(
+            f"COMFY_AWS_ROUTE is 'always' or 'always:TEMPLATE'; {config.route!r} is neither."
+        )
+    if config.route_template:
+        check_template_name(config.route_template)
+    if config.endpoint:
+        check_endpoint_name(config.endpoint)
+    return config
