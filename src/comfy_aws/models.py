@@ -11,8 +11,8 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from comfy_aws.errors import InvalidDocument, InvalidTransition
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(cls: Any) -> Any:
     from pydantic import TypeAdapter  # costs 0.1 s to import; only stored documents need it
 
@@ -36,7 +36,7 @@ def from_dict(cls: type[T], raw: object, *, where: str = "document") -> T:
     from pydantic import ValidationError
 
     try:
-        value: T = _adapter(cls).validate_python(raw)
+        value: T = _adapter(cast(Any, cls)).validate_python(raw)
     except ValidationError as exc:
         first = exc.errors()[0]
         path = ".".join(str(part) for part in first["loc"]) or "(top)"
