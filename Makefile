@@ -1,0 +1,44 @@
+# Every target sets up what it needs (tools/bootstrap.py); a second run finds it there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap demo test lint format bench screenshots clean
+# One thing at a time, also under `make -j`: the machine's cores belong to the step that runs.
+.NOTPARALLEL:
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bootstrap: ## virtual environment, ComfyUI, Chromium and npm packages
+	@$(PYTHON) tools/bootstrap.py
+
+demo: bootstrap ## a real ComfyUI whose Run button works through the local AWS stack
+	@$(BIN)/python tools/demo.py
+
+test: lint ## all checks, then all tests
+	@$(BIN)/python -m pytest
+
+lint: bootstrap ## ruff, mypy, eslint, tsc
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	npm run --silent lint
+	npm run --silent types
+
+format: bootstrap ## rewrite Python files in ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bootstrap ## what the way through AWS costs, on the local stack
+	@$(BIN)/python bench/overhead.py
+	@$(BIN)/python bench/fanout.py
+
+screenshots: bootstrap ## the README's pictures, from the real page
+	@$(BIN)/python tools/screenshots.py
+
+clean: ## remove all that the other targets made
+	rm -rf .venv .comfyui .bootstrap .demo node_modules build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
