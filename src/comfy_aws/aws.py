@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from comfy_aws.callbacks import IsCancelled, OnBytes, never, no_bytes
 from comfy_aws.config import AwsAccess
 from comfy_aws.errors import (
     AwsConflict,
@@ -91,7 +92,9 @@ def _mapped(operation: str, what: str = "") -> Iterator[None]:
             hint="Set AWS_PROFILE, run `aws configure`, or give the machine a role.",
         ) from exc  # fmt: skip
     except boto.ParamValidationError as exc:
-        raise AwsError(f"{operation}{about} was called wrongly: {exc}", operation=operation) from exc
+        raise AwsError(
+            f"{operation}{about} was called wrongly: {exc}", operation=operation
+        ) from exc
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError) as exc:
         raise AwsUnreachable(
             f"AWS cannot be reached for {operation}{about}: {exc}.", operation=operation,
@@ -194,9 +197,7 @@ class Session:
                         "addressing_style": "path" if url else "auto",
                     },
                 }
-            return self._session.client(
-                service, endpoint_url=url or None, config=Config(**options)
-            )
+            return self._session.client(service, endpoint_url=url or None, config=Config(**options))
 
 
 class ObjectStore:
@@ -308,8 +309,8 @@ class ObjectStore:
         size: int,
         *,
         verify: Callable[[], None],
-        progress: Callable[[int], None] = lambda count: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: OnBytes = no_bytes,
+        cancelled: IsCancelled = never,
     ) -> None:
         """Upload a large file in parallel parts; it becomes visible whole or not at all.
 
@@ -320,7 +321,11 @@ class ObjectStore:
         """
         with _mapped("s3:PutObject", self._at(key)):
             started = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key)
-        part_of: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "UploadId": started["UploadId"]}
+        part_of: dict[str, Any] = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "UploadId": started["UploadId"],
+        }
 
         def send(number: int) -> dict[str, Any]:
             if cancelled():
@@ -348,8 +353,8 @@ class ObjectStore:
         path: Path,
         size: int,
         *,
-        progress: Callable[[int], None] = lambda count: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: OnBytes = no_bytes,
+        cancelled: IsCancelled = never,
     ) -> None:
         """Read an object of a known size into a new file, in parallel ranges.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from comfy_aws import hashing, layout
 from comfy_aws.aws import PART, ObjectStore
+from comfy_aws.callbacks import IsCancelled, OnBytes, never, no_bytes
 from comfy_aws.errors import BlobCorrupted, Cancelled, FileChanged
 from comfy_aws.models import BlobRef
 
@@ -32,6 +33,13 @@ class LocalBlob:
     ref: BlobRef
     path: Path
     seen: hashing.Fingerprint
+
+
+OnBlobBytes = Callable[[LocalBlob, int], None]
+
+
+def _ignore_bytes(_blob: LocalBlob, _count: int) -> None:
+    """For callers that do not count bytes."""
 
 
 class Blobs:
@@ -58,7 +66,7 @@ class Blobs:
         wanted = list({ref.digest: ref for ref in refs}.values())
         with ThreadPoolExecutor(LOOKUPS) as pool:
             present = list(pool.map(self.has, wanted))
-        return [ref for ref, there in zip(wanted, present) if not there]
+        return [ref for ref, there in zip(wanted, present, strict=True) if not there]
 
     def forget(self, ref: BlobRef) -> None:
         """Ask the bucket again next time: somebody found the blob gone or damaged."""
@@ -77,8 +85,8 @@ class Blobs:
         self,
         files: Iterable[LocalBlob],
         *,
-        progress: Callable[[LocalBlob, int], None] = lambda blob, count: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: OnBlobBytes = _ignore_bytes,
+        cancelled: IsCancelled = never,
     ) -> None:
         """Upload files in parallel, each visible only once it is whole and unchanged.
 
@@ -96,8 +104,8 @@ class Blobs:
     def _put_file(
         self,
         blob: LocalBlob,
-        progress: Callable[[LocalBlob, int], None],
-        cancelled: Callable[[], bool],
+        progress: OnBlobBytes,
+        cancelled: IsCancelled,
     ) -> None:
         if cancelled():
             raise Cancelled(f"The upload of {blob.path.name} was cancelled.")
@@ -133,8 +141,8 @@ class Blobs:
         ref: BlobRef,
         path: Path,
         *,
-        progress: Callable[[int], None] = lambda count: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: OnBytes = no_bytes,
+        cancelled: IsCancelled = never,
     ) -> None:
         """Write a blob to a new file at `path`, whole and checked, or not at all.
 

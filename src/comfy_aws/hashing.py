@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from comfy_aws.callbacks import IsCancelled, OnBytes, never, no_bytes
 from comfy_aws.errors import Cancelled, FileChanged
 from comfy_aws.models import BlobRef
 
@@ -45,8 +45,8 @@ def of_bytes(body: bytes) -> BlobRef:
 def of_file(
     path: Path,
     *,
-    progress: Callable[[int], None] = lambda done: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: OnBytes = no_bytes,
+    cancelled: IsCancelled = never,
 ) -> tuple[BlobRef, Fingerprint]:
     """Hash a file that stays as it is meanwhile.
 

@@ -1,10 +1,10 @@
 """Where things lie in the bucket, and how they may be named. Pure.
 
-    blobs/sha256/{aa}/{digest}
-    models/{folder}/{name}.json
-    templates/{name}/template.json
-    templates/{name}/versions/{n}.json
-    jobs/{id}/request.json result.json events.jsonl cancel outputs/…
+blobs/sha256/{aa}/{digest}
+models/{folder}/{name}.json
+templates/{name}/template.json
+templates/{name}/versions/{n}.json
+jobs/{id}/request.json result.json events.jsonl cancel outputs/…
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MODELS: Final = "models/"
 def check_template_name(name: object) -> str:
     """Return `name`, or raise InvalidName saying which rule it breaks."""
     if not isinstance(name, str) or not TEMPLATE_NAME.fullmatch(name):
-        shown = repr(name) if not isinstance(name, str) or len(name) <= 40 else repr(name[:37] + "…")
-        raise InvalidName(
-            f"{TEMPLATE_NAME_RULE}; {shown} is not one.", hint="Choose another name."
+        shown = (
+            repr(name) if not isinstance(name, str) or len(name) <= 40 else repr(name[:37] + "…")
         )
+        raise InvalidName(f"{TEMPLATE_NAME_RULE}; {shown} is not one.", hint="Choose another name.")
     return name
 
 

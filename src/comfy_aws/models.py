@@ -36,7 +36,7 @@ def from_dict(cls: type[T], raw: object, *, where: str = "document") -> T:
     from pydantic import ValidationError
 
     try:
-        value: T = _adapter(cast(Any, cls)).validate_python(raw)
+        value: T = _adapter(cast("Any", cls)).validate_python(raw)
     except ValidationError as exc:
         first = exc.errors()[0]
         path = ".".join(str(part) for part in first["loc"]) or "(top)"
@@ -144,12 +144,13 @@ class Manifest:
     packs: tuple[NodePack, ...] = ()
     environment: Environment = field(default_factory=Environment)
 
+    def parts(self) -> tuple[ModelFile | InputFile | NodePack, ...]:
+        """Everything that has a blob."""
+        return (*self.models, *self.inputs, *self.packs)
+
     def blobs(self) -> dict[str, BlobRef]:
         """The distinct blobs, by digest."""
-        parts: tuple[ModelFile | InputFile | NodePack, ...] = (
-            *self.models, *self.inputs, *self.packs,
-        )  # fmt: skip
-        return {part.blob.digest: part.blob for part in parts}
+        return {part.blob.digest: part.blob for part in self.parts()}
 
 
 # -- templates ---------------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""What can be known of a workflow by looking at it. Pure.
+
+A *prompt* is ComfyUI's API format: ``{node_id: {"class_type": str, "inputs": {…}}}``, where an
+input is a literal or a link ``[node_id, slot]``. A *workflow* is the UI's graph.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from comfy_aws.errors import InvalidWorkflow
+from comfy_aws.models import Json
+
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""Largest workflow or prompt as JSON; the largest seen in the wild is below 5 MB."""
+
+SENSITIVE_KEYS: Final = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
+"""extra_data that ComfyUI keeps out of history and that never leaves this machine."""
+
+MARK: Final = "aws"
+"""The key of extra_data that asks for a run on AWS."""
+
+
+class Literal(NamedTuple):
+    """One widget value of a node."""
+
+    node_id: str
+    class_type: str
+    name: str
+    value: Any
+
+
+def check_prompt(prompt: object) -> Json:
+    """Return `prompt` when it is a graph in API format.
+
+    Raises:
+        InvalidWorkflow: it is not, or it is too large.
+    """
+    if not isinstance(prompt, dict) or not prompt:
+        raise InvalidWorkflow(
+            f"A prompt is a JSON object of nodes in API format, with at least one node; "
+            f"got {_shown(prompt)}.",
+            hint="Export the workflow with 'Export (API)'.",
+        )
+    for node_id, node in prompt.items():
+        if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+            raise InvalidWorkflow(
+                f"Node {node_id!r} of the prompt has no class_type.",
+                hint="Export the workflow with 'Export (API)'; the UI format is another one.",
+            )
+        if not isinstance(node.get("inputs", {}), dict):
+            raise InvalidWorkflow(f"The inputs of node {node_id!r} are no JSON object.")
+    _check_size(prompt, "prompt")
+    return prompt
+
+
+def check_workflow(workflow: object) -> Json:
+    """Return `workflow` when it is a graph of the UI.
+
+    Raises:
+        InvalidWorkflow: it is not, or it is too large.
+    """
+    if not isinstance(workflow, dict) or not isinstance(workflow.get("nodes"), list):
+        raise InvalidWorkflow(
+            f"A workflow is a JSON object with a list of nodes; got {_shown(workflow)}.",
+            hint="Save it with 'Save' or 'Export' in ComfyUI.",
+        )
+    _check_size(workflow, "workflow")
+    return workflow
+
+
+def classes(prompt: Json) -> dict[str, list[str]]:
+    """The node ids of each class used."""
+    found: dict[str, list[str]] = {}
+    for node_id, node in prompt.items():
+        found.setdefault(node["class_type"], []).append(node_id)
+    return found
+
+
+def literals(prompt: Json) -> Iterator[Literal]:
+    """Every input that is not a link."""
+    for node_id, node in prompt.items():
+        for name, value in node.get("inputs", {}).items():
+            if isinstance(value, dict) and "__value__" in value:
+                yield Literal(node_id, node["class_type"], name, value["__value__"])
+            elif not is_link(value):
+                yield Literal(node_id, node["class_type"], name, value)
+
+
+def is_link(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+
+
+def needed(prompt: Json, outputs: tuple[str, ...]) -> Json:
+    """The part of the prompt that `outputs` stand on, in the prompt's order; all when empty.
+
+    Links to nodes that are not there are left for ComfyUI's validation to report.
+    """
+    if not outputs:
+        return prompt
+    reached: set[str] = set()
+    waiting = [node_id for node_id in outputs if node_id in prompt]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in reached:
+            continue
+        reached.add(node_id)
+        inputs = prompt[node_id].get("inputs", {}).values()
+        waiting += [v[0] for v in inputs if is_link(v) and v[0] in prompt]
+    return {node_id: node for node_id, node in prompt.items() if node_id in reached}
+
+
+def public_extra_data(extra_data: Json, sensitive: frozenset[str] = SENSITIVE_KEYS) -> Json:
+    """extra_data as it may leave this machine."""
+    local = sensitive | SENSITIVE_KEYS | {MARK, "client_id"}
+    return {key: value for key, value in extra_data.items() if key not in local}
+
+
+def node_error(
+    class_type: str, message: str, *, input_name: str = "", value: object = None, kind: str = "aws"
+) -> Json:
+    """One entry of ComfyUI's node_errors. The canvas shows `message` and may hide details."""
+    extra: Json = {"received_value": value}
+    if input_name:
+        extra["input_name"] = input_name
+    error = {"type": kind, "message": message, "details": input_name, "extra_info": extra}
+    return {"class_type": class_type, "dependent_outputs": [], "errors": [error]}
+
+
+def _check_size(value: object, what: str) -> None:
+    try:
+        size = len(json.dumps(value))
+    except (TypeError, ValueError) as exc:
+        raise InvalidWorkflow(f"The {what} is not JSON: {exc}.") from exc
+    if size > MAX_BYTES:
+        raise InvalidWorkflow(
+            f"A {what} has at most {MAX_BYTES // 2**20} MiB as JSON; this one has "
+            f"{size / 2**20:.0f} MiB.",
+            hint="Keep images in files and load them with Load Image, not inside the graph.",
+        )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,163 @@
+"""Publishing: from the graph on the canvas to a stored version of a template.
+
+Order is what makes it safe: blobs first, then the version that names them, then the pointer. A
+failure or a cancel at any moment leaves no template, and blobs that went up are found again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from comfy_aws import __version__, layout
+from comfy_aws import prompt as graphs
+from comfy_aws.blobs import Blobs, LocalBlob
+from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
+from comfy_aws.capture import Capture, Capturer, Catalog
+from comfy_aws.errors import Cancelled, Unresolved
+from comfy_aws.models import BlobRef, Json, Manifest, Progress, Template, TemplateVersion
+from comfy_aws.templates import ModelLibrary, Templates, taken
+
+
+class Uploader:
+    """Sends what a capture found and the bucket lacks."""
+
+    def __init__(self, blobs: Blobs, library: ModelLibrary, capturer: Capturer) -> None:
+        self._blobs = blobs
+        self._library = library
+        self._capturer = capturer
+
+    def capture(
+        self,
+        prompt: Json,
+        *,
+        base: Manifest | None = None,
+        progress: OnProgress = no_progress,
+        cancelled: IsCancelled = never,
+    ) -> Capture:
+        """Capture, knowing what the bucket has. Raises as `Capturer.capture`."""
+        return self._capturer.capture(
+            prompt, base=base, is_present=self._blobs.has, progress=progress, cancelled=cancelled
+        )
+
+    def send(
+        self,
+        capture: Capture,
+        *,
+        progress: OnProgress = no_progress,
+        cancelled: IsCancelled = never,
+    ) -> int:
+        """Upload the blobs that the bucket lacks and return how many bytes that were.
+
+        Raises:
+            Unresolved: the capture is not complete, or a blob is neither here nor in the bucket.
+            FileChanged, Cancelled, AwsError.
+        """
+        capture.check()
+        local = {blob.ref.digest: blob for blob in capture.files}
+        missing = self._blobs.missing(capture.manifest.blobs().values())
+        _check_sources(capture, missing, local)
+        total = sum(ref.size for ref in missing)
+        done = 0
+        lock = threading.Lock()
+
+        def step(blob: LocalBlob, count: int) -> None:
+            nonlocal done
+            with lock:
+                done += count
+                now = done
+            progress(Progress("upload", blob.path.name, now, total))
+
+        if missing:
+            progress(Progress("upload", "", 0, total))
+            self._blobs.put_files(
+                [local[ref.digest] for ref in missing], progress=step, cancelled=cancelled
+            )
+        self._capturer.release(capture)
+        self._library.enter(capture.manifest)
+        return total
+
+
+def _check_sources(capture: Capture, missing: list[BlobRef], local: dict[str, LocalBlob]) -> None:
+    lost = {ref.digest for ref in missing if ref.digest not in local}
+    if not lost:
+        return
+    names = [part.name for part in capture.manifest.parts() if part.blob.digest in lost]
+    raise Unresolved(
+        f"The bucket no longer has the bytes of {', '.join(names)}, and neither has this machine.",
+        node_errors={},
+        hint="Publish the template again from a machine that has them.",
+    )
+
+
+class Publisher:
+    """Publishes templates."""
+
+    def __init__(
+        self,
+        templates: Templates,
+        uploader: Uploader,
+        catalog: Catalog,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._templates = templates
+        self._uploader = uploader
+        self._catalog = catalog
+        self._clock = clock
+
+    def publish(
+        self,
+        name: str,
+        workflow: object,
+        prompt: object,
+        *,
+        new_version: bool = False,
+        author: str = "",
+        description: str = "",
+        progress: OnProgress = no_progress,
+        cancelled: IsCancelled = never,
+    ) -> Template:
+        """Publish a workflow under a new name, or as a new version of an old one.
+
+        Args:
+            workflow: the UI graph.
+            prompt: the same graph in API format.
+            new_version: the template must exist, and gets a further version.
+
+        Raises:
+            InvalidName, InvalidWorkflow, Conflict, NotFound, Unresolved, FileChanged, Cancelled,
+            AwsError.
+        """
+        layout.check_template_name(name)
+        graph = graphs.check_prompt(prompt)
+        drawing = graphs.check_workflow(workflow)
+        base = self._base(name, new_version=new_version)
+        progress(Progress("capture"))
+        capture = self._uploader.capture(graph, base=base, progress=progress, cancelled=cancelled)
+        self._uploader.send(capture, progress=progress, cancelled=cancelled)
+        if cancelled():
+            raise Cancelled(f"Publishing {name} was cancelled.")
+        progress(Progress("store", name))
+        draft = TemplateVersion(
+            name=name,
+            version=0,
+            created=self._clock(),
+            workflow=drawing,
+            prompt=graph,
+            manifest=capture.manifest,
+            object_info=self._catalog.object_info(graphs.classes(graph)),
+            author=author,
+            product=__version__,
+        )
+        if new_version:
+            return self._templates.add_version(draft, description=description)
+        return self._templates.create(draft, description=description)
+
+    def _base(self, name: str, *, new_version: bool) -> Manifest:
+        """What this machine lacks may come from the version before. Also the early conflict."""
+        if new_version:
+            return self._templates.version(name).manifest
+        if self._templates.exists(name):
+            raise taken(name)
+        return Manifest()

@@ -1,0 +1,211 @@
+"""Templates in the bucket: a pointer that moves, and versions that never change.
+
+A template exists from the moment its pointer does, and the bucket decides who creates it
+(IfNoneMatch); everything it names is in the bucket before. Deleting removes the pointer first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from comfy_aws import layout
+from comfy_aws.aws import ObjectStore
+from comfy_aws.errors import AwsConflict, AwsNotFound, Conflict, NotFound
+from comfy_aws.models import (
+    BlobRef,
+    Manifest,
+    ModelFile,
+    Template,
+    TemplateVersion,
+    from_json,
+    to_json,
+)
+
+READERS = 16
+"""Pointers read at once for a list."""
+
+
+class Templates:
+    """The bucket's templates."""
+
+    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def list(self) -> list[Template]:
+        """All templates, the one changed last first."""
+
+        def read(name: str) -> Template | None:
+            try:
+                return self.get(name)
+            except NotFound:
+                return None  # being published or deleted at this moment
+
+        names = list(self._store.folders(layout.TEMPLATES))
+        with ThreadPoolExecutor(READERS) as pool:
+            found = [template for template in pool.map(read, names) if template]
+        return sorted(found, key=lambda template: -template.updated)
+
+    def exists(self, name: str) -> bool:
+        return self._store.head(layout.template_key(layout.check_template_name(name))) is not None
+
+    def get(self, name: str) -> Template:
+        """Raises NotFound, InvalidName."""
+        return self._read(name)[0]
+
+    def _read(self, name: str) -> tuple[Template, str]:
+        key = layout.template_key(layout.check_template_name(name))
+        try:
+            body, etag = self._store.get_with_etag(key)
+        except AwsNotFound as exc:
+            raise _unknown(name) from exc
+        return from_json(Template, body, where=key), etag
+
+    def version(self, name: str, number: int = 0) -> TemplateVersion:
+        """One version; the current one for 0. Raises NotFound, InvalidName."""
+        number = number or self.get(name).version
+        key = layout.version_key(layout.check_template_name(name), number)
+        try:
+            return from_json(TemplateVersion, self._store.get(key), where=key)
+        except AwsNotFound as exc:
+            raise NotFound(
+                f"The template {name} has no version {number}.", hint="Publish it again."
+            ) from exc
+
+    def versions(self, name: str) -> Iterator[int]:
+        """The numbers of all versions, ascending."""
+        prefix = layout.version_prefix(layout.check_template_name(name))
+        stems = (entry.key[len(prefix) : -len(".json")] for entry in self._store.list(prefix))
+        yield from sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def create(self, draft: TemplateVersion, *, description: str = "") -> Template:
+        """Store a first version and point a new template at it.
+
+        Raises:
+            Conflict: the name is taken; nothing of the draft stays.
+        """
+        version = self._add_version(draft)
+        now = self._clock()
+        template = Template(
+            draft.name, version.version, now, now, draft.author, description=description
+        )
+        try:
+            self._write(template, if_none_match=True)
+        except AwsConflict as exc:
+            self._store.delete(layout.version_key(draft.name, version.version))
+            raise taken(draft.name) from exc
+        except BaseException:
+            self._store.delete(layout.version_key(draft.name, version.version))
+            raise
+        return template
+
+    def add_version(self, draft: TemplateVersion, *, description: str = "") -> Template:
+        """Store a next version and move the pointer to it. Raises NotFound, Conflict."""
+        self.get(draft.name)
+        version = self._add_version(draft)
+        return self.change(
+            draft.name,
+            lambda template: replace(
+                template,
+                version=version.version,
+                description=description or template.description,
+            ),
+        )
+
+    def change(self, name: str, edit: Callable[[Template], Template]) -> Template:
+        """Apply `edit` to the pointer; tried again when somebody else was faster.
+
+        Raises:
+            NotFound: no such template.
+            Conflict: others kept changing it.
+        """
+        for _ in range(5):
+            template, etag = self._read(name)
+            changed = replace(edit(template), updated=self._clock())
+            try:
+                self._write(changed, if_match=etag)
+            except AwsConflict:
+                continue
+            return changed
+        raise Conflict(f"The template {name} is being changed by somebody else.", hint="Try again.")
+
+    def delete(self, name: str) -> None:
+        """Remove the template and its versions; blobs stay for others. Raises NotFound."""
+        self.get(name)
+        self._store.delete(layout.template_key(name))
+        self._store.delete(*[entry.key for entry in self._store.list(layout.version_prefix(name))])
+
+    def _add_version(self, draft: TemplateVersion) -> TemplateVersion:
+        number = max(self.versions(draft.name), default=0) + 1
+        while True:
+            version = replace(draft, version=number)
+            key = layout.version_key(draft.name, number)
+            try:
+                self._store.put(
+                    key, to_json(version).encode(), content_type="application/json",
+                    if_none_match=True,
+                )  # fmt: skip
+            except AwsConflict:
+                number += 1  # another publisher took this number a moment ago
+                continue
+            return version
+
+    def _write(
+        self, template: Template, *, if_none_match: bool = False, if_match: str = ""
+    ) -> None:
+        self._store.put(
+            layout.template_key(template.name),
+            to_json(template).encode(),
+            content_type="application/json",
+            if_none_match=if_none_match,
+            if_match=if_match,
+        )
+
+
+class ModelLibrary:
+    """The bucket's models by folder and name, for machines that do not have the file."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._entered: dict[tuple[str, str], BlobRef] = {}
+
+    def enter(self, manifest: Manifest) -> None:
+        """Record the manifest's models; those entered before by this process cost nothing."""
+        for model in manifest.models:
+            if self._entered.get((model.folder, model.name)) == model.blob:
+                continue
+            self._store.put(
+                layout.model_key(model.folder, model.name), to_json(model).encode(),
+                content_type="application/json",
+            )  # fmt: skip
+            self._entered[model.folder, model.name] = model.blob
+
+    def list(self) -> list[ModelFile]:
+        """Every model in the library."""
+        keys = [entry.key for entry in self._store.list(layout.MODELS)]
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(lambda key: from_json(ModelFile, self._store.get(key)), keys))
+
+    def find(self, name: str) -> ModelFile | None:
+        """The model of this name, whatever its folder."""
+        suffix = f"/{name}.json"
+        for entry in self._store.list(layout.MODELS):
+            if entry.key.endswith(suffix):
+                model = from_json(ModelFile, self._store.get(entry.key), where=entry.key)
+                if model.name == name:
+                    return model
+        return None
+
+
+def taken(name: str) -> Conflict:
+    return Conflict(
+        f"A template named {name} exists already.",
+        hint="Choose another name, or publish a new version of it.",
+    )
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no template named {name}.", hint="Refresh the list of templates.")
