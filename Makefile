@@ -18,7 +18,7 @@ demo: bootstrap ## a real ComfyUI whose Run button works through the local AWS s
 	@$(BIN)/python tools/demo.py
 
 test: lint ## all checks, then all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests
 
 lint: bootstrap ## ruff, mypy, eslint, tsc
 	$(BIN)/ruff check .
