@@ -497,6 +497,13 @@ class SageMaker:
             answer: dict[str, Any] = getattr(self._scaling, operation)(**request)
         return answer
 
+    def alarm(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Call one CloudWatch operation by its method name, such as ``put_metric_alarm``."""
+        client = self._session.client("cloudwatch")
+        with _mapped(f"cloudwatch:{_camel(operation)}", _named(request)):
+            answer: dict[str, Any] = getattr(client, operation)(**request)
+        return answer
+
     def endpoints(self, name_contains: str = "") -> Iterator[dict[str, Any]]:
         """Summaries of the region's endpoints, newest first."""
         extra: dict[str, Any] = {"NameContains": name_contains} if name_contains else {}

@@ -1,0 +1,18 @@
+"""The only module that knows image bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def open_image(body: bytes) -> Image:
+    """A decoded preview. Raises OSError when the bytes are no image."""
+    from PIL import Image as images
+
+    image = images.open(io.BytesIO(body))
+    image.load()
+    return image

@@ -1,0 +1,1 @@
+"""The ComfyUI edge: the only modules that import ComfyUI's own."""

@@ -1,0 +1,102 @@
+"""Gives ComfyUI's queue items that never reach its heap: cloud jobs.
+
+The queue object is already in the hands of ComfyUI's own threads, so its class is exchanged for
+a subclass. A cloud item is entered as running, which shows it in GET /queue and counts it in
+`queue_remaining`, and leaves through `task_done`, which writes native history. The local worker
+thread never sees it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from comfy_aws.models import Json
+
+Item = tuple[Any, ...]
+"""(number, prompt_id, prompt, extra_data, outputs_to_execute, sensitive, …)"""
+
+_NEEDED = ("put", "task_done", "mutex", "currently_running", "task_counter", "server")
+
+
+class CloudQueue:
+    """Exchanges the class of a PromptQueue.
+
+    Args:
+        takes: whether an item is a cloud job, and the item as it shall be known.
+        begins: called with the item's number and the item once it is entered.
+        cancel: asked to cancel a cloud job; returns whether it is one.
+    """
+
+    def __init__(
+        self,
+        queue: Any,
+        takes: Callable[[Item], Item | None],
+        begins: Callable[[int, Item], None],
+        cancel: Callable[[str], bool],
+    ) -> None:
+        self._queue = queue
+        self._takes = takes
+        self._begins = begins
+        self._cancel = cancel
+
+    def attach(self) -> bool:
+        """Exchange the class; False when the queue is not the one we know."""
+        if not all(hasattr(self._queue, name) for name in _NEEDED):
+            return False
+        self._queue.__class__ = self._subclass(type(self._queue))
+        return True
+
+    def _subclass(self, base: type) -> type:
+        cloud = self
+
+        class PromptQueueWithCloud(base):  # type: ignore[misc]
+            def put(self, item: Item) -> None:
+                taken = cloud._takes(item)
+                if taken is None:
+                    super().put(item)
+                    return
+                cloud._begins(cloud.enter(taken), taken)
+
+        if hasattr(base, "interrupt_if_running"):
+
+            def interrupt_if_running(self: Any, prompt_id: str, *more: Any) -> Any:
+                if cloud._cancel(prompt_id):
+                    return True
+                return base.interrupt_if_running(self, prompt_id, *more)  # type: ignore[attr-defined]
+
+            PromptQueueWithCloud.interrupt_if_running = interrupt_if_running
+        return PromptQueueWithCloud
+
+    def enter(self, item: Item) -> int:
+        """Show an item as running; returns the number under which it is known."""
+        queue = self._queue
+        with queue.mutex:
+            number: int = queue.task_counter
+            queue.task_counter += 1
+            queue.currently_running[number] = copy.deepcopy(item)
+            queue.server.queue_updated()
+        return number
+
+    def finish(
+        self, number: int, history: Json, messages: list[tuple[str, Json]], *, success: bool
+    ) -> None:
+        """Take an item out and write its history as the local executor would."""
+        status = self._queue.ExecutionStatus(
+            status_str="success" if success else "error", completed=success, messages=messages
+        )
+        with self._queue.mutex:
+            if number in self._queue.currently_running:
+                self._queue.task_done(number, history, status=status, process_item=_public)
+
+    def local_is_running(self, is_cloud: Callable[[str], bool]) -> bool:
+        """Whether the local executor has a prompt in its hands."""
+        with self._queue.mutex:
+            running = list(self._queue.currently_running.values())
+        return any(not is_cloud(item[1]) for item in running)
+
+
+def _public(item: Item) -> Item:
+    """The item without its sensitive part, as history keeps it."""
+    return (*item[:5], *item[6:])

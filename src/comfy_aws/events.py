@@ -1,0 +1,157 @@
+"""Brings a job's events to its reader: in order, each once, none missing at the end.
+
+Events come through one SQS queue for each designer. A standard queue may deliver a message twice
+or before its elder, so a `Sequence` puts them in order. What the queue loses is in the bucket
+(`events.jsonl`) by the time the job has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from comfy_aws import layout
+from comfy_aws.aws import Message, ObjectStore, Queues
+from comfy_aws.errors import AwsError, AwsNotFound, InvalidDocument
+from comfy_aws.models import Event, EventBatch, from_json
+
+log = logging.getLogger(__name__)
+
+RETENTION = 4 * 24 * 3600
+"""Seconds that SQS keeps a message; a designer that is off for longer reads the result in S3."""
+
+PATIENCE = 2.0
+"""Seconds that a later event waits for an earlier one; SQS seldom needs a tenth of that."""
+
+
+class Sequence:
+    """Puts the events of one job in order. Pure, not thread-safe."""
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._waiting: dict[int, Event] = {}
+        self._since = 0.0
+
+    def add(self, events: tuple[Event, ...], now: float) -> list[Event]:
+        """Take events as they come; returns those whose turn it is."""
+        for event in events:
+            if event.seq >= self._next:
+                self._waiting.setdefault(event.seq, event)
+        return self._take(now)
+
+    def overdue(self, now: float) -> list[Event]:
+        """Give up on events that are missing for longer than PATIENCE seconds."""
+        if not self._waiting or now - self._since < PATIENCE:
+            return []
+        self._next = min(self._waiting)
+        return self._take(now)
+
+    @property
+    def last(self) -> int:
+        """Number of the last event that was given out."""
+        return self._next - 1
+
+    def _take(self, now: float) -> list[Event]:
+        ready = []
+        while self._next in self._waiting:
+            ready.append(self._waiting.pop(self._next))
+            self._next += 1
+        if ready or len(self._waiting) <= 1:
+            self._since = now
+        return ready
+
+
+def stored_events(store: ObjectStore, job_id: str) -> tuple[Event, ...]:
+    """All events of an ended job but its previews; empty when the worker could not store them."""
+    try:
+        lines = store.get(layout.events_key(job_id)).splitlines()
+        return tuple(from_json(Event, line, where="event") for line in lines if line.strip())
+    except (AwsNotFound, InvalidDocument):
+        return ()
+
+
+class Mailbox:
+    """The designer's queue and the thread that empties it.
+
+    Args:
+        name: the queue's name, one for each designer.
+        deliver: called with the events of one message, from the mailbox's thread.
+    """
+
+    def __init__(
+        self,
+        queues: Queues,
+        name: str,
+        deliver: Callable[[tuple[Event, ...]], None],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._queues = queues
+        self._name = name
+        self._deliver = deliver
+        self._sleep = sleep
+        self._url = ""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        # Deleting on the side, the next poll is open before the next event leaves the worker.
+        self._deleter = ThreadPoolExecutor(1, "aws-events-delete")
+
+    def url(self) -> str:
+        """The queue's URL; the first call creates the queue and starts listening."""
+        with self._lock:
+            if not self._url:
+                self._url = self._queues.ensure(self._name, retention=RETENTION)
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._listen, name="aws-events", daemon=True
+                    )
+                    self._thread.start()
+            return self._url
+
+    def close(self) -> None:
+        """Stop listening after the poll under way (at most 20 s); the queue stays."""
+        self._closed.set()
+        self._deleter.shutdown(wait=False)
+
+    def _listen(self) -> None:
+        backoff = 0.0
+        while not self._closed.is_set():
+            if backoff:
+                self._sleep(backoff)
+            backoff = 0.0 if self._poll() else min(max(backoff * 2, 0.5), 20.0)
+
+    def _poll(self) -> bool:
+        """One long poll; whether it worked."""
+        try:
+            url = self.url()
+            messages = self._queues.receive(url)
+        except AwsNotFound:
+            with self._lock:
+                self._url = ""  # somebody deleted the queue; the next poll makes it again
+            return False
+        except AwsError as exc:
+            log.warning("Events cannot be received: %s", exc)
+            return False
+        for message in messages:
+            self._read(message.body)
+        if messages:
+            self._deleter.submit(self._forget, url, messages)
+        return True
+
+    def _forget(self, url: str, messages: list[Message]) -> None:
+        try:
+            self._queues.delete_messages(url, messages)
+        except AwsError as exc:  # they come again, and their numbers tell that they are old
+            log.info("Messages were not deleted: %s", exc)
+
+    def _read(self, body: str) -> None:
+        try:
+            batch = from_json(EventBatch, body, where="queue message")
+        except InvalidDocument as exc:
+            log.warning("A message on the event queue is ignored: %s", exc)
+            return
+        self._deliver(batch.events)

@@ -1,0 +1,496 @@
+"""The job service: takes an order to its end, whatever happens on the way.
+
+Each job has a thread that prepares it (capture, upload), hands it to SageMaker and then reads
+its events. What the thread believes comes from three places, the stronger first: `result.json`
+in the bucket, the failure object that SageMaker writes when it gives up, the events. Silence is
+never taken for an answer: a job without events is looked up in the bucket.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from comfy_aws import layout
+from comfy_aws import prompt as graphs
+from comfy_aws.aws import INLINE_BODY, ObjectStore, SageMaker
+from comfy_aws.errors import (
+    AwsError,
+    AwsNotFound,
+    AwsUnreachable,
+    Cancelled,
+    ComfyAwsError,
+    Conflict,
+    EndpointUnusable,
+)
+from comfy_aws.events import Mailbox, Sequence, stored_events
+from comfy_aws.ledger import Ledger
+from comfy_aws.models import (
+    Event,
+    EventKind,
+    Job,
+    JobRequest,
+    JobResult,
+    JobState,
+    Json,
+    Outcome,
+    Progress,
+    from_json,
+    to_dict,
+    to_json,
+)
+from comfy_aws.publish import Uploader
+from comfy_aws.routing import Router
+
+log = logging.getLogger(__name__)
+
+SILENCE: Final = 5.0
+"""Seconds without an event after which the bucket is asked; a worker's heartbeat is as long."""
+
+CANCEL_PATIENCE: Final = 30.0
+"""Seconds that a running job is given to stop before it counts as cancelled all the same."""
+
+STATE_OF: Final = {
+    Outcome.SUCCESS: JobState.SUCCEEDED,
+    Outcome.ERROR: JobState.FAILED,
+    Outcome.INVALID: JobState.FAILED,
+    Outcome.FAILED: JobState.FAILED,
+    Outcome.INTERRUPTED: JobState.CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One execution to be forwarded. `outputs` empty means every output node."""
+
+    job_id: str
+    prompt: Json
+    outputs: tuple[str, ...] = ()
+    extra_data: Json = field(default_factory=dict)
+    template: str = ""
+    endpoint: str = ""
+    client_id: str = ""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as the panel shows it."""
+
+    job: Job
+    phase: Json | None = None
+    progress: Json | None = None
+    nodes_done: int = 0
+    nodes_total: int = 0
+
+    def to_dict(self) -> Json:
+        live = {"phase": self.phase, "progress": self.progress,
+                "nodes_done": self.nodes_done, "nodes_total": self.nodes_total}  # fmt: skip
+        return {**to_dict(self.job), **live}
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended: with the worker's result, or with an error of this side."""
+
+    state: JobState
+    result: JobResult | None = None
+    error: Json = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """Who wants to hear of a job; called from the job's thread, one call at a time a job."""
+
+    def changed(self, view: JobView) -> None:
+        """Something that the panel shows has changed."""
+
+    def event(self, view: JobView, event: Event) -> None:
+        """One event of the worker, in order."""
+
+    def ended(self, view: JobView, order: Order, end: JobEnd) -> None:
+        """The job is over; comes exactly once, and last."""
+
+
+@dataclass
+class _Run:
+    """The moving parts of one live job."""
+
+    order: Order
+    listener: Listener
+    view: JobView
+    inbox: queue.SimpleQueue[tuple[Event, ...]] = field(default_factory=queue.SimpleQueue)
+    sequence: Sequence = field(default_factory=Sequence)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled_at: float = 0.0
+    unreachable_since: float = 0.0
+
+
+class Jobs:
+    """Safe to share between threads.
+
+    Args:
+        lost_after: seconds that AWS may be unreachable before a job counts as failed.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        sagemaker: SageMaker,
+        uploader: Uploader,
+        router: Router,
+        ledger: Ledger,
+        mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox],
+        *,
+        lost_after: float = 120.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._sagemaker = sagemaker
+        self._uploader = uploader
+        self._router = router
+        self._ledger = ledger
+        self._mailbox = mailbox(self._deliver)
+        self._lost_after = lost_after
+        self._clock = clock
+        self._runs: dict[str, _Run] = {}
+        self._lock = threading.Lock()
+        # Storing the request runs beside invoking with it: neither waits for the other.
+        self._pool = ThreadPoolExecutor(8, "aws-request")
+
+    # -- what callers do -----------------------------------------------------------------------
+
+    def start(self, order: Order, listener: Listener) -> Job:
+        """Take an order; its end comes through the listener.
+
+        Raises:
+            Conflict: a job of this id is under way.
+            InvalidName: the id cannot be a job's.
+        """
+        layout.check_job_id(order.job_id)
+        now = self._clock()
+        job = Job(order.job_id, order.endpoint, JobState.PREPARING, now, now, order.template,
+                  order.client_id)  # fmt: skip
+        total = len(graphs.needed(order.prompt, order.outputs))
+        run = _Run(order, listener, JobView(job, nodes_total=total))
+        self._enter(run)
+        self._ledger.add(job)
+        self._launch(run, self._forward)
+        return job
+
+    def resume(self, make_listener: Callable[[Job, JobRequest], Listener]) -> None:
+        """Take up the jobs that were under way when this process ended the last time."""
+        for job in self._ledger.live():
+            if job.state is JobState.PREPARING:
+                self._ledger.move(job.id, JobState.FAILED, at=self._clock(),
+                                  message="ComfyUI stopped before the job was sent.")  # fmt: skip
+                continue
+            try:
+                request = from_json(JobRequest, self._store.get(layout.request_key(job.id)))
+            except AwsUnreachable:
+                continue  # the next start tries again
+            except ComfyAwsError as exc:
+                self._ledger.move(job.id, JobState.FAILED, at=self._clock(), message=exc.message)
+                continue
+            order = Order(job.id, request.prompt, request.outputs, request.extra_data,
+                          job.template, job.endpoint, job.client_id)  # fmt: skip
+            run = _Run(order, make_listener(job, request), JobView(job))
+            self._enter(run)
+            self._mailbox.url()
+            self._launch(run, self._watch)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop; it ends soon after. An ended job stays as it is. Raises NotFound."""
+        job = self._ledger.get(job_id)
+        with self._lock:
+            run = self._runs.get(job_id)
+        if run is None or job.state.ended:
+            return job
+        if not run.cancelled.is_set():
+            run.cancelled_at = self._clock()
+            run.cancelled.set()
+            if job.state is not JobState.PREPARING:
+                self._pool.submit(self._write_cancel, job_id)
+            run.inbox.put(())
+        return job
+
+    def is_live(self, job_id: str) -> bool:
+        with self._lock:
+            return job_id in self._runs
+
+    def views(self, limit: int = 200) -> list[JobView]:
+        """The latest jobs, newest first."""
+        with self._lock:
+            live = {job_id: run.view for job_id, run in self._runs.items()}
+        return [live.get(job.id) or JobView(job) for job in self._ledger.latest(limit)]
+
+    def view(self, job_id: str) -> JobView:
+        """Raises NotFound."""
+        with self._lock:
+            run = self._runs.get(job_id)
+        return run.view if run else JobView(self._ledger.get(job_id))
+
+    def close(self) -> None:
+        """Stop listening; live jobs go on at AWS and are taken up at the next start."""
+        self._mailbox.close()
+        self._pool.shutdown(wait=False)
+
+    # -- a job's thread ------------------------------------------------------------------------
+
+    def _enter(self, run: _Run) -> None:
+        with self._lock:
+            if run.order.job_id in self._runs:
+                raise Conflict(
+                    f"A job {run.order.job_id} is under way already.",
+                    hint="Send another prompt_id, or none.",
+                )
+            self._runs[run.order.job_id] = run
+
+    def _launch(self, run: _Run, work: Callable[[_Run], JobEnd]) -> None:
+        name = f"aws-job-{run.order.job_id}"
+        threading.Thread(target=self._live, args=(run, work), name=name, daemon=True).start()
+
+    def _live(self, run: _Run, work: Callable[[_Run], JobEnd]) -> None:
+        try:
+            end = work(run)
+        except Cancelled:
+            end = JobEnd(JobState.CANCELLED)
+        except ComfyAwsError as exc:
+            end = JobEnd(JobState.FAILED, error=exc.to_dict())
+        except Exception as exc:  # a job must end, also by a mistake of ours
+            log.exception("Job %s failed on this side", run.order.job_id)
+            text = f"Forwarding the job failed: {type(exc).__name__}: {exc}"
+            end = JobEnd(JobState.FAILED, error={"code": "internal", "message": text, "hint": ""})
+        self._finish(run, end)
+
+    def _finish(self, run: _Run, end: JobEnd) -> None:
+        job_id = run.order.job_id
+        message = _message(end)
+        run.view = replace(run.view, job=self._ledger.move(
+            job_id, end.state, at=self._clock(), message=message), phase=None)  # fmt: skip
+        try:
+            run.listener.ended(run.view, run.order, end)
+        finally:
+            with self._lock:
+                self._runs.pop(job_id, None)
+            run.listener.changed(run.view)
+
+    def _forward(self, run: _Run) -> JobEnd:
+        order = run.order
+        run.listener.changed(run.view)
+        graph = graphs.needed(order.prompt, order.outputs)
+        base = self._router.manifest(order.template)
+        capture = self._uploader.capture(
+            graph, base=base, progress=lambda step: self._phase(run, step),
+            cancelled=run.cancelled.is_set,
+        )  # fmt: skip
+        self._uploader.send(
+            capture,
+            progress=lambda step: self._phase(run, step),
+            cancelled=run.cancelled.is_set,
+        )
+        request = JobRequest(
+            job_id=order.job_id,
+            prompt=graph,
+            outputs=order.outputs,
+            manifest=capture.manifest,
+            extra_data=graphs.public_extra_data(order.extra_data),
+            events=self._mailbox.url(),
+            created=self._clock(),
+        )
+        endpoint = order.endpoint or self._router.endpoint(order.template)
+        if run.cancelled.is_set():
+            raise Cancelled(f"Job {order.job_id} was cancelled.")
+        self._submit(run, request, endpoint)
+        return self._watch(run)
+
+    def _submit(self, run: _Run, request: JobRequest, endpoint: str) -> None:
+        job_id = request.job_id
+        body = to_json(request).encode()
+        key = layout.request_key(job_id)
+        stored = self._pool.submit(self._store.put, key, body, content_type="application/json")
+        try:
+            if len(body) <= INLINE_BODY:
+                accepted = self._sagemaker.invoke_async(endpoint, job_id, body=body)
+                stored.result()
+            else:
+                stored.result()
+                accepted = self._sagemaker.invoke_async(
+                    endpoint, job_id, input_location=self._store.url(key)
+                )
+        except AwsUnreachable:
+            raise
+        except AwsError:
+            self._router.forget(endpoint)
+            self._router.check(endpoint)  # says in our words what is wrong with the endpoint
+            raise
+        self._ledger.set_failure_location(job_id, accepted.failure)
+        job = self._ledger.move(job_id, JobState.SUBMITTED, at=self._clock(), endpoint=endpoint)
+        waiting = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
+        run.view = replace(run.view, job=job, phase=waiting)
+        run.listener.changed(run.view)
+
+    def _watch(self, run: _Run) -> JobEnd:
+        while True:
+            try:
+                batch = run.inbox.get(timeout=SILENCE)
+                ready = run.sequence.add(batch, self._clock())
+                if any(event.kind is EventKind.RESULT for event in batch) and not _has_end(ready):
+                    return self._conclude(run, ready)
+            except queue.Empty:
+                ready = run.sequence.overdue(self._clock())
+                end = None if ready else self._look(run)
+                if end is not None:
+                    return end
+            for event in ready:
+                if event.kind is EventKind.RESULT:
+                    return self._conclude(run, [])
+                self._take(run, event)
+            end = self._cancel_end(run)
+            if end is not None:
+                return end
+
+    def _take(self, run: _Run, event: Event) -> None:
+        if run.view.job.state is JobState.SUBMITTED:
+            job = self._ledger.move(run.order.job_id, JobState.RUNNING, at=self._clock())
+            run.view = replace(run.view, job=job, phase=None)
+        if event.kind is EventKind.HEARTBEAT:
+            return
+        run.view = advanced(run.view, event)
+        run.listener.event(run.view, event)
+        run.listener.changed(run.view)
+
+    def _conclude(self, run: _Run, ready: list[Event]) -> JobEnd:
+        """The result is in the bucket: hand out what is left of the events, then end."""
+        job_id = run.order.job_id
+        key = layout.result_key(job_id)
+        result = from_json(JobResult, self._store.get(key), where=key)
+        if not ready and run.sequence.last + 1 < result.last_seq:
+            ready = run.sequence.add(stored_events(self._store, job_id), self._clock())
+        for event in ready:
+            if event.kind is not EventKind.RESULT:
+                self._take(run, event)
+        state = STATE_OF[result.outcome]
+        if run.cancelled.is_set() and result.outcome is Outcome.FAILED:
+            state = JobState.CANCELLED
+        return JobEnd(state, result, result.error if state is JobState.FAILED else {})
+
+    def _look(self, run: _Run) -> JobEnd | None:
+        """Ask the bucket what became of a silent job; None when it is still under way."""
+        job_id = run.order.job_id
+        now = self._clock()
+        try:
+            if self._store.head(layout.result_key(job_id)) is not None:
+                return self._conclude(run, [])
+            failure = self._failure(job_id)
+            if failure:
+                error = {"code": "worker", "message": failure, "hint": "Look into the logs."}
+                return JobEnd(JobState.FAILED, error=error)
+            self._router.check(run.view.job.endpoint)
+        except EndpointUnusable as exc:
+            return JobEnd(JobState.FAILED, error=exc.to_dict())
+        except AwsError as exc:
+            run.unreachable_since = run.unreachable_since or now
+            if now - run.unreachable_since < self._lost_after:
+                return None
+            error = {
+                **exc.to_dict(),
+                "message": f"The connection to the job is lost. {exc.message}",
+            }
+            return JobEnd(JobState.FAILED, error=error)
+        run.unreachable_since = 0.0
+        return None
+
+    def _failure(self, job_id: str) -> str:
+        """What SageMaker wrote when it gave up on the job; empty when it did not."""
+        location = self._ledger.failure_location(job_id)
+        prefix = f"s3://{self._store.bucket}/"
+        if not location.startswith(prefix):
+            return ""
+        try:
+            text = self._store.get(location[len(prefix) :]).decode(errors="replace").strip()
+        except AwsNotFound:
+            return ""
+        with suppress(ValueError, KeyError, TypeError):
+            text = str(json.loads(text)["message"])
+        return f"SageMaker gave up on the job: {text or 'no reason given'}"
+
+    def _cancel_end(self, run: _Run) -> JobEnd | None:
+        """The end of a cancelled job that does not answer.
+
+        A request that waits in SageMaker's queue cannot be taken back; the worker drops it when
+        its turn comes, so for the user it is over now.
+        """
+        if not run.cancelled.is_set():
+            return None
+        waits = run.view.job.state is JobState.SUBMITTED
+        if waits or self._clock() - run.cancelled_at > CANCEL_PATIENCE:
+            return JobEnd(JobState.CANCELLED)
+        return None
+
+    def _write_cancel(self, job_id: str) -> None:
+        try:
+            self._store.put(layout.cancel_key(job_id), b"")
+        except AwsError as exc:
+            log.warning("Job %s cannot be cancelled at AWS: %s", job_id, exc)
+
+    def _phase(self, run: _Run, step: Progress) -> None:
+        phase = {"phase": step.phase, "message": step.item, "done": step.done, "total": step.total}
+        run.view = replace(run.view, phase=phase)
+        run.listener.changed(run.view)
+
+    def _deliver(self, events: tuple[Event, ...]) -> None:
+        by_job: dict[str, list[Event]] = {}
+        for event in events:
+            by_job.setdefault(event.job_id, []).append(event)
+        for job_id, batch in by_job.items():
+            with self._lock:
+                run = self._runs.get(job_id)
+            if run is not None:
+                run.inbox.put(tuple(batch))
+
+
+def advanced(view: JobView, event: Event) -> JobView:
+    """The view after an event. Pure."""
+    if event.kind is EventKind.PHASE:
+        return replace(view, phase=event.data)
+    if event.kind is not EventKind.COMFY:
+        return view
+    kind, payload = event.data.get("type"), event.data.get("data") or {}
+    if kind == "execution_start":
+        return replace(view, phase=None)
+    if kind == "execution_cached":
+        return replace(view, nodes_done=len(payload.get("nodes", ())))
+    if kind == "progress_state":
+        return _with_progress(view, payload.get("nodes", {}))
+    return view
+
+
+def _with_progress(view: JobView, nodes: Json) -> JobView:
+    running = [node for node in nodes.values() if node.get("state") == "running"]
+    finished = sum(node.get("state") == "finished" for node in nodes.values())
+    progress = None
+    if running:
+        node = running[0]
+        progress = {
+            "node": node.get("display_node_id") or node.get("node_id"),
+            "value": node.get("value"), "max": node.get("max"),
+        }  # fmt: skip
+    return replace(view, progress=progress, nodes_done=max(finished, view.nodes_done))
+
+
+def _has_end(events: list[Event]) -> bool:
+    return any(event.kind is EventKind.RESULT for event in events)
+
+
+def _message(end: JobEnd) -> str:
+    if end.state is not JobState.FAILED:
+        return ""
+    error = end.error
+    return str(error.get("message") or error.get("exception_message") or "The job failed.").strip()

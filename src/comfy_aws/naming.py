@@ -1,0 +1,96 @@
+"""How output files are numbered. Pure.
+
+ComfyUI names files ``prefix_00001_.png`` and takes the highest number in the folder plus one, so
+the worker's numbers say nothing here: the designer's own numbering goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from comfy_aws.models import Json
+
+_NUMBERED = re.compile(r"(?P<prefix>.*_)(?P<number>\d{5,})(?P<rest>(?:\D.*)?)")
+
+
+class Numbered(NamedTuple):
+    """A file name in its parts: ``prefix`` ends with the underscore before the number."""
+
+    prefix: str
+    number: int
+    rest: str
+
+    def with_number(self, number: int) -> str:
+        return f"{self.prefix}{number:05}{self.rest}"
+
+
+class Place(NamedTuple):
+    """Where ComfyUI says that a file is: its own three keys of an output entry."""
+
+    filename: str
+    subfolder: str
+    type: str
+
+
+def numbered(filename: str) -> Numbered | None:
+    """The parts of a numbered name; None for a name of another kind."""
+    match = _NUMBERED.fullmatch(filename)
+    return Numbered(match["prefix"], int(match["number"]), match["rest"]) if match else None
+
+
+def next_number(prefix: str, names: Iterable[str]) -> int:
+    """The number that ComfyUI would give the next file of this prefix.
+
+    Names are compared without case, because the file system may be.
+    """
+    highest = 0
+    for name in names:
+        if name[: len(prefix)].lower() != prefix.lower():
+            continue
+        digits = re.match(r"\d+", name[len(prefix) :])
+        if digits:
+            highest = max(highest, int(digits[0]))
+    return highest + 1
+
+
+def alternative(filename: str, attempt: int) -> str:
+    """Another name for a file whose unnumbered name is taken: ``name (2).ext``."""
+    stem, dot, suffix = filename.rpartition(".")
+    return f"{stem} ({attempt}){dot}{suffix}" if dot else f"{filename} ({attempt})"
+
+
+def places(output: object) -> list[Place]:
+    """Every file that an output entry names, however deep."""
+    found: list[Place] = []
+    if isinstance(output, dict):
+        place = _place(output)
+        if place:
+            found.append(place)
+        for value in output.values():
+            found += places(value)
+    elif isinstance(output, (list, tuple)):
+        for value in output:
+            found += places(value)
+    return found
+
+
+def renamed(output: object, names: dict[Place, Place]) -> object:
+    """A copy of an output entry in which files have their local names."""
+    if isinstance(output, dict):
+        copy: Json = {key: renamed(value, names) for key, value in output.items()}
+        place = _place(output)
+        if place in names:
+            copy |= {"filename": names[place].filename, "subfolder": names[place].subfolder}
+        return copy
+    if isinstance(output, (list, tuple)):
+        return [renamed(value, names) for value in output]
+    return output
+
+
+def _place(entry: Json) -> Place | None:
+    filename = entry.get("filename")
+    if not isinstance(filename, str) or not filename:
+        return None
+    return Place(filename, str(entry.get("subfolder") or ""), str(entry.get("type") or "output"))

@@ -1,0 +1,131 @@
+"""The composition root: builds the services from the configuration, and nothing else does."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_aws import stack
+from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Session
+from comfy_aws.blobs import Blobs
+from comfy_aws.capture import Capturer, Catalog
+from comfy_aws.config import AwsAccess, Config
+from comfy_aws.endpoints import Endpoints, WorkerImage
+from comfy_aws.errors import ConfigError, LocalStackError
+from comfy_aws.events import Mailbox
+from comfy_aws.hashcache import HashCache
+from comfy_aws.jobs import Jobs
+from comfy_aws.ledger import Ledger
+from comfy_aws.publications import Publications
+from comfy_aws.publish import Publisher, Uploader
+from comfy_aws.routing import Router
+from comfy_aws.templates import ModelLibrary, Templates
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that an edge may use."""
+
+    store: ObjectStore
+    blobs: Blobs
+    templates: Templates
+    library: ModelLibrary
+    endpoints: Endpoints
+    router: Router
+    publisher: Publisher
+    publications: Publications
+    jobs: Jobs
+    logs: Logs
+    identity: Identity
+    _ledger: Ledger
+    _cache: HashCache
+
+    def close(self) -> None:
+        """Stop threads and close files; live jobs go on at AWS."""
+        self.jobs.close()
+        self._ledger.close()
+        self._cache.close()
+
+
+def access_of(config: Config) -> tuple[AwsAccess, WorkerImage]:
+    """How to reach AWS, and what its workers run.
+
+    Raises:
+        ConfigError: nothing is configured.
+        LocalStackError: the local stack is chosen and does not run.
+    """
+    environment = {"COMFY_AWS_RUNNER_ARGS": config.runner_args} if config.runner_args else {}
+    if config.target == "local":
+        state = stack.read_state(config.stack_home)
+        if state is None:
+            raise LocalStackError(
+                "The local stack is not running.", hint="Start it: comfy-aws stack up."
+            )
+        access = AwsAccess(
+            bucket=state.bucket,
+            region=state.region,
+            endpoint_url=state.endpoint_url,
+            s3_endpoint_url=state.s3_endpoint_url,
+            access_key_id=state.access_key_id,
+            secret_access_key=state.secret_access_key,
+        )
+        image, role = state.image_uri, state.role_arn
+        if config.comfyui:
+            environment["COMFYUI_PATH"] = config.comfyui
+    elif config.bucket:
+        access = AwsAccess(config.bucket, config.region, config.profile)
+        image, role = config.image, config.execution_role
+    else:
+        raise ConfigError(
+            "No AWS account is configured.",
+            hint="Set bucket, region and role in the settings, or start the local stack.",
+        )
+    environment["COMFY_AWS_BUCKET"] = access.bucket
+    return access, WorkerImage(image, role, environment)
+
+
+def build(config: Config, state: Path, catalog: Catalog) -> Services:
+    """Build the designer's services.
+
+    Args:
+        state: folder for the ledger and the caches of this designer.
+
+    Raises:
+        ConfigError, LocalStackError: as `access_of`.
+    """
+    access, worker = access_of(config)
+    session = Session(access)
+    store, queues, sagemaker = ObjectStore(session), Queues(session), SageMaker(session)
+    blobs, templates, library = Blobs(store), Templates(store), ModelLibrary(store)
+    endpoints = Endpoints(sagemaker, worker, access.bucket)
+    router = Router(templates, endpoints, config.endpoint)
+    cache = HashCache(state / "hashes.sqlite")
+    ledger = Ledger(state / "ledger.sqlite")
+    capturer = Capturer(catalog, cache, state / "spool", library=library)
+    uploader = Uploader(blobs, library, capturer)
+    publisher = Publisher(templates, uploader, catalog)
+    designer = ledger.fact("designer", uuid.uuid4().hex)
+    jobs = Jobs(
+        store,
+        sagemaker,
+        uploader,
+        router,
+        ledger,
+        lambda deliver: Mailbox(queues, f"comfy-aws-{designer}", deliver),
+    )
+    return Services(
+        store=store,
+        blobs=blobs,
+        templates=templates,
+        library=library,
+        endpoints=endpoints,
+        router=router,
+        publisher=publisher,
+        publications=Publications(publisher),
+        jobs=jobs,
+        logs=Logs(session),
+        identity=Identity(session),
+        _ledger=ledger,
+        _cache=cache,
+    )
