@@ -1,0 +1,332 @@
+/**
+ * What the user can do, and what the server tells: the only writer of the store.
+ */
+
+import { problemOf } from './api.js'
+import { t } from './i18n.js'
+import { connected, inTransition, routesAll, takesJobs, target } from './store.js'
+
+/** Events tell of most changes; SageMaker tells nobody, so a changing endpoint is looked at. */
+const POLL_MS = 2000
+
+/** More jobs than the panel shows of them. */
+const KEPT_JOBS = 100
+
+/** @typedef {'templates' | 'endpoints' | 'jobs'} ListKey */
+
+export class Actions {
+  #server
+  #comfy
+  #store
+  #session
+  #open = false
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+  /** Endpoints that this tab made and whose end of creation it announces. */
+  #announced = new Set()
+
+  /**
+   * @param {object} parts
+   * @param {import('./api.js').Server} parts.server
+   * @param {import('./comfy.js').Comfy} parts.comfy
+   * @param {import('./store.js').Store} parts.store
+   * @param {import('./session.js').Session} parts.session
+   */
+  constructor({ server, comfy, store, session }) {
+    this.#server = server
+    this.#comfy = comfy
+    this.#store = store
+    this.#session = session
+    const { on, template } = session.read()
+    store.set({ on, template })
+  }
+
+  /** Listen to the server; once a page. */
+  listen() {
+    this.#comfy.on('aws.job', ({ job }) => this.#takeJob(job))
+    this.#comfy.on('aws.endpoint', ({ endpoint }) => this.#takeEndpoint(endpoint))
+    this.#comfy.on('aws.publish', (publish) => {
+      if (publish.state === 'done') void this.#load('templates')
+    })
+    this.#comfy.on('reconnected', () => void this.refresh())
+  }
+
+  /** The panel is shown: changing endpoints are watched. */
+  async panelOpened() {
+    this.#open = true
+    await this.refresh()
+  }
+
+  panelClosed() {
+    this.#open = false
+    clearTimeout(this.#timer)
+  }
+
+  /** Ask for everything anew. */
+  async refresh() {
+    try {
+      this.#store.set({ status: await this.#server.status(), statusProblem: null })
+    } catch (error) {
+      this.#store.set({ statusProblem: problemOf(error) })
+    }
+    await this.#loadLists()
+  }
+
+  /** @param {ListKey} key */
+  reload(key) {
+    return this.#load(key)
+  }
+
+  /** @param {'start' | 'stop'} action */
+  async stack(action) {
+    if (this.#store.state.stackBusy) return
+    this.#store.set({ stackBusy: action, stackProblem: null })
+    try {
+      const status = await this.#server.stack(action)
+      this.#store.set({ status, statusProblem: null, stackBusy: '' })
+      if (action === 'start') this.#comfy.toast('success', t('stack.started'))
+    } catch (error) {
+      this.#store.set({ stackBusy: '', stackProblem: problemOf(error) })
+    }
+    await this.#loadLists()
+  }
+
+  /** @param {boolean} on */
+  async toggle(on) {
+    if (routesAll(this.#store.state)) return
+    this.#session.write({ on })
+    this.#store.set({ on })
+    if (!on) return
+    await this.refresh()
+    const { state } = this.#store
+    if (!state.on || (connected(state) && this.#usable())) return
+    const detail = connected(state) ? t('target.none.hint') : t('setup.notConnected.hint')
+    this.#comfy.toast('warn', t('target.none'), detail)
+  }
+
+  /**
+   * Show a template's workflow in a new tab and name it in this tab's runs.
+   *
+   * @param {string} name
+   */
+  async select(name) {
+    if (this.#store.state.opening) return
+    this.#store.set({ opening: name })
+    try {
+      const content = await this.#server.template(name)
+      await this.#comfy.open(content.workflow, name)
+      this.choose(name)
+    } catch (error) {
+      this.#fail(t('templates.openFailed', { name }), error)
+    } finally {
+      this.#store.set({ opening: '' })
+    }
+  }
+
+  /** @param {string} name the template that this tab's runs name; empty for none */
+  choose(name) {
+    this.#session.write({ template: name })
+    this.#store.set({ template: name })
+  }
+
+  /** @param {string} name */
+  async deleteTemplate(name) {
+    const sure = await this.#comfy.confirmDelete(
+      t('templates.delete.title'),
+      t('templates.delete.message', { name })
+    )
+    if (!sure) return
+    try {
+      await this.#server.deleteTemplate(name)
+      if (this.#store.state.template === name) this.choose('')
+    } catch (error) {
+      this.#fail(t('templates.deleteFailed', { name }), error)
+    }
+    await this.#load('templates')
+  }
+
+  /**
+   * @param {string} name a template
+   * @param {string} endpoint empty for the default one
+   */
+  async assign(name, endpoint) {
+    try {
+      this.#takeTemplate(await this.#server.changeTemplate(name, { endpoint }))
+    } catch (error) {
+      this.#fail(t('templates.changeFailed', { name }), error)
+      await this.#load('templates')
+    }
+  }
+
+  /**
+   * @param {Aws.EndpointRequest} request
+   * @returns {Promise<Aws.Problem | null>} what kept it from being created
+   */
+  async createEndpoint(request) {
+    if (this.#store.state.creating) return null
+    this.#store.set({ creating: true })
+    try {
+      const endpoint = await this.#server.createEndpoint(request)
+      this.#announced.add(endpoint.name)
+      this.#takeEndpoint(endpoint)
+      if (request.template) await this.#assignIfFree(request.template, endpoint.name)
+      return null
+    } catch (error) {
+      return problemOf(error)
+    } finally {
+      this.#store.set({ creating: false })
+    }
+  }
+
+  /** Create an endpoint with the defaults for the selected template. */
+  async createForTarget() {
+    const { template } = this.#store.state
+    const problem = await this.createEndpoint(template ? { template } : {})
+    if (problem) this.#comfy.toast('error', t('endpoints.createFailed'), told(problem))
+  }
+
+  /** @param {string} name */
+  async deleteEndpoint(name) {
+    const sure = await this.#comfy.confirmDelete(
+      t('endpoints.delete.title'),
+      t('endpoints.delete.message', { name })
+    )
+    if (!sure) return
+    try {
+      await this.#server.deleteEndpoint(name)
+    } catch (error) {
+      this.#fail(t('endpoints.deleteFailed', { name }), error)
+    }
+    await this.#load('endpoints')
+  }
+
+  /** @param {string} id */
+  async cancelJob(id) {
+    try {
+      this.#takeJob(await this.#server.cancelJob(id))
+    } catch (error) {
+      this.#fail(t('jobs.cancelFailed'), error)
+      await this.#load('jobs')
+    }
+  }
+
+  #usable() {
+    const { endpoint } = target(this.#store.state)
+    return Boolean(endpoint && takesJobs(endpoint))
+  }
+
+  /**
+   * @param {string} template
+   * @param {string} endpoint
+   */
+  async #assignIfFree(template, endpoint) {
+    const { templates, endpoints } = this.#store.state
+    const chosen = templates.items.find((item) => item.name === template)?.endpoint
+    const alive = endpoints.items.some((item) => item.name === chosen && item.status !== 'Failed')
+    if (!chosen || !alive) await this.assign(template, endpoint)
+  }
+
+  async #loadLists() {
+    if (!connected(this.#store.state)) return
+    await Promise.all([this.#load('templates'), this.#load('endpoints'), this.#load('jobs')])
+  }
+
+  /** @param {ListKey} key */
+  async #load(key) {
+    const before = /** @type {Aws.Listing<any>} */ (this.#store.state[key])
+    if (before.state !== 'ready') this.#store.set({ [key]: { ...before, state: 'loading' } })
+    try {
+      const items = await this.#server[key]()
+      this.#store.set({ [key]: { items, state: 'ready', problem: null } })
+      if (key === 'endpoints') items.forEach((item) => this.#announce(/** @type {any} */ (item)))
+    } catch (error) {
+      const { items } = /** @type {Aws.Listing<any>} */ (this.#store.state[key])
+      this.#store.set({ [key]: { items, state: 'error', problem: problemOf(error) } })
+    }
+    this.#watchEndpoints()
+  }
+
+  /** Look again soon while an endpoint is on its way and somebody sees it. */
+  #watchEndpoints() {
+    clearTimeout(this.#timer)
+    if (!this.#open || !this.#store.state.endpoints.items.some(inTransition)) return
+    this.#timer = setTimeout(() => void this.#load('endpoints'), POLL_MS)
+  }
+
+  /** @param {Aws.Job} job */
+  #takeJob(job) {
+    const { jobs } = this.#store.state
+    const items = upserted(jobs.items, job, (item) => item.id)
+    items.sort((a, b) => b.created - a.created)
+    this.#store.set({ jobs: { ...jobs, items: items.slice(0, KEPT_JOBS) } })
+  }
+
+  /** @param {Aws.Endpoint} endpoint */
+  #takeEndpoint(endpoint) {
+    const { endpoints } = this.#store.state
+    const items =
+      endpoint.status === 'Deleted'
+        ? endpoints.items.filter((item) => item.name !== endpoint.name)
+        : upserted(endpoints.items, endpoint, (item) => item.name)
+    items.sort((a, b) => a.name.localeCompare(b.name))
+    this.#store.set({ endpoints: { ...endpoints, items } })
+    this.#announce(endpoint)
+    this.#watchEndpoints()
+  }
+
+  /** @param {Aws.Template} template */
+  #takeTemplate(template) {
+    const { templates } = this.#store.state
+    const items = upserted(templates.items, template, (item) => item.name)
+    this.#store.set({ templates: { ...templates, items } })
+  }
+
+  /** @param {Aws.Endpoint} endpoint */
+  #announce({ name, status, failure }) {
+    if (!this.#announced.has(name)) return
+    if (status === 'InService') {
+      this.#comfy.toast('success', t('endpoints.ready', { name }))
+    } else if (status === 'Failed') {
+      this.#comfy.toast('error', t('endpoints.failed', { name }), failure)
+    } else {
+      return
+    }
+    this.#announced.delete(name)
+  }
+
+  /**
+   * @param {string} summary
+   * @param {unknown} error
+   */
+  #fail(summary, error) {
+    this.#comfy.toast('error', summary, told(problemOf(error)))
+  }
+}
+
+/**
+ * A problem in one text: what, what to do, and which nodes.
+ *
+ * @param {Aws.Problem} problem
+ */
+export function told({ message, hint, node_errors: nodeErrors }) {
+  const lines = Object.entries(nodeErrors ?? {}).flatMap(([id, node]) =>
+    (node.errors ?? []).map((error) =>
+      t('error.node', { id, type: node.class_type ?? '', message: error.message ?? '' })
+    )
+  )
+  return [message, ...lines, hint].filter(Boolean).join('\n')
+}
+
+/**
+ * @template T
+ * @param {readonly T[]} items
+ * @param {T} item
+ * @param {(item: T) => string} keyOf
+ * @returns {T[]}
+ */
+function upserted(items, item, keyOf) {
+  const key = keyOf(item)
+  return items.some((other) => keyOf(other) === key)
+    ? items.map((other) => (keyOf(other) === key ? item : other))
+    : [...items, item]
+}

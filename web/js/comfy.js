@@ -1,0 +1,104 @@
+/**
+ * The only file that touches ComfyUI's page: its toasts, dialogs, canvas and websocket.
+ */
+
+/** @typedef {typeof import('../../../scripts/app.js').app} App */
+/** @typedef {typeof import('../../../scripts/api.js').api} Api */
+
+const TOAST_MS = 6000
+
+/** Errors stay until they are closed or this long: they carry what to do next. */
+const ERROR_TOAST_MS = 20_000
+
+export class Comfy {
+  #app
+  #api
+
+  /**
+   * @param {App} app
+   * @param {Api} api
+   */
+  constructor(app, api) {
+    this.#app = app
+    this.#api = api
+  }
+
+  /** The websocket client that this page is to ComfyUI; empty before it is connected. */
+  get clientId() {
+    return this.#api.clientId ?? ''
+  }
+
+  get locale() {
+    return String(this.#manager.setting.get('Comfy.Locale') ?? 'en')
+  }
+
+  /** @returns {any} the type lacks half of what it has */
+  get #manager() {
+    return this.#app.extensionManager
+  }
+
+  /**
+   * @param {string} route
+   * @param {RequestInit} [options]
+   */
+  fetch(route, options) {
+    return this.#api.fetchApi(route, options)
+  }
+
+  /**
+   * @param {`aws.${string}` | 'reconnected'} type
+   * @param {(detail: any) => void} listener
+   */
+  on(type, listener) {
+    this.#api.addEventListener(
+      /** @type {`aws.${string}`} */ (type),
+      (/** @type {CustomEvent} */ event) => listener(event.detail)
+    )
+  }
+
+  /** @param {() => void} listener */
+  onLocale(listener) {
+    this.#app.ui.settings.addEventListener('Comfy.Locale.change', listener)
+  }
+
+  /**
+   * @param {'success' | 'info' | 'warn' | 'error'} severity
+   * @param {string} summary
+   * @param {string} [detail]
+   */
+  toast(severity, summary, detail) {
+    const life = severity === 'error' || severity === 'warn' ? ERROR_TOAST_MS : TOAST_MS
+    this.#manager.toast.add({ severity, summary, detail, life })
+  }
+
+  /**
+   * Ask before something is deleted.
+   *
+   * @param {string} title
+   * @param {string} message
+   * @returns {Promise<boolean>}
+   */
+  async confirmDelete(title, message) {
+    return (await this.#manager.dialog.confirm({ title, message, type: 'delete' })) === true
+  }
+
+  /**
+   * What is on the canvas.
+   *
+   * @returns {Promise<{workflow: object, prompt: object}>}
+   */
+  async graph() {
+    const { workflow, output } = await this.#app.graphToPrompt()
+    return { workflow, prompt: output }
+  }
+
+  /**
+   * Show a workflow in a new tab.
+   *
+   * @param {object} workflow
+   * @param {string} name
+   */
+  async open(workflow, name) {
+    await this.#app.loadGraphData(/** @type {any} */ (workflow), true, true, name)
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * Registers the extension in ComfyUI's page: the only file here with side effects.
+ */
+
+import { api } from '../../../scripts/api.js'
+import { app } from '../../../scripts/app.js'
+import { Actions } from './actions.js'
+import { Server } from './api.js'
+import { Comfy } from './comfy.js'
+import { h } from './dom.js'
+import { setLocale, t } from './i18n.js'
+import { PromptMarker } from './mark.js'
+import { Publishing } from './publishing.js'
+import { Session } from './session.js'
+import { connected, routesAll, Store } from './store.js'
+import { LockDialog } from './views/lock_dialog.js'
+import { NameDialog } from './views/name_dialog.js'
+import { Panel } from './views/panel.js'
+
+const TAB = 'aws'
+
+const comfy = new Comfy(app, api)
+const server = new Server((route, options) => comfy.fetch(route, options))
+const store = new Store()
+const session = new Session(window.sessionStorage)
+const actions = new Actions({ server, comfy, store, session })
+const publishing = new Publishing({
+  server,
+  comfy,
+  store,
+  session,
+  onDone: (name) => {
+    actions.choose(name)
+    void actions.reload('templates')
+  },
+})
+const marker = new PromptMarker(mark, () => store.state.publish !== null)
+const nameDialog = new NameDialog({
+  check: (name, signal) => server.checkName(name, signal),
+  publish: (name, newVersion) => publishing.start(name, newVersion),
+})
+const panel = new Panel({
+  store,
+  actions,
+  newWorkflow: () => void newWorkflow(),
+  titleOf: (promptId, nodeId) => marker.title(promptId, nodeId),
+})
+
+/** What this tab's next prompt carries; null when it runs here. */
+function mark() {
+  const { on, template } = store.state
+  // The server routes every prompt by itself then, and may have a template of its own for it.
+  if (routesAll(store.state)) return template ? { template } : null
+  return on ? { template } : null
+}
+
+async function newWorkflow() {
+  if (store.state.publish) return
+  if (!connected(store.state)) await actions.refresh()
+  if (connected(store.state)) nameDialog.open()
+  else comfy.toast('warn', t('command.notConnected'), t('setup.notConnected.hint'))
+}
+
+function loadStyle() {
+  const href = new URL('./aws.css', import.meta.url).href
+  document.head.append(h('link', { rel: 'stylesheet', href }))
+}
+
+app.registerExtension({
+  name: 'PromptOnAws',
+  commands: [
+    {
+      id: 'PromptOnAws.Toggle',
+      label: t('command.toggle'),
+      icon: 'pi pi-cloud',
+      function: () => void actions.toggle(!store.state.on),
+    },
+    {
+      id: 'PromptOnAws.NewWorkflow',
+      label: t('command.newWorkflow'),
+      icon: 'pi pi-cloud-upload',
+      function: () => void newWorkflow(),
+    },
+  ],
+  aboutPageBadges: [
+    { label: t('title'), url: 'https://github.com/prompt-on-aws/prompt-on-aws', icon: 'pi pi-cloud' },
+  ],
+  async setup() {
+    loadStyle()
+    setLocale(comfy.locale)
+    marker.wrap(api)
+    actions.listen()
+    const forever = new AbortController().signal
+    new LockDialog(store, () => publishing.cancel(), forever)
+    publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
+    app.extensionManager.registerSidebarTab({
+      id: TAB,
+      icon: 'pi pi-cloud',
+      title: t('title'),
+      tooltip: t('title'),
+      type: 'custom',
+      render: (/** @type {HTMLElement} */ host) => panel.mount(host),
+      destroy: () => panel.unmount(),
+    })
+    comfy.onLocale(() => {
+      setLocale(comfy.locale)
+      panel.redraw()
+    })
+    // Not awaited: the page is ready before the bucket has answered.
+    void publishing.resume()
+    void actions.refresh()
+  },
+})

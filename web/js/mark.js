@@ -1,0 +1,98 @@
+/**
+ * Marks the prompts that this tab sends to AWS, and holds prompts back while the page is locked.
+ *
+ * ComfyUI has no hook for a prompt's extra_data, so `api.fetchApi` is wrapped for POST /prompt
+ * alone: Run, its shortcuts, batches, partial execution and auto-queue all pass there.
+ */
+
+import { t } from './i18n.js'
+
+/** Prompts whose node titles are kept for the jobs list. */
+const REMEMBERED = 200
+
+/** @typedef {{template: string} | null} Mark null: runs here */
+
+export class PromptMarker {
+  #mark
+  #locked
+  /** @type {Map<string, Map<string, string>>} titles by node id, by prompt id */
+  #titles = new Map()
+
+  /**
+   * @param {() => Mark} mark
+   * @param {() => boolean} locked
+   */
+  constructor(mark, locked) {
+    this.#mark = mark
+    this.#locked = locked
+  }
+
+  /**
+   * A node's title in a prompt that this page has queued since it was loaded.
+   *
+   * @param {string} promptId
+   * @param {string} nodeId
+   */
+  title(promptId, nodeId) {
+    return this.#titles.get(promptId)?.get(nodeId)
+  }
+
+  /** @param {{fetchApi: (route: string, options?: RequestInit) => Promise<Response>}} api */
+  wrap(api) {
+    const original = api.fetchApi
+    const marker = this
+    api.fetchApi = function fetchApi(route, options) {
+      const send = (/** @type {RequestInit | undefined} */ sent) =>
+        original.call(this, route, sent)
+      if (route !== '/prompt' || options?.method !== 'POST') return send(options)
+      return marker.#prompt(options, send)
+    }
+  }
+
+  /**
+   * @param {RequestInit} options
+   * @param {(options: RequestInit) => Promise<Response>} send
+   */
+  async #prompt(options, send) {
+    if (this.#locked()) return refused()
+    const mark = this.#mark()
+    const body = typeof options.body === 'string' ? parsed(options.body) : null
+    if (!mark || !body) return send(options)
+    body.extra_data = { ...body.extra_data, aws: mark }
+    const response = await send({ ...options, body: JSON.stringify(body) })
+    if (response.ok) this.#remember(body.prompt, await response.clone().json())
+    return response
+  }
+
+  /**
+   * @param {Record<string, any>} prompt
+   * @param {{prompt_id?: string}} answer
+   */
+  #remember(prompt, answer) {
+    if (!answer.prompt_id || !prompt) return
+    const titles = Object.entries(prompt).map(
+      ([id, node]) => /** @type {const} */ ([id, node._meta?.title || node.class_type])
+    )
+    this.#titles.set(answer.prompt_id, new Map(titles))
+    const oldest = this.#titles.keys().next().value
+    if (this.#titles.size > REMEMBERED && oldest) this.#titles.delete(oldest)
+  }
+}
+
+/** @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+/** ComfyUI's own shape of a refusal, so that its page shows the reason. */
+function refused() {
+  const error = { type: 'aws_locked', message: t('lock.noRun'), details: '', extra_info: {} }
+  return new Response(JSON.stringify({ error, node_errors: {} }), {
+    status: 409,
+    headers: { 'Content-Type': 'application/json' },
+  })
+}

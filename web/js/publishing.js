@@ -1,0 +1,187 @@
+/**
+ * The life of this tab's publish: from the name to the message at its end.
+ *
+ * The page is locked as long as `store.state.publish` is set. The tab's session remembers the
+ * publish, so that a reload finds the lock again; the server is asked now and then, so that a
+ * lost event cannot leave the page locked.
+ */
+
+import { told } from './actions.js'
+import { problemOf, ServerError } from './api.js'
+import { t } from './i18n.js'
+
+const LOOK_MS = 2000
+
+/** Time without any answer after which the page is given back. */
+const LOST_MS = 15_000
+
+export class Publishing {
+  #server
+  #comfy
+  #store
+  #session
+  #answeredAt = 0
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+  /** @type {(name: string, problem: Aws.Problem) => void} */
+  #onConflict = () => {}
+  #onDone
+
+  /**
+   * @param {object} parts
+   * @param {import('./api.js').Server} parts.server
+   * @param {import('./comfy.js').Comfy} parts.comfy
+   * @param {import('./store.js').Store} parts.store
+   * @param {import('./session.js').Session} parts.session
+   * @param {(name: string) => void} parts.onDone a template was published from this tab
+   */
+  constructor({ server, comfy, store, session, onDone }) {
+    this.#server = server
+    this.#comfy = comfy
+    this.#store = store
+    this.#session = session
+    this.#onDone = onDone
+  }
+
+  /** @param {(name: string, problem: Aws.Problem) => void} listener somebody else was faster */
+  set onConflict(listener) {
+    this.#onConflict = listener
+  }
+
+  /** Take up what a reload interrupted; call once a page. */
+  async resume() {
+    this.#comfy.on('aws.publish', (publish) => this.#take(publish))
+    const id = this.#session.read().publish
+    if (id) this.#lock(reconnecting(id))
+    try {
+      const publishes = id ? [await this.#server.publishState(id)] : await this.#server.publishes()
+      const own = publishes.find((publish) => publish.id === id || this.#isOurs(publish))
+      if (own?.id === id) this.#take(own)
+      else if (own) this.#lock(own)
+    } catch (error) {
+      if (error instanceof ServerError && error.status === 404) this.#release()
+      else if (!id) problemOf(error)
+    }
+  }
+
+  /**
+   * Publish what is on the canvas.
+   *
+   * @param {string} name
+   * @param {boolean} newVersion
+   * @returns {Promise<Aws.Problem | null>} why it did not start
+   */
+  async start(name, newVersion) {
+    try {
+      const publish = await this.#server.publish({
+        ...(await this.#comfy.graph()),
+        name,
+        new_version: newVersion,
+        client_id: this.#comfy.clientId,
+      })
+      this.#lock(publish)
+      // A small one may have ended before its id was known here, and its event with it.
+      void this.#look()
+      return null
+    } catch (error) {
+      return problemOf(error)
+    }
+  }
+
+  /** @returns {Promise<Aws.Problem | null>} why it cannot be cancelled */
+  async cancel() {
+    const { publish } = this.#store.state
+    if (!publish) return null
+    try {
+      await this.#server.cancelPublish(publish.id)
+      return null
+    } catch (error) {
+      return problemOf(error)
+    }
+  }
+
+  /** @param {Aws.Publish} publish */
+  #isOurs({ state, client_id: client }) {
+    return state === 'running' && client !== '' && client === this.#comfy.clientId
+  }
+
+  /** @param {Aws.Publish} publish */
+  #lock(publish) {
+    this.#session.write({ publish: publish.id })
+    this.#store.set({ publish })
+    this.#answeredAt = Date.now()
+    this.#lookLater()
+  }
+
+  #release() {
+    clearTimeout(this.#timer)
+    this.#session.write({ publish: '' })
+    this.#store.set({ publish: null })
+  }
+
+  /** @param {Aws.Publish} publish */
+  #take(publish) {
+    if (publish.id !== this.#store.state.publish?.id) return
+    this.#answeredAt = Date.now()
+    if (publish.state === 'running') {
+      this.#store.set({ publish })
+      return
+    }
+    this.#release()
+    this.#tell(publish)
+  }
+
+  /** @param {Aws.Publish} publish one that has ended */
+  #tell({ name, state, version, error }) {
+    if (state === 'done') {
+      this.#onDone(name)
+      this.#comfy.toast('success', t('publish.done', { name }), t('publish.version', {
+        version: version ?? 1,
+      }))
+    } else if (state === 'cancelled') {
+      this.#comfy.toast('info', t('publish.cancelled', { name }), t('publish.cancelled.hint'))
+    } else if (error?.code === 'conflict') {
+      this.#onConflict(name, error)
+    } else {
+      this.#comfy.toast('error', t('publish.failed', { name }), error ? told(error) : '')
+    }
+  }
+
+  #lookLater() {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#look(), LOOK_MS)
+  }
+
+  async #look() {
+    const id = this.#store.state.publish?.id
+    if (!id) return
+    try {
+      this.#take(await this.#server.publishState(id))
+    } catch (error) {
+      if (this.#isLost(error)) {
+        this.#release()
+        this.#comfy.toast('warn', t('publish.lost'), t('publish.lost.hint'))
+      }
+    }
+    if (this.#store.state.publish) this.#lookLater()
+  }
+
+  /** @param {unknown} error */
+  #isLost(error) {
+    if (error instanceof ServerError && error.status === 404) return true
+    return Date.now() - this.#answeredAt > LOST_MS
+  }
+}
+
+/**
+ * What is known of a publish right after a reload.
+ *
+ * @param {string} id
+ * @returns {Aws.Publish}
+ */
+function reconnecting(id) {
+  return {
+    id, name: '', state: 'running', phase: 'reconnect', item: '', done: 0, total: 0,
+    version: null, error: null, client_id: '',
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * The page's state. Views read it and are told which keys changed; only actions write it.
+ */
+
+/** @typedef {keyof Aws.State} StateKey */
+
+/**
+ * @template T
+ * @returns {Aws.Listing<T>}
+ */
+const empty = () => ({ items: [], state: 'idle', problem: null })
+
+export class Store extends EventTarget {
+  /** @type {Aws.State} */
+  #state = {
+    status: null,
+    statusProblem: null,
+    stackBusy: '',
+    stackProblem: null,
+    templates: empty(),
+    endpoints: empty(),
+    jobs: empty(),
+    opening: '',
+    creating: false,
+    on: false,
+    template: '',
+    publish: null,
+  }
+
+  /** @returns {Readonly<Aws.State>} */
+  get state() {
+    return this.#state
+  }
+
+  /** @param {Partial<Aws.State>} changes */
+  set(changes) {
+    const keys = /** @type {StateKey[]} */ (Object.keys(changes))
+    const changed = keys.filter((key) => this.#state[key] !== changes[key])
+    if (changed.length === 0) return
+    this.#state = { ...this.#state, ...changes }
+    this.dispatchEvent(new CustomEvent('change', { detail: changed }))
+  }
+
+  /**
+   * Call `listener` now and whenever one of `keys` changes, until `signal` aborts.
+   *
+   * @param {StateKey[]} keys
+   * @param {(state: Readonly<Aws.State>) => void} listener
+   * @param {AbortSignal} signal
+   */
+  watch(keys, listener, signal) {
+    this.addEventListener(
+      'change',
+      (event) => {
+        const changed = /** @type {CustomEvent<StateKey[]>} */ (event).detail
+        if (changed.some((key) => keys.includes(key))) listener(this.#state)
+      },
+      { signal }
+    )
+    listener(this.#state)
+  }
+}
+
+/** Every prompt of this ComfyUI goes to AWS, whatever the tab says. */
+export const routesAll = (/** @type {Readonly<Aws.State>} */ state) => Boolean(state.status?.route)
+
+/** AWS is configured and answers. */
+export const connected = (/** @type {Readonly<Aws.State>} */ state) =>
+  Boolean(state.status?.configured && !state.status.problem)
+
+/** @type {ReadonlySet<Aws.EndpointStatus>} */
+const TAKES_JOBS = new Set(['InService', 'Updating', 'SystemUpdating', 'RollingBack'])
+
+/** @type {ReadonlySet<Aws.EndpointStatus>} */
+const IN_TRANSITION = new Set([
+  'Creating',
+  'Updating',
+  'SystemUpdating',
+  'RollingBack',
+  'Deleting',
+])
+
+export const takesJobs = (/** @type {Aws.Endpoint} */ endpoint) => TAKES_JOBS.has(endpoint.status)
+
+export const inTransition = (/** @type {Aws.Endpoint} */ endpoint) =>
+  IN_TRANSITION.has(endpoint.status)
+
+/** @type {ReadonlySet<Aws.JobState>} */
+const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
+
+export const ended = (/** @type {Aws.Job} */ job) => ENDED.has(job.state)
+
+/**
+ * Where this tab's next run goes: the selected template's endpoint, else the default one.
+ *
+ * @param {Readonly<Aws.State>} state
+ * @returns {{name: string, endpoint: Aws.Endpoint | undefined}}
+ */
+export function target(state) {
+  const template = state.templates.items.find((item) => item.name === state.template)
+  const name = template?.endpoint || state.status?.endpoint || ''
+  return { name, endpoint: state.endpoints.items.find((item) => item.name === name) }
+}

@@ -1,0 +1,175 @@
+/**
+ * Where this tab's runs go: the Prompt on AWS switch, the template, the endpoint.
+ */
+
+import { h, icon, iconButton, setText } from '../dom.js'
+import { named, t } from '../i18n.js'
+import { connected, routesAll, takesJobs, target } from '../store.js'
+
+export class RunTarget {
+  #switch
+  #switchText = h('span', { class: 'aws-muted', id: 'aws-toggle-text', testid: 'aws-toggle-text' })
+  #template = h('span', { class: 'aws-ellipsis', testid: 'aws-target-template' })
+  #clear
+  #select
+  #details
+  #warning
+  #warningText = h('span', { testid: 'aws-target-problem' })
+  #create
+
+  /**
+   * @param {import('../store.js').Store} store
+   * @param {import('../actions.js').Actions} actions
+   * @param {AbortSignal} signal
+   */
+  constructor(store, actions, signal) {
+    this.#switch = h('input', {
+      id: 'aws-toggle',
+      type: 'checkbox',
+      role: 'switch',
+      class: 'aws-switch',
+      'aria-describedby': 'aws-toggle-text',
+      testid: 'aws-toggle',
+      on: { change: () => void actions.toggle(this.#switch.checked) },
+    })
+    this.#clear = iconButton('pi-times', t('target.template.clear'), {
+      testid: 'aws-template-clear',
+      on: { click: () => actions.choose('') },
+    })
+    this.#select = h('select', {
+      id: 'aws-target-endpoint',
+      class: 'aws-input',
+      testid: 'aws-target-endpoint',
+      on: { change: () => void actions.assign(store.state.template, this.#select.value) },
+    })
+    this.#create = h('button', {
+      type: 'button',
+      class: 'aws-button aws-primary',
+      testid: 'aws-target-create',
+      on: { click: () => void actions.createForTarget() },
+    })
+    this.#warning = h(
+      'div',
+      { class: 'aws-warning', role: 'status', testid: 'aws-target-warning' },
+      icon('pi-exclamation-triangle'),
+      h('div', { class: 'aws-warning-body' }, this.#warningText, this.#create)
+    )
+    this.#details = this.#buildDetails()
+    this.element = h(
+      'section',
+      { class: 'aws-card', testid: 'aws-target' },
+      h(
+        'div',
+        { class: 'aws-toggle-row' },
+        h('label', { for: 'aws-toggle', class: 'aws-toggle-label' }, icon('pi-cloud'),
+          t('toggle.label')),
+        this.#switch
+      ),
+      this.#switchText,
+      this.#details,
+      this.#warning
+    )
+    store.watch(
+      ['status', 'on', 'template', 'templates', 'endpoints', 'creating'],
+      (state) => this.#draw(state),
+      signal
+    )
+  }
+
+  #buildDetails() {
+    return h(
+      'dl',
+      { class: 'aws-facts' },
+      h('dt', {}, t('target.template')),
+      h('dd', { class: 'aws-split' }, this.#template, this.#clear),
+      h('dt', {}, h('label', { for: 'aws-target-endpoint' }, t('target.endpoint'))),
+      h('dd', {}, this.#select)
+    )
+  }
+
+  /** @param {Readonly<Aws.State>} state */
+  #draw(state) {
+    const forced = routesAll(state)
+    const on = forced || state.on
+    this.#switch.checked = on
+    this.#switch.disabled = forced || !state.status?.configured
+    const route = state.status?.route ?? ''
+    const text = on ? t('toggle.on') : t('toggle.off')
+    setText(this.#switchText, forced ? t('toggle.forced', { route }) : text)
+    this.#details.hidden = !connected(state)
+    setText(this.#template, state.template || t('target.template.none'))
+    this.#template.classList.toggle('aws-muted', !state.template)
+    this.#clear.hidden = !state.template
+    this.#drawSelect(state)
+    this.#drawWarning(state, on)
+  }
+
+  /** @param {Readonly<Aws.State>} state */
+  #drawSelect(state) {
+    const { name } = target(state)
+    const own = state.templates.items.find((item) => item.name === state.template)?.endpoint ?? ''
+    const standard = state.status?.endpoint ?? ''
+    const first = standard ? t('target.endpoint.default', { name: standard }) : t('target.endpoint.choose')
+    const options = [h('option', { value: '' }, first)]
+    for (const endpoint of state.endpoints.items) {
+      const label = `${endpoint.name} – ${named('endpoint', endpoint.status)}`
+      options.push(h('option', { value: endpoint.name }, label))
+    }
+    const isUnknown = own && !state.endpoints.items.some((item) => item.name === own)
+    if (isUnknown) options.push(h('option', { value: own }, own))
+    if (sameOptions(this.#select, options)) options.length = 0
+    else this.#select.replaceChildren(...options)
+    this.#select.value = own
+    // Which endpoint runs a template is kept with the template; without one there is no choice.
+    this.#select.disabled = !state.template
+    this.#select.title = name
+  }
+
+  /**
+   * @param {Readonly<Aws.State>} state
+   * @param {boolean} on
+   */
+  #drawWarning(state, on) {
+    const ready = state.endpoints.state === 'ready' && state.templates.state === 'ready'
+    const text = on && connected(state) && ready ? problemOf(state) : ''
+    this.#warning.hidden = text === ''
+    setText(this.#warningText, text)
+    const { endpoint } = target(state)
+    this.#create.hidden = endpoint !== undefined && endpoint.status !== 'Failed'
+    this.#create.disabled = state.creating
+    const { template } = state
+    const label = template ? t('target.createFor', { template }) : t('target.create')
+    setText(this.#create, state.creating ? t('target.creating') : label)
+  }
+}
+
+/**
+ * @param {HTMLSelectElement} select
+ * @param {HTMLOptionElement[]} options
+ */
+function sameOptions(select, options) {
+  return (
+    select.options.length === options.length &&
+    options.every((option, index) => {
+      const { value, text } = select.options[index]
+      return option.value === value && option.text === text
+    })
+  )
+}
+
+/**
+ * Why the runs of this tab would be refused; empty when they would not.
+ *
+ * @param {Readonly<Aws.State>} state
+ */
+function problemOf(state) {
+  const { name, endpoint } = target(state)
+  if (!name) return t('target.missing')
+  if (!endpoint) return t('target.gone', { name })
+  if (takesJobs(endpoint)) return ''
+  if (endpoint.status === 'Failed') {
+    return [t('target.failed', { name }), endpoint.failure].filter(Boolean).join(' ')
+  }
+  const status = named('endpoint', endpoint.status).replace('…', '').toLocaleLowerCase()
+  return t('target.notReady', { name, status })
+}

@@ -1,0 +1,72 @@
+/**
+ * A titled part of the panel that shows a list, or why there is none.
+ */
+
+import { h, setText } from '../dom.js'
+import { t } from '../i18n.js'
+
+export class Section {
+  #empty
+  #emptyHint
+  #text = h('span')
+  #hint = h('span', { class: 'aws-muted' })
+  #note
+  #retry
+
+  /**
+   * @param {object} parts
+   * @param {string} parts.name part of the ids and test ids
+   * @param {string} parts.title
+   * @param {string} parts.empty
+   * @param {string} parts.emptyHint
+   * @param {() => void} parts.retry
+   * @param {HTMLElement[]} parts.tools buttons beside the title
+   * @param {HTMLElement[]} parts.body
+   */
+  constructor({ name, title, empty, emptyHint, retry, tools, body }) {
+    this.#empty = empty
+    this.#emptyHint = emptyHint
+    this.#retry = h(
+      'button',
+      { type: 'button', class: 'aws-button', testid: `aws-${name}-retry`, on: { click: retry } },
+      t('retry')
+    )
+    this.#note = h(
+      'div',
+      { class: 'aws-note', role: 'status', testid: `aws-${name}-note` },
+      this.#text,
+      this.#hint,
+      this.#retry
+    )
+    const id = `aws-${name}-title`
+    this.element = h(
+      'section',
+      { class: 'aws-section', 'aria-labelledby': id, testid: `aws-${name}` },
+      h('div', { class: 'aws-section-head' }, h('h3', { id }, title), ...tools),
+      ...body,
+      this.#note
+    )
+  }
+
+  /** @param {Aws.Listing<unknown>} listing */
+  draw({ items, state, problem }) {
+    const [text, hint] = this.#words(state, problem)
+    const quiet = items.length > 0 && state !== 'error'
+    this.element.setAttribute('aria-busy', String(state === 'loading'))
+    this.#note.hidden = quiet
+    this.#note.classList.toggle('aws-note-error', state === 'error')
+    this.#retry.hidden = state !== 'error'
+    setText(this.#text, quiet ? '' : text)
+    setText(this.#hint, quiet ? '' : hint)
+  }
+
+  /**
+   * @param {Aws.Listing<unknown>['state']} state
+   * @param {Aws.Problem | null} problem
+   */
+  #words(state, problem) {
+    if (state === 'error') return [problem?.message ?? '', problem?.hint ?? '']
+    if (state === 'ready') return [this.#empty, this.#emptyHint]
+    return [t('loading'), '']
+  }
+}

@@ -1,0 +1,148 @@
+// The JSON of the /aws routes; docs/openapi.yaml is the reference.
+
+declare namespace Aws {
+  type Target = 'aws' | 'local' | ''
+
+  interface Problem {
+    code: string
+    message: string
+    hint: string
+    node_errors?: Record<string, NodeError>
+  }
+
+  interface NodeError {
+    class_type?: string
+    errors?: { message?: string; details?: string }[]
+  }
+
+  interface Status {
+    configured: boolean
+    target: Target
+    region: string
+    bucket: string
+    role: 'designer'
+    endpoint: string
+    route: string
+    stack: { running: boolean; endpoint_url: string }
+    version: string
+    problem: Problem | null
+  }
+
+  interface Template {
+    name: string
+    version: number
+    created: number
+    updated: number
+    author: string
+    description: string
+    endpoint: string
+  }
+
+  interface TemplateContent {
+    template: Template
+    version: number
+    workflow: object
+    prompt: object
+    manifest: object
+  }
+
+  interface Publish {
+    id: string
+    name: string
+    state: 'running' | 'done' | 'failed' | 'cancelled'
+    phase: string
+    item: string
+    done: number
+    total: number
+    version: number | null
+    error: Problem | null
+    client_id: string
+  }
+
+  interface PublishRequest {
+    name: string
+    workflow: object
+    prompt: object
+    new_version: boolean
+    client_id: string
+  }
+
+  type EndpointStatus =
+    | 'OutOfService'
+    | 'Creating'
+    | 'Updating'
+    | 'SystemUpdating'
+    | 'RollingBack'
+    | 'InService'
+    | 'Deleting'
+    | 'Failed'
+    | 'UpdateRollbackFailed'
+    | 'Deleted'
+
+  interface Endpoint {
+    name: string
+    status: EndpointStatus
+    created: number
+    updated: number
+    instance_type: string
+    instances: number
+    desired_instances: number
+    min_instances: number
+    max_instances: number
+    template: string
+    failure: string
+  }
+
+  interface EndpointRequest {
+    name?: string
+    template?: string
+    instance_type?: string
+    min_instances?: number
+    max_instances?: number
+  }
+
+  type JobState = 'preparing' | 'submitted' | 'running' | 'succeeded' | 'failed' | 'cancelled'
+
+  interface Job {
+    id: string
+    endpoint: string
+    state: JobState
+    created: number
+    updated: number
+    template: string
+    client_id: string
+    message: string
+    phase: { phase: string; message: string; done: number; total: number } | null
+    progress: { node: string; value: number; max: number } | null
+    nodes_done: number
+    nodes_total: number
+  }
+
+  /** A list of the page and how it came to be. */
+  interface Listing<T> {
+    items: T[]
+    state: 'idle' | 'loading' | 'ready' | 'error'
+    problem: Problem | null
+  }
+
+  /** Everything that the views draw. */
+  interface State {
+    status: Status | null
+    statusProblem: Problem | null
+    stackBusy: 'start' | 'stop' | ''
+    stackProblem: Problem | null
+    templates: Listing<Template>
+    endpoints: Listing<Endpoint>
+    jobs: Listing<Job>
+    /** Name of the template whose workflow is being fetched. */
+    opening: string
+    /** An endpoint is being asked for. */
+    creating: boolean
+    /** Prompt on AWS is ticked in this tab. */
+    on: boolean
+    /** Name of the template that this tab's runs name. */
+    template: string
+    /** The publish that locks this tab. */
+    publish: Publish | null
+  }
+}
