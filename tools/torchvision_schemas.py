@@ -42,7 +42,7 @@ class _BeforeTorchvision(MetaPathFinder):
 
 
 def _declare_missing(package: Path) -> None:
-    import torch  # noqa: PLC0415 - heavy, and only wanted when torchvision is
+    import torch  # here, since it is heavy and only wanted when torchvision is
 
     try:
         for compiled in package.glob("_C*.so"):
