@@ -32,17 +32,13 @@ export class Endpoints {
       'aria-controls': 'aws-endpoint-form',
       on: { click: () => this.#showForm(this.#form.element.hidden) },
     })
-    const reload = () => void actions.reload('endpoints')
     this.#section = new Section({
       name: 'endpoints',
       title: t('endpoints.title'),
       empty: t('endpoints.empty'),
       emptyHint: t('endpoints.empty.hint'),
-      retry: reload,
-      tools: [
-        iconButton('pi-refresh', t('refresh'), { testid: 'aws-endpoints-refresh', on: { click: reload } }),
-        this.#new,
-      ],
+      retry: () => void actions.reload('endpoints'),
+      tools: [this.#new],
       body: [this.#form.element, this.#list],
     })
     this.element = this.#section.element

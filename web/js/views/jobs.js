@@ -43,16 +43,13 @@ export class Jobs {
     this.#titleOf = titleOf
     this.#liveRows = new KeyedRows(this.#live, (job) => job.id, (job) => this.#liveRow(job))
     this.#pastRows = new KeyedRows(this.#past, (job) => job.id, (job) => pastRow(job))
-    const reload = () => void actions.reload('jobs')
     this.#section = new Section({
       name: 'jobs',
       title: t('jobs.title'),
       empty: t('jobs.empty'),
       emptyHint: t('jobs.empty.hint'),
-      retry: reload,
-      tools: [
-        iconButton('pi-refresh', t('refresh'), { testid: 'aws-jobs-refresh', on: { click: reload } }),
-      ],
+      retry: () => void actions.reload('jobs'),
+      tools: [],
       body: [this.#live, this.#pastTitle, this.#past],
     })
     this.element = this.#section.element

@@ -109,7 +109,8 @@ export class RunTarget {
     const { name } = target(state)
     const own = state.templates.items.find((item) => item.name === state.template)?.endpoint ?? ''
     const standard = state.status?.endpoint ?? ''
-    const first = standard ? t('target.endpoint.default', { name: standard }) : t('target.endpoint.choose')
+    const nothing = t(state.template ? 'target.endpoint.choose' : 'target.endpoint.none')
+    const first = standard ? t('target.endpoint.default', { name: standard }) : nothing
     const options = [h('option', { value: '' }, first)]
     for (const endpoint of state.endpoints.items) {
       const label = `${endpoint.name} – ${named('endpoint', endpoint.status)}`
@@ -170,6 +171,5 @@ function problemOf(state) {
   if (endpoint.status === 'Failed') {
     return [t('target.failed', { name }), endpoint.failure].filter(Boolean).join(' ')
   }
-  const status = named('endpoint', endpoint.status).replace('…', '').toLocaleLowerCase()
-  return t('target.notReady', { name, status })
+  return t('target.notReady', { name })
 }

@@ -73,7 +73,7 @@ export class Setup {
     this.#start.hidden = !canStart(state)
     this.#start.disabled = stackBusy !== ''
     this.#spinner.hidden = !starting
-    setText(this.#startText, t(starting ? 'stack.starting' : 'stack.start'))
+    setText(this.#startText, t(starting ? 'stack.starting.short' : 'stack.start'))
     this.#retry.hidden = !statusProblem && !(status?.configured && status.problem)
     setText(this.#problem, stackProblem ? `${stackProblem.message} ${stackProblem.hint}` : '')
     this.#problem.hidden = !stackProblem
