@@ -169,7 +169,7 @@ export class Actions {
       const endpoint = await this.#server.createEndpoint(request)
       this.#announced.add(endpoint.name)
       this.#takeEndpoint(endpoint)
-      if (request.template) await this.#assignIfFree(request.template, endpoint.name)
+      if (request.template) await this.#takeOver(request.template, endpoint.name)
       return null
     } catch (error) {
       return problemOf(error)
@@ -216,14 +216,15 @@ export class Actions {
   }
 
   /**
+   * Let a new endpoint run its template where another one stands chosen that cannot.
+   *
    * @param {string} template
    * @param {string} endpoint
    */
-  async #assignIfFree(template, endpoint) {
-    const { templates, endpoints } = this.#store.state
-    const chosen = templates.items.find((item) => item.name === template)?.endpoint
-    const alive = endpoints.items.some((item) => item.name === chosen && item.status !== 'Failed')
-    if (!chosen || !alive) await this.assign(template, endpoint)
+  async #takeOver(template, endpoint) {
+    const before = target({ ...this.#store.state, template })
+    const isStuck = before.chosen && (!before.endpoint || before.endpoint.status === 'Failed')
+    if (isStuck && before.name !== endpoint) await this.assign(template, endpoint)
   }
 
   async #loadLists() {

@@ -91,13 +91,25 @@ const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
 export const ended = (/** @type {Aws.Job} */ job) => ENDED.has(job.state)
 
 /**
- * Where this tab's next run goes: the selected template's endpoint, else the default one.
+ * Where this tab's next run goes: the endpoint chosen for the selected template, else the
+ * server's default, else one that takes jobs, best the template's own. The server decides by the
+ * same order when a prompt comes.
  *
  * @param {Readonly<Aws.State>} state
- * @returns {{name: string, endpoint: Aws.Endpoint | undefined}}
+ * @returns {{name: string, endpoint: Aws.Endpoint | undefined, chosen: boolean}} `name` is empty
+ *   when there is none; `chosen`: by a person
  */
-export function target(state) {
-  const template = state.templates.items.find((item) => item.name === state.template)
-  const name = template?.endpoint || state.status?.endpoint || ''
-  return { name, endpoint: state.endpoints.items.find((item) => item.name === name) }
+export function target({ templates, template, endpoints, status }) {
+  const own = templates.items.find((item) => item.name === template)?.endpoint
+  const chosen = own || status?.endpoint || ''
+  if (chosen) {
+    const endpoint = endpoints.items.find((item) => item.name === chosen)
+    return { name: chosen, endpoint, chosen: true }
+  }
+  const worth = (/** @type {Aws.Endpoint} */ item) =>
+    (takesJobs(item) ? 4 : 0) + (item.status === 'Creating' ? 2 : 0) +
+    (item.template === template ? 1 : 0)
+  const [best] = [...endpoints.items].sort((a, b) => worth(b) - worth(a))
+  const endpoint = best && worth(best) > 1 ? best : undefined
+  return { name: endpoint?.name ?? '', endpoint, chosen: false }
 }

@@ -110,7 +110,7 @@ export class Jobs {
 
   /** @param {Aws.Job} job */
   #nowOf({ id, phase, progress }) {
-    if (!progress) return phase ? phase.message || named('phase', phase.phase) : ''
+    if (!progress) return phase ? step(phase) : ''
     const title = this.#titleOf(id, progress.node) ?? t('jobs.node', { id: progress.node })
     return progress.max > 1 ? `${title} ${progress.value}/${progress.max}` : title
   }
@@ -119,6 +119,15 @@ export class Jobs {
 /** @param {Aws.Job} job */
 function nameOf(job) {
   return job.template || t('jobs.canvas')
+}
+
+/**
+ * @param {NonNullable<Aws.Job['phase']>} phase
+ */
+function step({ phase, message }) {
+  const name = named('phase', phase)
+  if (name === phase) return message || phase
+  return message && message !== name ? t('phase.item', { phase: name, item: message }) : name
 }
 
 /**

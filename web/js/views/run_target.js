@@ -106,12 +106,9 @@ export class RunTarget {
 
   /** @param {Readonly<Aws.State>} state */
   #drawSelect(state) {
-    const { name } = target(state)
+    const { name, chosen } = target(state)
     const own = state.templates.items.find((item) => item.name === state.template)?.endpoint ?? ''
-    const standard = state.status?.endpoint ?? ''
-    const nothing = t(state.template ? 'target.endpoint.choose' : 'target.endpoint.none')
-    const first = standard ? t('target.endpoint.default', { name: standard }) : nothing
-    const options = [h('option', { value: '' }, first)]
+    const options = [h('option', { value: '' }, standard(state, chosen ? '' : name))]
     for (const endpoint of state.endpoints.items) {
       const label = `${endpoint.name} – ${named('endpoint', endpoint.status)}`
       options.push(h('option', { value: endpoint.name }, label))
@@ -142,6 +139,17 @@ export class RunTarget {
     const label = template ? t('target.createFor', { template }) : t('target.create')
     setText(this.#create, state.creating ? t('target.creating') : label)
   }
+}
+
+/**
+ * What happens without a choice, in words.
+ *
+ * @param {Readonly<Aws.State>} state
+ * @param {string} automatic the endpoint that is taken then, where nothing else says so
+ */
+function standard({ status }, automatic) {
+  if (status?.endpoint) return t('target.endpoint.default', { name: status.endpoint })
+  return automatic ? t('target.endpoint.automatic', { name: automatic }) : t('target.endpoint.none')
 }
 
 /**
