@@ -1,0 +1,128 @@
+"""A child process that never outlives its parent, and whose output is read line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+TAIL_LINES = 2000
+"""Lines of output kept; a start with fifty node packs prints several hundred."""
+
+LINE_BYTES = 16 * 1024
+"""A longer line is cut, so that a node printing an array cannot fill the memory."""
+
+# Runs in the child before the program does. prctl(PR_SET_PDEATHSIG=1, SIGKILL) holds across exec;
+# a parent that died in between is seen by the changed parent id.
+_LAUNCHER = (
+    "import ctypes, os, sys\n"
+    "ctypes.CDLL(None).prctl(1, 9)\n"
+    "if os.getppid() != int(sys.argv[1]): sys.exit(1)\n"
+    "os.execve(sys.argv[2], sys.argv[2:], os.environ)\n"
+)
+
+
+class Child:
+    """One process, the leader of its own process group.
+
+    The kernel sends the death signal when the *thread* that started the child ends, so `start`
+    is called in the event loop of the main thread.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, said: Callable[[str], None]) -> None:
+        self._process = process
+        self._said = said
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        loop = asyncio.get_running_loop()
+        self._reader = loop.create_task(self._read())
+        self.ended: asyncio.Task[int] = loop.create_task(self._wait())
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        said: Callable[[str], None],
+    ) -> Child:
+        """Start `command`; `said` gets every line of its output."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command,
+            cwd=cwd, env=dict(environ), stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        return cls(process, said)
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is the process group's too."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return not self.ended.done()
+
+    async def stop(self, grace: float) -> int:
+        """End the whole process group: SIGTERM, after `grace` seconds SIGKILL. Safe to repeat."""
+        if self.running:
+            self._signal(signal.SIGTERM)
+            await asyncio.wait([self.ended], timeout=grace)
+        return await self.kill()
+
+    async def kill(self) -> int:
+        """SIGKILL to the whole group, its leader's own children too; returns the exit status."""
+        self._signal(signal.SIGKILL)
+        return await asyncio.shield(self.ended)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):  # nobody is left
+            return
+
+    async def _wait(self) -> int:
+        status = await self._process.wait()
+        self._signal(signal.SIGKILL)  # grandchildren, which would hold the pipe open
+        await asyncio.wait([self._reader], timeout=1)
+        return status
+
+    async def _read(self) -> None:
+        stream = self._process.stdout
+        if stream is None:
+            return
+        rest = b""
+        while chunk := await stream.read(64 * 1024):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._line(line)
+            if len(rest) > LINE_BYTES:
+                self._line(rest)
+                rest = b""
+        if rest:
+            self._line(rest)
+
+    def _line(self, raw: bytes) -> None:
+        # A progress bar overwrites its line; only what it showed last is worth keeping.
+        shown = next((part for part in reversed(raw.split(b"\r")) if part.strip()), b"")
+        text = shown[:LINE_BYTES].decode(errors="replace").rstrip()
+        if text:
+            self.tail.append(text)
+            self._said(text)
+
+
+def exit_reason(status: int) -> str:
+    """What an exit status says, in words."""
+    if status == -signal.SIGKILL:
+        return "it was killed by the system, probably out of memory"
+    if status < 0:
+        try:
+            return f"it crashed ({signal.Signals(-status).name})"
+        except ValueError:
+            return f"it was ended by signal {-status}"
+    return f"it ended with status {status}"

@@ -1,0 +1,236 @@
+"""SageMaker's container contract: GET /ping, POST /invocations, SIGTERM.
+
+The worker listens on all interfaces on SageMaker's port 8080, where the platform's proxy comes
+from outside the container, and on loopback alone on any other port, which only the local stack
+asks for.
+
+/ping answers 200 when the runner is ready, and before the first time only after the template
+to warm has been restored; a worker that takes no more jobs answers 503. /invocations answers
+200 with the JobResult for everything that the worker could report itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from comfy_aws import layout
+from comfy_aws.aws import ObjectStore, Queues, Session
+from comfy_aws.blobs import Blobs
+from comfy_aws.config import WorkerConfig
+from comfy_aws.errors import Cancelled, ComfyAwsError, WorkerError
+from comfy_aws.models import (
+    JobRequest,
+    JobResult,
+    Manifest,
+    Template,
+    TemplateVersion,
+    from_json,
+    to_json,
+)
+from comfy_aws.worker.cache import BlobCache
+from comfy_aws.worker.execution import Execution, Stop
+from comfy_aws.worker.outputs import Shelf
+from comfy_aws.worker.restore import Restorer
+from comfy_aws.worker.runner import Runner
+from comfy_aws.worker.stage import Stage
+
+SAGEMAKER_PORT = 8080
+DRAIN = 25.0
+"""Seconds that a running job gets after SIGTERM; SIGKILL follows after 30."""
+
+LAST_WORDS = 3.0
+"""Seconds for the result of a job that was cut off."""
+
+BODY_BYTES = 1024**3
+"""SageMaker's own limit for an asynchronous request."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The worker's state and its two routes. Lives in one event loop."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        stage: Stage,
+        store: ObjectStore,
+        queues: Queues,
+        shelf: Shelf,
+        drain: float = DRAIN,
+    ) -> None:
+        self._config = config
+        self._stage = stage
+        self._store = store
+        self._queues = queues
+        self._shelf = shelf
+        self._drain = drain
+        self._turn = asyncio.Lock()
+        self._current: Execution | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._warm = False
+        self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sweep: asyncio.Task[None] | None = None
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=BODY_BYTES)
+        app.router.add_get("/ping", self.ping)
+        app.router.add_post("/invocations", self.invoke)
+        return app
+
+    async def ping(self, _: web.Request) -> web.Response:
+        ready = self._warm and not self._halt.done()
+        return web.Response(status=200 if ready else 503)
+
+    async def invoke(self, request: web.Request) -> web.Response:
+        try:
+            job = from_json(JobRequest, await request.read(), where="invocation")
+            layout.check_job_id(job.job_id)
+        except ComfyAwsError as exc:
+            return _json(exc, 400)
+        async with self._turn:
+            if self._halt.done():
+                return _json(WorkerError("The worker is being shut down."), 503)
+            result = await self._run(job, _gone(request))
+        return web.Response(text=to_json(result), content_type="application/json")
+
+    async def warm_up(self) -> None:
+        """Start the runner, with the template to warm restored.
+
+        Raises:
+            RunnerCrashed: ComfyUI does not start.
+        """
+        async with self._turn:
+            try:
+                manifest = await asyncio.to_thread(self._warm_manifest)
+                await self._make_true(manifest)
+            except Cancelled:
+                return
+            except ComfyAwsError as exc:
+                if not self._config.warm:
+                    raise
+                # Its jobs will say the same to their users; other templates may work.
+                log.warning("The template %s cannot be warmed: %s", self._config.warm, exc)
+            if not self._stage.runner.running:
+                self._stage.restorer.lay_packs(Manifest(), alone=True)
+                await self._make_true(Manifest())
+        self._warm = True
+        log.info("The worker is ready.")
+
+    async def shut_down(self) -> None:
+        """Take no more jobs, let the running one drain, and stop the runner."""
+        if not self._halt.done():
+            self._halt.set_result(None)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), self._drain)
+        if self._current is not None:
+            self._current.stop(Stop.SHUTDOWN)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), LAST_WORDS)
+        await self._stage.runner.kill()
+        self._stage.restorer.close()
+
+    async def _run(self, job: JobRequest, abandoned: Callable[[], bool]) -> JobResult:
+        self._idle.clear()
+        self._stage.runner.label = f"[job={job.job_id}] "
+        self._current = Execution(
+            job, stage=self._stage, store=self._store, queues=self._queues, shelf=self._shelf,
+            abandoned=abandoned,
+        )  # fmt: skip
+        try:
+            result = await self._current.run()
+            log.info("[job=%s] %s %s", job.job_id, result.outcome.value, result.timings)
+            return result
+        finally:
+            self._current = None
+            self._stage.runner.label = ""
+            self._idle.set()
+            if self._shelf.due:
+                self._sweep = asyncio.ensure_future(self._tidy())
+
+    async def _tidy(self) -> None:
+        await asyncio.to_thread(self._shelf.sweep)
+        with suppress(ComfyAwsError):
+            await self._stage.runner.client.clear_history()
+
+    async def _make_true(self, manifest: Manifest) -> None:
+        await self._stage.make_true(
+            manifest,
+            told=lambda phase, message, done, total: None,
+            stopped=self._halt,
+        )
+
+    def _warm_manifest(self) -> Manifest:
+        name = self._config.warm
+        if not name:
+            return Manifest()
+        pointer = from_json(Template, self._store.get(layout.template_key(name)))
+        body = self._store.get(layout.version_key(name, pointer.version))
+        return from_json(TemplateVersion, body, where=f"template {name}").manifest
+
+
+def build(config: WorkerConfig, *, drain: float = DRAIN) -> Worker:
+    """Put a worker together.
+
+    Raises:
+        WorkerError: another worker uses the directory.
+    """
+    session = Session(config.access)
+    store = ObjectStore(session)
+    restorer = Restorer(
+        config.directory,
+        lambda root, evicted: BlobCache(
+            root, Blobs(store), budget=config.cache_bytes, evicted=evicted
+        ),
+    )
+    runner = Runner(config.comfyui, restorer.base, config.runner_args)
+    return Worker(
+        config, stage=Stage(restorer, runner), store=store, queues=Queues(session),
+        shelf=Shelf(restorer.base), drain=drain,
+    )  # fmt: skip
+
+
+def address(config: WorkerConfig) -> str:
+    return "0.0.0.0" if config.port == SAGEMAKER_PORT else "127.0.0.1"  # noqa: S104 – see above
+
+
+async def serve(config: WorkerConfig, *, drain: float = DRAIN) -> int:
+    """Run the worker until SIGTERM; returns the exit status."""
+    worker = build(config, drain=drain)
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    # Jobs in flight are waited for by `shut_down`; what remains has a moment to be written.
+    server = web.AppRunner(worker.app(), access_log=None, shutdown_timeout=1.0)
+    await server.setup()
+    await web.TCPSite(server, address(config), config.port).start()
+    warming = asyncio.ensure_future(worker.warm_up())
+    stopped = asyncio.ensure_future(told.wait())
+    status = 0
+    await asyncio.wait([warming, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if warming.done() and warming.exception() is not None:
+        log.error("The worker cannot start: %s", warming.exception())
+        status = 1
+    else:
+        await stopped
+    await worker.shut_down()
+    await asyncio.wait([warming])
+    await server.cleanup()
+    return status
+
+
+def _gone(request: web.Request) -> Callable[[], bool]:
+    transport = request.transport
+    return lambda: transport is None or transport.is_closing()
+
+
+def _json(error: ComfyAwsError, status: int) -> web.Response:
+    return web.json_response(error.to_dict(), status=status)
