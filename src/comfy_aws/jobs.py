@@ -111,10 +111,10 @@ class Listener(Protocol):
     def changed(self, view: JobView) -> None:
         """Something that the panel shows has changed."""
 
-    def event(self, view: JobView, event: Event) -> None:
+    def event(self, event: Event) -> None:
         """One event of the worker, in order."""
 
-    def ended(self, view: JobView, order: Order, end: JobEnd) -> None:
+    def ended(self, end: JobEnd) -> None:
         """The job is over; comes exactly once, and last."""
 
 
@@ -275,7 +275,7 @@ class Jobs:
         run.view = replace(run.view, job=self._ledger.move(
             job_id, end.state, at=self._clock(), message=message), phase=None)  # fmt: skip
         try:
-            run.listener.ended(run.view, run.order, end)
+            run.listener.ended(end)
         finally:
             with self._lock:
                 self._runs.pop(job_id, None)
@@ -363,7 +363,7 @@ class Jobs:
         if event.kind is EventKind.HEARTBEAT:
             return
         run.view = advanced(run.view, event)
-        run.listener.event(run.view, event)
+        run.listener.event(event)
         run.listener.changed(run.view)
 
     def _conclude(self, run: _Run, ready: list[Event]) -> JobEnd:

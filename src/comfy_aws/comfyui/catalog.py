@@ -10,6 +10,7 @@ import logging
 import platform
 import sys
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,11 @@ class ComfyUICatalog:
 
     def environment(self) -> Environment:
         import comfyui_version
-        import torch.version
 
         return Environment(
             comfyui=str(comfyui_version.__version__),
             python=platform.python_version(),
-            torch=str(torch.version.__version__),
+            torch=metadata.version("torch"),
             platform=sys.platform,
         )
 

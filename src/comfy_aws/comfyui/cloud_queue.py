@@ -64,7 +64,7 @@ class CloudQueue:
             def interrupt_if_running(self: Any, prompt_id: str, *more: Any) -> Any:
                 if cloud._cancel(prompt_id):
                     return True
-                return base.interrupt_if_running(self, prompt_id, *more)  # type: ignore[attr-defined]
+                return base.interrupt_if_running(self, prompt_id, *more)
 
             PromptQueueWithCloud.interrupt_if_running = interrupt_if_running
         return PromptQueueWithCloud

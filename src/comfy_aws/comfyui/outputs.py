@@ -90,7 +90,9 @@ def _claim(temporary: Path, folder: Path, wanted: str) -> str:
 
 def _next_name(folder: Path, parts: Numbered | None, wanted: str, attempt: int) -> str:
     if parts is not None:
-        return parts.with_number(next_number(parts.prefix, os.listdir(folder)))
+        return parts.with_number(
+            next_number(parts.prefix, (entry.name for entry in folder.iterdir()))
+        )
     return wanted if attempt == 1 else alternative(wanted, attempt)
 
 

@@ -1,0 +1,182 @@
+"""One cloud job as this ComfyUI shows it: the listener between the job service and the canvas."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+from comfy_aws.aws import ObjectStore
+from comfy_aws.comfyui.canvas import Canvas, stamped
+from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
+from comfy_aws.comfyui.outputs import Outputs
+from comfy_aws.errors import ComfyAwsError
+from comfy_aws.jobs import JobEnd, JobView
+from comfy_aws.models import Event, EventKind, JobState, Json, Outcome, OutputFile, from_dict
+from comfy_aws.naming import Place, renamed
+
+log = logging.getLogger(__name__)
+
+PANEL_EVERY: Final = 0.1
+"""Seconds between two updates of the panel that only differ in progress."""
+
+ENDS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+KEPT_IN_HISTORY: Final = frozenset({"execution_start", "execution_cached"})
+
+
+class CloudRun:
+    """A `jobs.Listener`; all calls come from the job's own thread.
+
+    Args:
+        number: under which the queue knows the item.
+        item: the queue's tuple with the graph as the user sent it.
+        store: where outputs come from; None when the job never got that far.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        item: Item,
+        *,
+        server: Any,
+        queue: CloudQueue,
+        canvas: Canvas,
+        outputs: Outputs,
+        store: ObjectStore | None,
+    ) -> None:
+        self._number = number
+        self._job_id: str = item[1]
+        self._prompt: Json = item[2]
+        self._client_id: str = item[3].get("client_id") or ""
+        self._server = server
+        self._queue = queue
+        self._canvas = canvas
+        self._outputs = outputs
+        self._store = store
+        self._names: dict[Place, Place] = {}
+        self._cached: frozenset[str] = frozenset()
+        self._messages: list[tuple[str, Json]] = []
+        self._end_message: tuple[str, Json] | None = None
+        self._panel_at = 0.0
+        self._panel_state: tuple[JobState, object] | None = None
+        canvas.enter(self._job_id, self._client_id)
+        self._kinds = {
+            EventKind.PHASE: self._on_phase,
+            EventKind.COMFY: self._on_comfy,
+            EventKind.PREVIEW: self._on_preview,
+            EventKind.BINARY: self._on_binary,
+        }
+
+    # -- jobs.Listener -------------------------------------------------------------------------
+
+    def changed(self, view: JobView) -> None:
+        now = time.monotonic()
+        state = (view.job.state, (view.phase or {}).get("phase"))
+        if state == self._panel_state and now - self._panel_at < PANEL_EVERY:
+            return
+        if state != self._panel_state and view.phase:
+            self._notify(view.phase)
+        self._panel_state, self._panel_at = state, now
+        self._server.send_sync("aws.job", {"job": view.to_dict()}, self._client_id or None)
+
+    def event(self, event: Event) -> None:
+        handler = self._kinds.get(event.kind)
+        if handler is not None:
+            handler(event.data)
+
+    def ended(self, end: JobEnd) -> None:
+        history: Json = {"outputs": {}, "meta": {}}
+        try:
+            if end.result is not None:
+                self._save(end.result.files)
+                history = {
+                    "outputs": renamed(end.result.outputs, self._names),
+                    "meta": end.result.meta,
+                }
+        except ComfyAwsError as exc:
+            log.warning("Job %s: an output is lost: %s", self._job_id, exc)
+            end = JobEnd(JobState.FAILED, end.result, exc.to_dict())
+            self._end_message = None
+        kind, payload = self._ending(end)
+        self._messages.append((kind, payload))
+        self._canvas.send(self._job_id, self._client_id, kind, payload)
+        success = end.state is JobState.SUCCEEDED
+        self._queue.finish(self._number, history, self._messages, success=success)
+        self._canvas.tell(self._client_id, "executing", {"node": None, "prompt_id": self._job_id})
+        self._canvas.leave(self._job_id, self._client_id)
+
+    # -- events --------------------------------------------------------------------------------
+
+    def _on_phase(self, phase: Json) -> None:
+        self._notify(phase)
+
+    def _notify(self, phase: Json) -> None:
+        """ComfyUI's own line for a prompt that waits."""
+        value = phase.get("message") or phase.get("phase") or ""
+        self._canvas.tell(self._client_id, "notification", {"id": self._job_id, "value": value})
+
+    def _on_comfy(self, message: Json) -> None:
+        kind, payload = str(message.get("type")), message.get("data") or {}
+        if kind in ENDS:
+            self._end_message = (kind, payload)  # sent when files and history are in place
+            return
+        if kind == "executing" and payload.get("node") is None:
+            return
+        if kind == "execution_cached":
+            self._cached = frozenset(map(str, payload.get("nodes", ())))
+        if kind == "executed":
+            self._save(tuple(from_dict(OutputFile, file) for file in message.get("files", ())))
+            payload = {**payload, "output": renamed(payload.get("output"), self._names)}
+        if kind in KEPT_IN_HISTORY:
+            self._messages.append((kind, payload))
+        self._canvas.send(self._job_id, self._client_id, kind, payload)
+
+    def _on_preview(self, preview: Json) -> None:
+        self._canvas.preview(self._job_id, self._client_id, preview)
+
+    def _on_binary(self, message: Json) -> None:
+        self._canvas.binary(self._job_id, self._client_id, message)
+
+    def _save(self, files: tuple[OutputFile, ...]) -> None:
+        new = [f for f in files if Place(f.filename, f.subfolder, f.type) not in self._names]
+        if self._store is not None:
+            self._names |= self._outputs.save(self._store, new, self._cached)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _ending(self, end: JobEnd) -> tuple[str, Json]:
+        """ComfyUI's last message: the worker's own if it came, else one of the same shape."""
+        outcome = end.result.outcome if end.result else None
+        if end.state is JobState.SUCCEEDED:
+            return self._end_message or ("execution_success", stamped({"prompt_id": self._job_id}))
+        if end.state is JobState.CANCELLED:
+            if self._end_message and self._end_message[0] == "execution_interrupted":
+                return self._end_message
+            interrupted: Json = {"node_id": None, "node_type": None, "executed": []}
+            return "execution_interrupted", stamped({"prompt_id": self._job_id, **interrupted})
+        if outcome is Outcome.ERROR:
+            if self._end_message and self._end_message[0] == "execution_error":
+                return self._end_message
+            return "execution_error", {"prompt_id": self._job_id, **end.error}
+        node_errors = end.error.get("node_errors") or (end.result.node_errors if end.result else {})
+        return "execution_error", stamped(self._own_error(end.error, node_errors))
+
+    def _own_error(self, error: Json, node_errors: Json) -> Json:
+        """An error of this side or of the worker, at its node where it has one."""
+        node_id = next(iter(node_errors), None)
+        text = " ".join(str(error.get(key) or "") for key in ("message", "hint")).strip()
+        if node_id is not None:
+            reasons = [problem["message"] for problem in node_errors[node_id]["errors"]]
+            text = "\n".join(dict.fromkeys([text, *reasons]))
+        node = self._prompt.get(node_id, {}) if node_id is not None else {}
+        return {
+            "prompt_id": self._job_id,
+            "node_id": node_id,
+            "node_type": node.get("class_type"),
+            "executed": [],
+            "exception_message": text,
+            "exception_type": f"comfy_aws.{error.get('code') or error.get('type') or 'error'}",
+            "traceback": [],
+            "current_inputs": {},
+            "current_outputs": [],
+        }

@@ -1,0 +1,353 @@
+"""The designer: this ComfyUI's services, and the path of a queued graph to them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import execution
+import folder_paths
+
+from comfy_aws import config as configuration
+from comfy_aws import layout, stack, validation
+from comfy_aws import prompt as graphs
+from comfy_aws import services as composition
+from comfy_aws.aws import ObjectStore
+from comfy_aws.comfyui.canvas import Canvas
+from comfy_aws.comfyui.catalog import ComfyUICatalog, node_info
+from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
+from comfy_aws.comfyui.cloud_run import CloudRun
+from comfy_aws.comfyui.outputs import Outputs
+from comfy_aws.comfyui.wrapped_run import WrappedRun
+from comfy_aws.config import Config
+from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
+from comfy_aws.jobs import JobEnd, Listener, Order
+from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
+from comfy_aws.services import Services
+
+log = logging.getLogger(__name__)
+
+REMOTE_OUTPUT = "AwsRemoteOutput"
+"""The wrapper node; see nodes/remote.py."""
+
+
+class Designer:
+    """One for each ComfyUI process. `server` is its PromptServer."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.catalog = ComfyUICatalog()
+        self.canvas = Canvas(server)
+        self.outputs = Outputs()
+        self._services: Services | None = None
+        self._lock = threading.RLock()
+        self._originals: dict[str, Json] = {}
+        self._wrapped: dict[str, WrappedRun] = {}
+        self.wraps_all = False
+        """Every marked graph runs through wrapper nodes, because the queue cannot be extended."""
+        self.queue = CloudQueue(server.prompt_queue, self._take, self._begin, self.cancel)
+
+    # -- configuration -------------------------------------------------------------------------
+
+    @property
+    def home(self) -> Path:
+        return configuration.default_home()
+
+    @property
+    def state(self) -> Path:
+        """Folder of this designer's ledger and caches, in ComfyUI's user folder."""
+        return Path(folder_paths.get_user_directory()) / "comfy-aws"
+
+    def config(self) -> Config:
+        """The configuration as it stands now. Raises ConfigError."""
+        loaded = configuration.load(self.home)
+        if loaded.comfyui:
+            return loaded
+        return replace(loaded, comfyui=str(Path(execution.__file__).resolve().parent))
+
+    def services(self) -> Services:
+        """The services, built on first use.
+
+        Raises:
+            ConfigError, LocalStackError: nothing is configured, or the stack is down.
+        """
+        with self._lock:
+            if self._services is None:
+                self._services = composition.build(self.config(), self.state, self.catalog)
+                self._resume(self._services)
+            return self._services
+
+    @property
+    def has_services(self) -> bool:
+        """Whether the services have been built: before that there is no live cloud job."""
+        return self._services is not None
+
+    def forget_services(self) -> None:
+        """The configuration has changed: build the services anew when they are needed."""
+        with self._lock:
+            if self._services is not None:
+                self._services.close()
+            self._services = None
+
+    def start_stack(self) -> stack.StackState:
+        """Start the local stack and make it the target. Raises LocalStackError."""
+        state, _ = stack.up(self.config().stack_home)
+        configuration.save(self.home, target="local")
+        self.forget_services()
+        return state
+
+    def stop_stack(self) -> None:
+        """Stop the local stack. Raises LocalStackError."""
+        stack.down(self.config().stack_home)
+        self.forget_services()
+
+    # -- the mark ------------------------------------------------------------------------------
+
+    def mark_of(self, extra_data: Json) -> Json | None:
+        """The mark of a prompt that shall run on AWS: ``{"template", "endpoint"}``, or None.
+
+        Raises:
+            InvalidWorkflow, InvalidName: there is a mark and it is not one we know.
+        """
+        mark = extra_data.get(graphs.MARK)
+        config = self.config()
+        if mark is None:
+            if not config.routes_all:
+                return None
+            mark = {"template": config.route_template}
+        if not isinstance(mark, dict):
+            raise InvalidWorkflow(
+                f'extra_data.{graphs.MARK} is an object such as {{"template": "name"}}; '
+                f"got {mark!r}."
+            )  # fmt: skip
+        template, endpoint = mark.get("template") or "", mark.get("endpoint") or ""
+        if template:
+            layout.check_template_name(template)
+        if endpoint:
+            layout.check_endpoint_name(endpoint)
+        return {"template": template, "endpoint": endpoint}
+
+    # -- before ComfyUI's validation -----------------------------------------------------------
+
+    def check(self, body: Json) -> Json | None:
+        """Refuse a marked prompt that cannot run; blocking, for a thread.
+
+        Returns:
+            ComfyUI's answer to an invalid prompt (``error`` and ``node_errors``), or None.
+        """
+        try:
+            mark = self.mark_of(body.get("extra_data") or {})
+            if mark is None or "prompt" not in body:
+                return None
+            prompt = graphs.check_prompt(body["prompt"])
+            self._check_id(body)
+            services = self.services()
+            if mark["endpoint"]:
+                services.router.check(mark["endpoint"])
+            else:
+                services.router.endpoint(mark["template"])
+            version = services.router.version(mark["template"]) if mark["template"] else None
+            if not self.is_remote(prompt):
+                return None
+            node_errors = self._validate_remote(prompt, version, services)
+        except ComfyAwsError as exc:
+            return refusal(exc)
+        if not node_errors:
+            return None
+        first = next(iter(node_errors.values()))["errors"][0]
+        error = {"type": "prompt_outputs_failed_validation", "message": first["message"],
+                 "details": "", "extra_info": {}}  # fmt: skip
+        return {"error": error, "node_errors": node_errors}
+
+    def _check_id(self, body: Json) -> None:
+        if "prompt_id" in body:
+            job_id = layout.check_job_id(body["prompt_id"])
+            if self.services().jobs.is_live(job_id):
+                raise Conflict(
+                    f"A job {job_id} is under way already.", hint="Send another prompt_id."
+                )
+
+    def is_remote(self, prompt: Json) -> bool:
+        """Whether the graph names classes or choices that this ComfyUI does not have."""
+        if any(not self.catalog.knows(name) for name in graphs.classes(prompt)):
+            return True
+        for literal in graphs.literals(prompt):
+            if isinstance(literal.value, str) and literal.value:
+                options = self.catalog.options(literal)
+                if options is None or literal.value in options:
+                    continue
+                if self.catalog.wanted_file(literal) and self.catalog.input_of(literal) is None:
+                    return True
+        return False
+
+    def _validate_remote(
+        self, prompt: Json, version: TemplateVersion | None, services: Services
+    ) -> Json:
+        manifest = version.manifest if version else None
+        names = {part.name for part in manifest.parts()} if manifest else set()
+
+        def offered(_class_type: str, value: str) -> bool:
+            return value in names or services.library.find(value) is not None
+
+        return validation.validate(prompt, self._definitions(prompt, version), offered=offered)
+
+    def _definitions(self, prompt: Json, version: TemplateVersion | None) -> Json:
+        stored = version.object_info if version else {}
+        here = {name: node_info(name) for name in graphs.classes(prompt)
+                if self.catalog.knows(name)}  # fmt: skip
+        merged = {**stored, **here}
+        for name in stored.keys() & here.keys():
+            merged[name] = _with_choices(here[name], stored[name])
+        return merged
+
+    def on_prompt(self, body: Json) -> Json:
+        """ComfyUI's hook before validation: swap a graph that it cannot validate itself.
+
+        Only output nodes are kept, as wrapper nodes with the same ids; the graph itself is put
+        back when the item reaches the queue. Runs on the event loop: no I/O.
+        """
+        try:
+            mark = self.mark_of(body.get("extra_data") or {})
+        except ComfyAwsError:
+            return body
+        prompt = body.get("prompt")
+        if mark is None or not isinstance(prompt, dict):
+            return body
+        if not (self.wraps_all or self.is_remote(prompt)):
+            return body
+        version = None
+        if mark["template"]:
+            version = self.services().router.version(mark["template"])  # read by `check` just now
+        outputs = validation.output_nodes(prompt, self._definitions(prompt, version))
+        job_id = str(body.setdefault("prompt_id", str(uuid.uuid4())))
+        self._originals[job_id] = prompt
+        if self.wraps_all:
+            targets = tuple(map(str, body.get("partial_execution_targets") or outputs))
+            self._wrapped[job_id] = WrappedRun(self._order(
+                job_id, prompt, targets, {**(body.get("extra_data") or {}),
+                                          "client_id": body.get("client_id") or ""}))  # fmt: skip
+        body["prompt"] = {
+            node_id: {"class_type": REMOTE_OUTPUT, "inputs": {"job": job_id}} for node_id in outputs
+        }
+        return body
+
+    # -- the queue -----------------------------------------------------------------------------
+
+    def _take(self, item: Item) -> Item | None:
+        """The item as a cloud job, with the user's own graph; None for a local one."""
+        original = self._originals.pop(item[1], None)
+        if original is not None:
+            return (*item[:2], original, *item[3:])
+        try:
+            mark = self.mark_of(item[3])
+        except ComfyAwsError as exc:
+            log.warning("The mark of prompt %s is ignored: %s", item[1], exc)
+            return None
+        return item if mark is not None else None
+
+    def _begin(self, number: int, item: Item) -> None:
+        """Hand a cloud item to the job service; called on the event loop, so it only starts."""
+        threading.Thread(
+            target=self._start, args=(number, item), name=f"aws-start-{item[1]}", daemon=True
+        ).start()
+
+    def _start(self, number: int, item: Item) -> None:
+        sensitive = item[5] if len(item) > 5 and isinstance(item[5], dict) else {}
+        order = self._order(item[1], item[2], tuple(map(str, item[4])), item[3], sensitive)
+        try:
+            services = self.services()
+            listener = self._listener(services.store, number, item)
+            services.jobs.start(order, listener)
+        except Exception as exc:  # noqa: BLE001 – the item shows as running: it must end
+            error = exc if isinstance(exc, ComfyAwsError) else ComfyAwsError(f"{exc!r}")
+            log.warning("Prompt %s cannot run on AWS: %s", item[1], error)
+            refused = self._listener(None, number, item)
+            refused.ended(JobEnd(JobState.FAILED, error=error.to_dict()))
+
+    def _order(
+        self,
+        job_id: str,
+        prompt: Json,
+        outputs: tuple[str, ...],
+        extra_data: Json,
+        sensitive: Json | None = None,
+    ) -> Order:
+        mark = self.mark_of(extra_data) or {}
+        return Order(
+            job_id=job_id,
+            prompt=prompt,
+            outputs=outputs,
+            extra_data=graphs.public_extra_data(extra_data, frozenset(sensitive or ())),
+            template=mark.get("template", ""),
+            endpoint=mark.get("endpoint", ""),
+            client_id=extra_data.get("client_id") or "",
+        )
+
+    async def run_wrapped(self, job_id: str, node_id: str) -> Json:
+        """One output of a job that ComfyUI's own executor holds; the first call starts the job.
+
+        Raises:
+            NotFound: no such job was announced.
+            WorkerError: the job failed.
+        """
+        run = self._wrapped.get(job_id)
+        if run is None:
+            raise NotFound(
+                f"No job {job_id!r} was forwarded.",
+                hint="This node is made by Prompt on AWS; it cannot be used in a workflow.",
+            )
+        return await run.output(node_id, self)
+
+    def _listener(self, store: ObjectStore | None, number: int, item: Item) -> Listener:
+        return CloudRun(
+            number,
+            item,
+            server=self.server,
+            queue=self.queue,
+            canvas=self.canvas,
+            outputs=self.outputs,
+            store=store,
+        )
+
+    def _resume(self, services: Services) -> None:
+        def listen(job: Job, request: JobRequest) -> Listener:
+            extra_data = {**request.extra_data, "client_id": job.client_id}
+            item: Item = (0, job.id, request.prompt, extra_data, list(request.outputs), {})
+            return self._listener(services.store, self.queue.enter(item), item)
+
+        threading.Thread(
+            target=services.jobs.resume, args=(listen,), name="aws-resume", daemon=True
+        ).start()
+
+    def is_cloud(self, prompt_id: str) -> bool:
+        """Whether a live cloud job has this id."""
+        return self._services is not None and self._services.jobs.is_live(prompt_id)
+
+    def cancel(self, prompt_id: str) -> bool:
+        """Cancel a cloud job; False when it is none."""
+        if self._services is None or not self._services.jobs.is_live(prompt_id):
+            return False
+        self._services.jobs.cancel(prompt_id)
+        return True
+
+
+def refusal(exc: ComfyAwsError) -> Json:
+    """An error of ours as POST /prompt answers it; the page shows `message`."""
+    error = {"type": f"aws_{exc.code}", "message": str(exc), "details": "", "extra_info": {}}
+    return {"error": error, "node_errors": getattr(exc, "node_errors", {})}
+
+
+def _with_choices(here: Json, stored: Json) -> Json:
+    """A local definition whose choices also hold those of the template's machine."""
+    merged = {**here, "input": {group: dict(names) for group, names in here["input"].items()}}
+    for group, names in merged["input"].items():
+        for name, spec in names.items():
+            other = stored.get("input", {}).get(group, {}).get(name)
+            if other and isinstance(spec[0], list) and isinstance(other[0], list):
+                more = [choice for choice in other[0] if choice not in spec[0]]
+                names[name] = [spec[0] + more, *spec[1:]]
+    return merged

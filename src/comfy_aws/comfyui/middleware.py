@@ -1,0 +1,142 @@
+"""An aiohttp middleware for what ComfyUI has no hook for.
+
+Refuses marked prompts that cannot run, keeps cancels of cloud jobs away from the local run, and
+draws a cloud job again when its page comes back. Every path is known with and without /api.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from comfy_aws.comfyui.designer import Designer
+from comfy_aws.models import JobState, Json
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RECONNECT_STEP: Final = 0.05
+RECONNECT_STEPS: Final = 200
+"""Steps of seconds that a websocket is given to be entered by ComfyUI before it is drawn to."""
+
+
+class Middleware:
+    """`install` it before the server starts."""
+
+    def __init__(self, designer: Designer) -> None:
+        self._designer = designer
+        self._redraws: set[asyncio.Task[None]] = set()
+        self._routes: dict[tuple[str, str], Callable[[web.Request, Handler], Any]] = {
+            ("POST", "/prompt"): self._prompt,
+            ("POST", "/interrupt"): self._interrupt,
+            ("POST", "/queue"): self._queue,
+            ("POST", "/jobs/cancel"): self._cancel_jobs,
+            ("GET", "/ws"): self._websocket,
+        }
+
+    def install(self, app: web.Application) -> None:
+        @web.middleware
+        async def aws(request: web.Request, handler: Handler) -> web.StreamResponse:
+            path = request.path.removeprefix("/api")
+            route = self._routes.get((request.method, path))
+            if route is None and request.method == "POST" and _cancelled_job(path):
+                route = self._cancel_job
+            answer: web.StreamResponse = (
+                await route(request, handler) if route else await handler(request)
+            )
+            return answer
+
+        app.middlewares.append(aws)
+
+    async def _prompt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refused = await asyncio.to_thread(self._designer.check, await _body(request))
+        if refused is not None:
+            return web.json_response(refused, status=400)
+        return await handler(request)
+
+    async def _interrupt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        prompt_id = (await _body(request)).get("prompt_id")
+        if prompt_id:
+            if self._designer.cancel(str(prompt_id)):
+                return web.Response(status=200)
+            return await handler(request)
+        # Without an id "the current run" is meant: the local one if there is one.
+        eldest = self._eldest()
+        if eldest and not self._designer.queue.local_is_running(self._designer.is_cloud):
+            self._designer.cancel(eldest)
+            return web.Response(status=200)
+        return await handler(request)
+
+    async def _queue(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        body = await _body(request)
+        for prompt_id in body.get("delete") or ():
+            self._designer.cancel(str(prompt_id))
+        if body.get("clear"):
+            for view in self._live():
+                if view["state"] in (JobState.PREPARING.value, JobState.SUBMITTED.value):
+                    self._designer.cancel(view["id"])
+        return await handler(request)
+
+    async def _cancel_job(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        job_id = _cancelled_job(request.path.removeprefix("/api"))
+        if self._designer.cancel(job_id):
+            return web.json_response({"cancelled": True})
+        return await handler(request)
+
+    async def _cancel_jobs(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        body = await _body(request)
+        ids = [str(job_id) for key in ("job_ids", "ids") for job_id in body.get(key) or ()]
+        cloud = [job_id for job_id in ids if self._designer.cancel(job_id)]
+        if ids and len(cloud) == len(ids):
+            return web.json_response({"cancelled": cloud})
+        return await handler(request)
+
+    async def _websocket(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        client_id = request.query.get("clientId", "")
+        if client_id:
+            before = self._designer.server.sockets.get(client_id)
+            task = asyncio.create_task(self._redraw(client_id, before))
+            self._redraws.add(task)
+            task.add_done_callback(self._redraws.discard)
+        return await handler(request)
+
+    async def _redraw(self, client_id: str, before: object) -> None:
+        """Once ComfyUI has entered the new socket; the page sends its feature flags first."""
+        for _ in range(RECONNECT_STEPS):
+            await asyncio.sleep(RECONNECT_STEP)
+            server = self._designer.server
+            socket = server.sockets.get(client_id)
+            flags = server.sockets_metadata.get(client_id, {}).get("feature_flags")
+            if socket is not None and socket is not before and flags:
+                self._designer.canvas.redraw(client_id)
+                return
+
+    def _eldest(self) -> str:
+        live = self._live()
+        return str(live[-1]["id"]) if live else ""
+
+    def _live(self) -> list[Json]:
+        """Live cloud jobs, newest first, from the queue's own record."""
+        running, _ = self._designer.server.prompt_queue.get_current_queue_volatile()
+        jobs = self._designer.services().jobs if self._designer.has_services else None
+        if jobs is None:
+            return []
+        cloud = [item[1] for item in running if jobs.is_live(item[1])]
+        return [jobs.view(job_id).to_dict() for job_id in reversed(cloud)]
+
+
+async def _body(request: web.Request) -> Json:
+    """The JSON body, which aiohttp keeps for the handler; {} when it is none (its own affair)."""
+    try:
+        body = await request.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _cancelled_job(path: str) -> str:
+    """The id in /jobs/{id}/cancel; empty for every other path."""
+    parts = path.strip("/").split("/")
+    return parts[1] if len(parts) == 3 and parts[0] == "jobs" and parts[2] == "cancel" else ""
