@@ -1,0 +1,108 @@
+"""Child processes that never outlive the stack, each below a guard (see `guard.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from comfy_aws.errors import LocalStackError
+
+_GUARD: Final = Path(__file__).with_name("guard.py")
+_CHUNK_BYTES: Final = 1 << 16
+_PORTS: Final = range(18000, 32000)
+"""Below the range from which Linux takes the local ports of outgoing connections: a port chosen
+now and bound by a child a second later is then still free."""
+
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on, never given twice by this process."""
+    for _ in range(1000):
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+    raise LocalStackError("No free port was found on 127.0.0.1 between 18000 and 32000.")
+
+
+def release_port(port: int) -> None:
+    """The port's process is gone; it may be given again."""
+    _given.discard(port)
+
+
+class Process:
+    """A running command. Made by `start`; `wait` and `stop` may be called from many tasks."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, on_output: Callable[[bytes], None]
+    ) -> None:
+        self._process = process
+        self._on_output = on_output
+        self._ended = asyncio.create_task(self._follow())
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        on_output: Callable[[bytes], None],
+    ) -> Process:
+        """Run `command` in `folder`. `on_output` gets chunks of stdout and stderr, mixed,
+        and empty bytes at their end.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", str(_GUARD), *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,
+        )  # fmt: skip
+        return cls(process, on_output)
+
+    @property
+    def pid(self) -> int:
+        """The guard's pid, which is also the id of its session."""
+        return self._process.pid
+
+    async def _follow(self) -> int:
+        stream = self._process.stdout
+        assert stream is not None
+        while chunk := await stream.read(_CHUNK_BYTES):
+            self._on_output(chunk)
+        self._on_output(b"")
+        return await self._process.wait()
+
+    async def wait(self) -> int:
+        """The exit status; 128 + n when signal n ended the command."""
+        return await asyncio.shield(self._ended)
+
+    @property
+    def running(self) -> bool:
+        return not self._ended.done()
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM, then after `grace` seconds kill everything below. Returns when all is gone."""
+        if self.running and grace > 0:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            await asyncio.wait([self._ended], timeout=grace)
+        stdin = self._process.stdin
+        if stdin is not None:
+            stdin.close()
+        await asyncio.wait([self._ended])

@@ -1,0 +1,80 @@
+"""What the stack writes down, so that a kill -9 loses nothing that it has accepted.
+
+`identity.json` holds the generated keys, `control.json` the control plane (models,
+configurations, endpoints, scaling), `queue/` the accepted invocations. Files are replaced whole
+(write, then rename): a reader sees the old or the new state, never a half. Nothing is synced to
+the disk: the promise is about killed processes, not about power cuts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import string
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+REGION: Final = "us-east-1"
+ACCOUNT: Final = "123456789012"
+"""moto's account; every ARN carries it."""
+BUCKET: Final = "comfy-aws-local"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The stack's one pair of keys, its region and account."""
+
+    access_key_id: str
+    secret_access_key: str
+    region: str = REGION
+    account: str = ACCOUNT
+    bucket: str = BUCKET
+
+    @property
+    def role_arn(self) -> str:
+        return f"arn:aws:iam::{self.account}:role/comfy-aws-local"
+
+    @property
+    def image_uri(self) -> str:
+        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com/comfy-aws-worker:local"
+
+
+def load_identity(home: Path) -> Identity:
+    """The identity of this home, made on first use."""
+    path = home / "identity.json"
+    known = read_json(path)
+    if known is not None:
+        return Identity(**known)
+    capitals = string.ascii_uppercase + "234567"
+    letters = string.ascii_letters + string.digits
+    identity = Identity(
+        access_key_id="AKIA" + "".join(secrets.choice(capitals) for _ in range(16)),
+        secret_access_key="".join(secrets.choice(letters) for _ in range(40)),
+    )
+    write_json(path, asdict(identity))
+    return identity
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by the JSON of `value`, readable by its owner only."""
+    write_bytes(path, json.dumps(value, default=str).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` whole, readable by its owner only."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+    os.replace(scratch, path)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in `path`; None when there is no such file."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
