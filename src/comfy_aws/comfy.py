@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -40,6 +41,8 @@ REQUEST_TIMEOUT = 60.0
 
 READY_POLL = 0.05
 """Seconds between two looks at a starting server."""
+
+log = logging.getLogger(__name__)
 
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
 
@@ -237,8 +240,8 @@ class ComfyClient:
         )
         return found
 
-    async def clear_history(self) -> None:
-        await self._call("POST", "/history", {"clear": True})
+    async def forget_history(self, *prompt_ids: str) -> None:
+        await self._call("POST", "/history", {"delete": list(prompt_ids)})
 
     async def queue(self) -> Json:
         """``{"queue_running": […], "queue_pending": […]}``."""
@@ -276,10 +279,9 @@ class ComfyClient:
             async with self._session.ws_connect(target, max_msg_size=0) as socket:
                 await socket.send_json(FEATURES)
                 async for frame in socket:
-                    if frame.type is aiohttp.WSMsgType.TEXT:
-                        yield parse_text(frame.data)
-                    elif frame.type is aiohttp.WSMsgType.BINARY:
-                        yield parse_binary(frame.data)
+                    message = _heard(frame)
+                    if message is not None:
+                        yield message
 
     @property
     def _session(self) -> aiohttp.ClientSession:
@@ -308,6 +310,18 @@ class ComfyClient:
         if answer.status >= 400:
             raise _refusal(method, path, answer.status, content)
         return content
+
+
+def _heard(frame: aiohttp.WSMessage) -> Message | None:
+    """The message in a frame; what a node pack garbled must not end the stream."""
+    try:
+        if frame.type is aiohttp.WSMsgType.TEXT:
+            return parse_text(frame.data)
+        if frame.type is aiohttp.WSMsgType.BINARY:
+            return parse_binary(frame.data)
+    except ComfyUIError as exc:
+        log.warning("%s", exc)
+    return None
 
 
 @contextmanager

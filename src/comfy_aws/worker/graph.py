@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from comfy_aws import codecs
 from comfy_aws.comfy import BinaryKind, BinaryMessage, Message, TextMessage
 from comfy_aws.errors import ComfyAwsError, WorkerError
 from comfy_aws.models import EventKind, Json, Outcome, OutputFile
@@ -156,12 +157,11 @@ class Graph:
     def _binary(self, message: BinaryMessage) -> None:
         if message.kind == BinaryKind.PREVIEW_WITH_METADATA:
             if (preview := _preview(message)) is not None:
-                node = message.metadata.get("node_id")
-                self._outbox.preview(("preview", node), EventKind.PREVIEW, preview)
+                self._outbox.preview(EventKind.PREVIEW, preview)
             return
         data = {"type": message.kind, "body": base64.b64encode(message.payload).decode()}
         if message.kind == BinaryKind.PREVIEW:  # of a node that does not say which it is
-            self._outbox.preview("preview", EventKind.BINARY, data)
+            self._outbox.preview(EventKind.BINARY, data)
         else:
             self._outbox.post(EventKind.BINARY, data)
 
@@ -193,14 +193,11 @@ def _preview(message: BinaryMessage) -> Json | None:
 
 def _scaled(image: bytes) -> bytes | None:
     """A smaller JPEG, or None when it is no image."""
-    from PIL import Image, UnidentifiedImageError
-
     out = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(image)) as opened:
-            small = opened.convert("RGB")
-            small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-            small.save(out, "JPEG", quality=80)
-    except (UnidentifiedImageError, OSError, ValueError):
+        small = codecs.open_image(image).convert("RGB")
+        small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        small.save(out, "JPEG", quality=80)
+    except (OSError, ValueError):
         return None
     return out.getvalue() if out.tell() <= PREVIEW_BYTES else None

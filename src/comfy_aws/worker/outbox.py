@@ -87,9 +87,9 @@ class Outbox:
         """Add an event that a later one with the same `key` makes worthless."""
         self._progress.offer(key, _Item(kind, data, self._clock(), True, None))
 
-    def preview(self, key: Hashable, kind: EventKind, data: Json) -> None:
+    def preview(self, kind: EventKind, data: Json) -> None:
         """Like `progress`, at the rate of previews; not kept in `lines`."""
-        self._preview.offer(key, _Item(kind, data, self._clock(), False, None))
+        self._preview.offer("preview", _Item(kind, data, self._clock(), False, None))
 
     def pulse(self) -> None:
         """A heartbeat, past events that wait for an upload."""
@@ -228,8 +228,11 @@ class Sender:
                 # The events are in events.jsonl too; a queue that is gone stays gone.
                 self._lost = isinstance(exc, (AwsNotFound, AwsDenied))
                 log.warning("Events could not be sent: %s", exc)
-                if self._lost:
-                    self._pending.clear()
+            except Exception:
+                self._lost = True
+                log.exception("Events could not be sent.")
+            if self._lost:
+                self._pending.clear()
 
     def _take(self) -> str:
         """All that waits, up to the size of a message."""

@@ -29,6 +29,9 @@ CONNECT_LIMIT = 10.0
 SHOWN_LINES = 20
 """Lines of the runner's output in an error message."""
 
+IDLE_LABEL = "[comfyui] "
+"""Before a line of the runner's output while no job runs."""
+
 SECRETS = ("AWS_", "COMFY_AWS_", "SAGEMAKER_")
 """Prefixes of environment variables that node packs must not see."""
 
@@ -59,8 +62,7 @@ class Runner:
         self._connected = asyncio.Event()
         self._listener: Callable[[Message], None] | None = None
         self._checked: set[NodePack] = set()
-        self._last_words: tuple[str, ...] = ()
-        self.label = ""
+        self.label = IDLE_LABEL
         self.folders: dict[str, list[str]] = {}
 
     @property
@@ -257,9 +259,15 @@ class Runner:
                     if getattr(message, "type", "") == "feature_flags":
                         self._connected.set()
                 elif self._listener is not None:
-                    self._listener(message)
+                    self._tell(self._listener, message)
         except ComfyUIError as exc:
             log.warning("%s%s", self.label, exc)
+
+    def _tell(self, listener: Callable[[Message], None], message: Message) -> None:
+        try:
+            listener(message)
+        except Exception:  # node packs send what they like; the next message must still be heard
+            log.exception("%sA message of ComfyUI was not understood.", self.label)
 
     async def _disconnect(self) -> None:
         self._checked.clear()
@@ -274,7 +282,6 @@ class Runner:
     async def _kill(self) -> None:
         if self._child is not None:
             await self._child.kill()
-            self._last_words = tuple(self._child.tail)
 
     async def _not_started(self) -> RunnerCrashed:
         child = self._child

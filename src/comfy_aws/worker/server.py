@@ -37,7 +37,7 @@ from comfy_aws.worker.cache import BlobCache
 from comfy_aws.worker.execution import Execution, Stop
 from comfy_aws.worker.outputs import Shelf
 from comfy_aws.worker.restore import Restorer
-from comfy_aws.worker.runner import Runner
+from comfy_aws.worker.runner import IDLE_LABEL, Runner
 from comfy_aws.worker.stage import Stage
 
 SAGEMAKER_PORT = 8080
@@ -78,7 +78,8 @@ class Worker:
         self._idle.set()
         self._warm = False
         self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sweep: asyncio.Task[None] | None = None
+        self._chore: asyncio.Task[None] | None = None
+        self._finished: list[str] = []
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=BODY_BYTES)
@@ -135,6 +136,8 @@ class Worker:
             self._current.stop(Stop.SHUTDOWN)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), LAST_WORDS)
+        if self._chore is not None:
+            await asyncio.wait([self._chore])
         await self._stage.runner.kill()
         self._stage.restorer.close()
 
@@ -148,18 +151,35 @@ class Worker:
         try:
             result = await self._current.run()
             log.info("[job=%s] %s %s", job.job_id, result.outcome.value, result.timings)
+            self._warm |= self._stage.runner.running
             return result
         finally:
             self._current = None
-            self._stage.runner.label = ""
+            self._stage.runner.label = IDLE_LABEL
             self._idle.set()
-            if self._shelf.due:
-                self._sweep = asyncio.ensure_future(self._tidy())
+            self._finished.append(job.job_id)
+            self._chore = asyncio.ensure_future(self._after_job())
 
-    async def _tidy(self) -> None:
-        await asyncio.to_thread(self._shelf.sweep)
-        with suppress(ComfyAwsError):
-            await self._stage.runner.client.clear_history()
+    async def _after_job(self) -> None:
+        """What need not keep the answer waiting."""
+        if self._shelf.due:
+            finished, self._finished = self._finished, []
+            await asyncio.to_thread(self._shelf.sweep)
+            with suppress(ComfyAwsError):
+                await self._stage.runner.client.forget_history(*finished)
+        if not self._stage.runner.running:
+            async with self._turn:
+                await self._start_again()
+
+    async def _start_again(self) -> None:
+        """The runner died under the last job; the next one should not have to wait for it."""
+        if self._stage.runner.running or self._halt.done():
+            return
+        try:
+            await self._make_true(Manifest())
+        except ComfyAwsError as exc:
+            self._warm = False  # /ping says so, and the platform replaces the container
+            log.warning("ComfyUI cannot be started again: %s", exc)
 
     async def _make_true(self, manifest: Manifest) -> None:
         await self._stage.make_true(
