@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 from aiohttp import web
-from server import PromptServer
 
 from comfy_aws import __version__, stack
 from comfy_aws.comfyui import extension
@@ -38,7 +37,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def install() -> None:
     """Add the routes to the running PromptServer."""
-    Routes(extension.designer()).add_to(PromptServer.instance.routes)
+    designer = extension.designer()
+    Routes(designer).add_to(designer.server.routes)
 
 
 def answers_errors(handler: Callable[..., Awaitable[web.StreamResponse]]) -> Any:

@@ -21,7 +21,7 @@ EXTENSION = "extension"
 # Lowest first. A module imports from lower layers and, without a cycle, from its own.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ("foundation", frozenset({"__init__", "callbacks", "config", "errors", "layout", "models"})),
-    ("pure", frozenset({"codecs", "graph", "hashing", "naming", "packs", "prompt", "wrapping"})),
+    ("pure", frozenset({"codecs", "hashing", "naming", "packs", "prompt", "validation"})),
     ("seams", frozenset({"aws", "comfy"})),
     (
         "services",

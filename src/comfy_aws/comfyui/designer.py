@@ -300,7 +300,7 @@ class Designer:
                 f"No job {job_id!r} was forwarded.",
                 hint="This node is made by Prompt on AWS; it cannot be used in a workflow.",
             )
-        return await run.output(node_id, self)
+        return await run.output(node_id, self.services(), self.outputs)
 
     def _listener(self, store: ObjectStore | None, number: int, item: Item) -> Listener:
         return CloudRun(

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
 
+from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.errors import WorkerError
 from comfy_aws.jobs import JobEnd, JobView, Order
 from comfy_aws.models import Event, JobState, Json
 from comfy_aws.naming import renamed
-
-if TYPE_CHECKING:
-    from comfy_aws.comfyui.designer import Designer
+from comfy_aws.services import Services
 
 
 class WrappedRun:
@@ -28,12 +26,11 @@ class WrappedRun:
         self._started = False
         self._end: JobEnd | None = None
 
-    async def output(self, node_id: str, designer: Designer) -> Json:
+    async def output(self, node_id: str, services: Services, outputs: Outputs) -> Json:
         """The output of one node, with local file names. Raises WorkerError."""
-        return await asyncio.to_thread(self._output, node_id, designer)
+        return await asyncio.to_thread(self._output, node_id, services, outputs)
 
-    def _output(self, node_id: str, designer: Designer) -> Json:
-        services = designer.services()
+    def _output(self, node_id: str, services: Services, outputs: Outputs) -> Json:
         with self._lock:
             if not self._started:
                 self._started = True
@@ -47,7 +44,7 @@ class WrappedRun:
             )
             raise WorkerError(str(text), hint=str(error.get("hint") or ""))
         files = [file for file in end.result.files if file.node_id == node_id]
-        names = designer.outputs.save(services.store, files, frozenset())
+        names = outputs.save(services.store, files, frozenset())
         output = renamed(end.result.outputs.get(node_id, {}), names)
         return output if isinstance(output, dict) else {}
 

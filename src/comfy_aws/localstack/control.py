@@ -12,7 +12,6 @@ import asyncio
 import io
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,7 +19,6 @@ from urllib.parse import unquote
 
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.core.responses import ActionResult
-from moto.logs.models import logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import (
@@ -31,7 +29,6 @@ from moto.sagemaker.models import (
     sagemaker_backends,
 )
 from moto.sagemaker.responses import SageMakerResponse
-from moto.sns.models import sns_backends
 
 from comfy_aws.localstack import records
 from comfy_aws.localstack.endpoints import Deployment, Endpoint, Variant
@@ -49,7 +46,7 @@ _DEFAULT_STARTUP_SECONDS: Final = 600
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 
 
-class LocalSageMaker(SageMakerModelBackend):
+class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
     """moto's SageMaker with endpoints that run. Its methods are called in worker threads."""
 
     __module__ = SageMakerModelBackend.__module__  # moto finds the URLs beside this module
@@ -83,8 +80,7 @@ class LocalSageMaker(SageMakerModelBackend):
     ) -> FakeEndpoint:
         deployment = self._deployment(endpoint_config_name)
         self._on_loop(self.fleet.create(endpoint_name, deployment))
-        endpoint = self.shadow(endpoint_name, endpoint_config_name, tags)
-        return endpoint
+        return self.shadow(endpoint_name, endpoint_config_name, tags)
 
     def shadow(self, name: str, config_name: str, tags: list[dict[str, str]]) -> FakeEndpoint:
         """moto's own record of an endpoint, by which it lists and tags."""
@@ -100,6 +96,18 @@ class LocalSageMaker(SageMakerModelBackend):
         self.endpoints[name] = fake
         self.refresh(name)
         return fake
+
+    def _get_resource_from_arn(self, arn: str) -> Any:
+        """SageMaker writes names in lower case into its ARNs; moto looks for the very name."""
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        known = {"endpoint": self.endpoints, "endpoint-config": self.endpoint_configs,
+                 "model": self._models}.get(kind)  # fmt: skip
+        if known is None:
+            return super()._get_resource_from_arn(arn)
+        for known_name, resource in known.items():
+            if known_name.lower() == name.lower():
+                return resource
+        raise ValidationError(message=f'Could not find {kind} "{arn}".')
 
     def refresh(self, name: str) -> None:
         """Carry the endpoint's state over to moto's record of it."""
@@ -145,7 +153,7 @@ class LocalSageMaker(SageMakerModelBackend):
 
     def _variant(self, fields: Mapping[str, Any]) -> Variant:
         model = self.describe_model(fields["ModelName"])
-        container = model.primary_container or next(iter(model.containers), {})
+        container: dict[str, Any] = model.primary_container or next(iter(model.containers), {})
         if "InstanceType" not in fields:
             raise ValidationError(message="The local stack runs instances, nothing serverless.")
         return Variant(
@@ -203,8 +211,7 @@ def _describe(endpoint: Endpoint, arn: str) -> dict[str, Any]:
 
 def _update_endpoint(self: SageMakerResponse) -> ActionResult:
     """The API call that moto lacks."""
-    backend = self.sagemaker_backend
-    assert isinstance(backend, LocalSageMaker)
+    backend: LocalSageMaker = self.sagemaker_backend
     arn = backend.update_endpoint(
         self._get_param("EndpointName"),
         self._get_param("EndpointConfigName"),
@@ -245,7 +252,7 @@ class ControlPlane:
     def warm(self) -> None:
         """Load the services that the product uses, so that no first call is slow."""
         for service in WARM:
-            self._app.app_instances[service] = create_backend_app(service)  # type: ignore[arg-type]
+            self._app.app_instances[service] = create_backend_app(service)
 
     # -- state ------------------------------------------------------------------------------
 
@@ -329,7 +336,7 @@ class ControlPlane:
         def start_response(
             status: str, answer: list[tuple[str, str]], _exc: Any = None
         ) -> Callable[[bytes], object]:
-            started[:] = [int(status.split()[0]), answer]
+            started[:] = [int(status.split(maxsplit=1)[0]), answer]
             return lambda _data: None
 
         chunks = self._app(environ, start_response)
@@ -340,17 +347,3 @@ class ControlPlane:
             if close is not None:
                 close()
         return started[0], started[1], content
-
-    def put_logs(self, group: str, stream: str, events: list[dict[str, Any]]) -> None:
-        """PutLogEvents, into groups and streams that are made when they are missing."""
-        backend = logs_backends[self._identity.account][self._identity.region]
-        if group not in backend.groups:
-            with suppress(Exception):  # another thread was faster
-                backend.create_log_group(group, {})
-        backend.ensure_log_stream(group, stream)
-        backend.put_log_events(group, stream, events)
-
-    def publish(self, topic: str, message: str) -> None:
-        """SNS Publish."""
-        backend = sns_backends[self._identity.account][self._identity.region]
-        backend.publish(message, arn=topic)
