@@ -6,6 +6,7 @@ import gzip
 import http.client
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -49,6 +50,7 @@ class Cloud:
     """S3 and SQS, and what a designer would put there."""
 
     def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each request
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
         self.url = "http://{}:{}".format(*self._server.get_host_and_port())

@@ -63,13 +63,25 @@ class Laid:
 class Restorer:
     """Not for use by two jobs at once; the worker runs one at a time.
 
+    Args:
+        spare_inputs: how many inputs stay that the present job does not name.
+        patience: seconds to wait for another worker to leave the directory.
+
     Raises:
         WorkerError: another worker uses the directory.
     """
 
-    def __init__(self, directory: Path, make_cache: Callable[[Path, Evicted], BlobCache]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        make_cache: Callable[[Path, Evicted], BlobCache],
+        *,
+        spare_inputs: int = INPUT_FILES,
+        patience: float = LOCK_WAIT,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(directory / "lock")
+        self._lock = _lock(directory / "lock", patience)
+        self._spare_inputs = spare_inputs
         self.base = directory.resolve() / "base"
         shutil.rmtree(self.base, ignore_errors=True)
         for place in PLACES:
@@ -247,7 +259,7 @@ class Restorer:
         spare = [target for target in self._inputs if target not in needed]
         room = sum(self._inputs[target] for target in spare)
         for count, target in enumerate(spare):  # oldest first
-            if len(spare) - count <= INPUT_FILES and room <= INPUT_BYTES:
+            if len(spare) - count <= self._spare_inputs and room <= INPUT_BYTES:
                 break
             room -= self._inputs.pop(target)
             self._laid.pop(target, None)
@@ -330,9 +342,9 @@ def _unreadable(name: str) -> Iterator[None]:
         ) from exc
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, patience: float) -> int:
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    deadline = time.monotonic() + LOCK_WAIT
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
