@@ -12,6 +12,9 @@ const MAX_LENGTH = 20
 /** Typing pauses longer than this before the bucket is asked. */
 const CHECK_MS = 250
 
+/** A bucket that takes longer is not waited for: the publish itself decides. */
+const ASK_MS = 5000
+
 /**
  * The rule that `name` breaks, in words; empty when it breaks none.
  *
@@ -178,7 +181,7 @@ export class NameDialog {
       if (ok || !error) this.#say(t('name.free'), 'good')
       else this.#refuse(error)
     } catch {
-      // Not knowing is no reason to stop: the publish itself decides.
+      // Not knowing is no reason to stop.
       if (!signal.aborted) this.#say(t('name.rule'), '')
     }
   }
@@ -196,7 +199,9 @@ export class NameDialog {
     }
     this.#asking?.abort()
     this.#setBusy(true)
-    const problem = await this.#publish(name, this.#taken === name && this.#newVersion.checked)
+    const newVersion = this.#taken === name && this.#newVersion.checked
+    const problem = (newVersion ? null : await this.#known(name)) ??
+      (await this.#publish(name, newVersion))
     this.#setBusy(false)
     if (!problem) {
       this.close()
@@ -204,6 +209,20 @@ export class NameDialog {
     }
     this.#refuse(problem)
     this.#input.focus()
+  }
+
+  /**
+   * Why the bucket will refuse a name; null also when nobody knows, since the publish decides.
+   *
+   * @param {string} name
+   * @returns {Promise<Aws.Problem | null>}
+   */
+  async #known(name) {
+    try {
+      return (await this.#check(name, AbortSignal.timeout(ASK_MS))).error
+    } catch {
+      return null
+    }
   }
 
   /** @param {Aws.Problem} problem */

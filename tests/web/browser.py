@@ -1,0 +1,205 @@
+"""A real Chromium on ComfyUI's page, for the browser tests and the screenshots.
+
+What a person sees is found by data-testid; what only ComfyUI knows is asked of `window.app`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+
+TIMEOUT_MS = 30_000
+VIEWPORT = {"width": 1280, "height": 800}
+
+# --headless=new is Chromium's real browser; the old headless is another program.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+_READY = """() => window.app?.vueAppReady
+    && window.app.extensionManager?.workflow?.activeWorkflow
+    && window.app.extensions?.some(({ name }) => name === 'PromptOnAws')"""
+
+# Events of the run, and whether a node was outlined as running when the page had drawn it.
+_RECORD = """async ({ nodes }) => {
+  const { api } = await import(new URL('scripts/api.js', document.baseURI).href)
+  const seen = (window.awsTest = { events: [], outlined: {}, previews: 0 })
+  const look = () => {
+    for (const id of nodes) {
+      const node = window.app.graph.getNodeById(id)
+      const strokes = Object.values(node?.strokeStyles ?? {}).map((style) => style.call(node))
+      if (strokes.some(Boolean)) seen.outlined[id] = true
+    }
+  }
+  const types = ['execution_start', 'progress_state', 'executed', 'execution_success',
+    'execution_error', 'execution_interrupted']
+  for (const type of types) {
+    api.addEventListener(type, ({ detail }) => {
+      seen.events.push([type, detail?.prompt_id ?? ''])
+      setTimeout(look)
+    })
+  }
+  api.addEventListener('b_preview_with_metadata', () => { seen.previews += 1 })
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium with a profile of its own.
+
+    Raises:
+        RuntimeError: there is no `chromium` on PATH.
+    """
+    program = shutil.which("chromium")
+    if program is None:
+        raise RuntimeError("no `chromium` on PATH; install Debian's package chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, headless=False, args=list(FLAGS)
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class ComfyPage:
+    """One browser tab on a designer."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.tab: Page = context.new_page()
+        self.tab.set_default_timeout(TIMEOUT_MS)
+        self.complaints: list[str] = []
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("console", self._hear)
+        self._url = url
+
+    def _hear(self, message: Any) -> None:
+        if message.text.startswith("[aws]"):
+            self.complaints.append(message.text)
+
+    # -- the page ------------------------------------------------------------------------------
+
+    def open(self) -> ComfyPage:
+        self.tab.goto(self._url)
+        self.wait_ready()
+        return self
+
+    def reload(self) -> None:
+        self.tab.reload()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        self.tab.wait_for_function(_READY)
+        self.tab.locator(".aws-tab-button, [data-testid='aws-tab-button']").first.wait_for()
+
+    def close(self) -> None:
+        self.tab.close()
+
+    def find(self, testid: str) -> Locator:
+        return self.tab.get_by_test_id(testid)
+
+    def show_panel(self) -> None:
+        if self.find("aws-panel").count() == 0:
+            self.tab.locator(".aws-tab-button, [data-testid='aws-tab-button']").first.click()
+        self.find("aws-panel").wait_for()
+
+    def show_connected_panel(self) -> None:
+        self.show_panel()
+        self.find("aws-new-workflow").wait_for()
+
+    def toast(self, text: str) -> Locator:
+        return self.tab.get_by_text(text).first
+
+    def set_setting(self, key: str, value: Any) -> None:
+        self.tab.evaluate(
+            "([key, value]) => window.app.extensionManager.setting.set(key, value)", [key, value]
+        )
+
+    # -- the canvas ----------------------------------------------------------------------------
+
+    def load(self, workflow: dict[str, Any], name: str = "test") -> None:
+        self.tab.evaluate(
+            "async ([graph, name]) => { await window.app.loadGraphData(graph, true, true, name) }",
+            [workflow, name],
+        )
+
+    def set_widget(self, node: str, widget: str, value: Any) -> None:
+        self.tab.evaluate(
+            """([id, name, value]) => {
+              const node = window.app.graph.getNodeById(id)
+              node.widgets.find((widget) => widget.name === name).value = value
+            }""",
+            [int(node), widget, value],
+        )
+
+    def node_count(self) -> int:
+        return int(self.tab.evaluate("() => window.app.graph.nodes.length"))
+
+    def open_workflow_name(self) -> str:
+        return str(
+            self.tab.evaluate("() => window.app.extensionManager.workflow.activeWorkflow.filename")
+        )
+
+    def images_of(self, node: str) -> list[str]:
+        """Addresses of the images that a node shows."""
+        found = self.tab.evaluate(
+            "(id) => (window.app.graph.getNodeById(id).imgs ?? []).map((image) => image.src)",
+            int(node),
+        )
+        return [str(source) for source in found]
+
+    def wait_for_image(self, node: str) -> None:
+        self.tab.wait_for_function(
+            """(id) => {
+              const images = window.app.graph.getNodeById(id).imgs ?? []
+              return images.length > 0 && images.every((image) => image.naturalWidth > 0)
+            }""",
+            arg=int(node),
+        )
+
+    def image_size(self, node: str) -> list[int]:
+        size: list[int] = self.tab.evaluate(
+            """(id) => {
+              const [image] = window.app.graph.getNodeById(id).imgs
+              return [image.naturalWidth, image.naturalHeight]
+            }""",
+            int(node),
+        )
+        return size
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def record(self, nodes: list[str]) -> None:
+        """Note events from now on, and which of `nodes` get an outline while they run."""
+        self.tab.evaluate(_RECORD, {"nodes": [int(node) for node in nodes]})
+
+    def seen(self) -> dict[str, Any]:
+        recorded: dict[str, Any] = self.tab.evaluate("() => window.awsTest")
+        return recorded
+
+    def run(self) -> str:
+        """Click Run; the prompt id that the server gave."""
+        with self.tab.expect_response(lambda reply: reply.url.endswith("/api/prompt")) as waiting:
+            self.tab.locator('[data-testid="queue-button"]').first.click()
+        answer = waiting.value.json()
+        assert "prompt_id" in answer, answer
+        return str(answer["prompt_id"])
+
+    def wait_for_event(self, kind: str, prompt_id: str) -> None:
+        self.tab.wait_for_function(
+            """([kind, id]) => window.awsTest.events.some(
+              ([type, prompt]) => type === kind && prompt === id)""",
+            arg=[kind, prompt_id],
+        )

@@ -1,0 +1,286 @@
+"""What a designer does in the sidebar, by click and key, in a real Chromium on the real thing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
+from tests.web.browser import TIMEOUT_MS, ComfyPage
+from tests.web.conftest import Designer
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.comfyui,
+    pytest.mark.stack,
+    pytest.mark.slow,
+]
+
+expect.set_options(timeout=TIMEOUT_MS)
+
+LOCK = "aws-lock"
+LOADER_ID = "1"
+NODES = [SAMPLER_ID, SAVE_ID]
+
+
+def begin_publish(page: ComfyPage, name: str) -> None:
+    page.find("aws-new-workflow").click()
+    page.find("aws-name-input").fill(name)
+    page.find("aws-name-ok").click()
+
+
+def publish(designer: Designer, name: str) -> None:
+    """As another person would, without a page."""
+    body = {"name": name, "workflow": load_workflow(), "prompt": load_prompt()}
+    publish_id = designer.call("POST", "/aws/publishes", body)["publish"]["id"]
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while True:
+        ended = designer.call("GET", f"/aws/publishes/{publish_id}")["publish"]
+        if ended["state"] != "running":
+            break
+        assert time.monotonic() < deadline, ended
+        time.sleep(0.05)
+    assert ended["state"] == "done", ended
+
+
+def ensure_template(designer: Designer, name: str) -> None:
+    if name not in designer.template_names():
+        publish(designer, name)
+
+
+def ensure_endpoint(designer: Designer) -> None:
+    if not designer.endpoints():
+        designer.call("POST", "/aws/endpoints", {"name": "ready"})
+    deadline = time.monotonic() + 2 * TIMEOUT_MS / 1000
+    while not any(item["status"] == "InService" for item in designer.endpoints()):
+        assert time.monotonic() < deadline, designer.endpoints()
+        time.sleep(0.1)
+
+
+def turn_on(page: ComfyPage) -> None:
+    page.find("aws-toggle").check()
+
+
+def turn_off(page: ComfyPage) -> None:
+    page.find("aws-toggle").uncheck()
+
+
+def test_one_click_starts_the_local_stack(page, designer):
+    if designer.call("GET", "/aws/status")["stack"]["running"]:
+        designer.set_stack("stop")
+    page.show_panel()
+    start = page.find("aws-stack-start")
+    start.click()
+    expect(start).to_be_disabled()
+    expect(page.find("aws-connection")).to_contain_text("Local stack")
+    expect(page.find("aws-new-workflow")).to_be_visible()
+    expect(page.find("aws-setup")).to_be_hidden()
+    assert designer.call("GET", "/aws/status")["target"] == "local"
+
+
+def test_publish_create_endpoint_tick_and_run(page, stack):
+    page.load(load_workflow())
+    page.show_connected_panel()
+
+    begin_publish(page, "Story")
+    expect(page.find(LOCK)).to_be_visible()
+    expect(page.toast("“Story” is published")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
+    expect(page.tab.locator("[data-testid=aws-template][data-name=Story]")).to_have_attribute(
+        "aria-current", "true"
+    )
+
+    turn_on(page)
+    expect(page.find("aws-target-problem")).to_contain_text("no endpoint")
+    page.find("aws-target-create").click()
+    endpoint = page.find("aws-endpoint")
+    expect(endpoint).to_have_attribute("data-status", "Creating")
+    expect(page.find("aws-target-problem")).to_contain_text("not in service yet")
+    expect(endpoint).to_have_attribute("data-status", "InService", timeout=2 * TIMEOUT_MS)
+    expect(page.find("aws-target-warning")).to_be_hidden()
+
+    page.record(NODES)
+    page.set_widget(SAMPLER_ID, "steps", 40)
+    prompt_id = page.run()
+    job = page.tab.locator(f"[data-testid=aws-job][data-id='{prompt_id}']")
+    expect(job).to_be_visible()
+    page.wait_for_image(SAVE_ID)
+    page.wait_for_event("execution_success", prompt_id)
+    expect(job).to_have_attribute("data-state", "succeeded")
+
+    seen = page.seen()
+    assert seen["outlined"].get(SAMPLER_ID), "the sampler was not outlined while it ran"
+    assert seen["previews"] > 0
+    assert page.image_size(SAVE_ID) == [128, 128]
+    assert stack.history(prompt_id)["status"]["status_str"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a" * 21, "At most 20 characters; this has 21."),
+        ("two words", "a space is not one"),
+        ("Übung", "“Ü” is not one"),
+        ("../x", "“.” is not one"),
+        ("", "Type a name."),
+    ],
+)
+def test_a_name_that_is_not_allowed_is_said_in_the_dialog(page, stack, name, said):
+    before = stack.template_names()
+    page.show_connected_panel()
+    page.find("aws-new-plus").click()
+    field = page.find("aws-name-input")
+    field.fill(name)
+    field.press("Enter")
+    expect(page.find("aws-name-message")).to_contain_text(said)
+    expect(field).to_have_value(name)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    field.press("Escape")
+    expect(page.find("aws-name-dialog")).to_have_count(0)
+    assert stack.template_names() == before
+
+
+def test_a_taken_name_is_said_and_can_get_a_new_version(page, stack):
+    ensure_template(stack, "Taken")
+    page.load(load_workflow())
+    page.show_connected_panel()
+    begin_publish(page, "Taken")
+    expect(page.find("aws-name-message")).to_contain_text("Taken")
+    expect(page.find("aws-name-input")).to_have_value("Taken")
+    expect(page.find(LOCK)).to_have_count(0)
+
+    page.find("aws-name-new-version").check()
+    page.find("aws-name-ok").click()
+    expect(page.toast("“Taken” is published")).to_be_visible()
+    expect(page.tab.locator("[data-testid=aws-template][data-name=Taken]")).to_contain_text("v2")
+
+
+def begin_large_publish(page: ComfyPage, designer: Designer, name: str) -> None:
+    """Until the page is locked; the upload then takes seconds."""
+    designer.add_large_model(f"{name}.safetensors")
+    page.load(load_workflow())
+    page.set_widget(LOADER_ID, "unet_name", f"{name}.safetensors")
+    page.show_connected_panel()
+    begin_publish(page, name)
+    page.find(LOCK).wait_for()
+
+
+def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
+    queued = set(stack.call("GET", "/history"))
+    begin_large_publish(page, stack, "Locked")
+    with stack.frozen_bucket():
+        nodes = page.node_count()
+        for keys in ("Control+Enter", "Control+a", "Delete", "Escape", "Escape", "Escape"):
+            page.tab.keyboard.press(keys)
+        page.tab.mouse.click(900, 400)
+        for keys in ("Delete", "Control+Enter", "Escape", "Escape"):
+            page.tab.keyboard.press(keys)
+        expect(page.find(LOCK)).to_be_visible()
+        assert page.node_count() == nodes
+
+        page.reload()
+        expect(page.find(LOCK)).to_contain_text("Locked")
+
+    expect(page.toast("“Locked” is published")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
+    assert set(stack.call("GET", "/history")) == queued
+    assert stack.call("GET", "/queue") == {"queue_running": [], "queue_pending": []}
+
+
+def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
+    begin_large_publish(page, stack, "Dropped")
+    with stack.frozen_bucket():
+        page.find("aws-lock-cancel").click()
+        expect(page.find("aws-lock-cancel")).to_be_disabled()
+    expect(page.toast("“Dropped” was not published")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
+    assert "Dropped" not in stack.template_names()
+
+
+def test_cancelling_a_cloud_job_leaves_a_local_run_alone(page, stack):
+    ensure_endpoint(stack)
+    page.load(load_workflow())
+    page.show_connected_panel()
+    page.record(NODES)
+    turn_on(page)
+    page.set_widget(SAMPLER_ID, "steps", 10_000)
+    cloud = page.run()
+    job = page.tab.locator(f"[data-testid=aws-job][data-id='{cloud}']")
+    expect(job).to_have_attribute("data-state", "running")
+
+    turn_off(page)
+    page.set_widget(SAMPLER_ID, "steps", 150)
+    local = page.run()
+    page.wait_for_event("execution_start", local)
+    job.get_by_test_id("aws-job-cancel").click()
+    expect(job).to_have_attribute("data-state", "cancelled")
+    page.wait_for_event("execution_success", local)
+
+    page.wait_for_image(SAVE_ID)
+    assert stack.history(local)["status"]["status_str"] == "success"
+    assert stack.history(cloud)["status"]["status_str"] == "error"
+    assert ["execution_interrupted", local] not in page.seen()["events"]
+
+
+def test_prompt_on_aws_is_of_this_tab_and_survives_a_reload(page, stack):
+    page.show_connected_panel()
+    turn_on(page)
+    page.reload()
+    page.show_connected_panel()
+    expect(page.find("aws-toggle")).to_be_checked()
+
+    other = ComfyPage(page.tab.context, stack.url).open()
+    other.show_connected_panel()
+    expect(other.find("aws-toggle")).not_to_be_checked()
+    other.close()
+
+
+def test_a_chosen_template_is_shown_on_the_canvas_in_a_tab_of_its_name(page, stack):
+    ensure_template(stack, "Shown")
+    page.show_connected_panel()
+    row = page.tab.locator("[data-testid=aws-template][data-name=Shown]")
+    row.focus()
+    row.press("Enter")
+    expect(row).to_have_attribute("aria-current", "true")
+    expect(page.find("aws-target-template")).to_have_text("Shown")
+    assert page.open_workflow_name().startswith("Shown")
+    assert page.node_count() == len(load_workflow()["nodes"])
+
+    page.find("aws-template-clear").click()
+    expect(row).not_to_have_attribute("aria-current", "true")
+
+
+def test_templates_and_endpoints_are_deleted_after_a_question(page, stack):
+    ensure_template(stack, "Old")
+    page.show_connected_panel()
+    page.tab.get_by_role("button", name="Delete template Old").click()
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Cancel").click()
+    row = page.tab.locator("[data-testid=aws-template][data-name=Old]")
+    expect(row).to_be_visible()
+    page.tab.get_by_role("button", name="Delete template Old").click()
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    assert "Old" not in stack.template_names()
+
+
+def test_an_endpoint_is_made_with_the_form_and_deleted(page, stack):
+    page.show_connected_panel()
+    page.find("aws-new-endpoint").click()
+    page.find("aws-endpoint-form-name").fill("by-form")
+    page.find("aws-endpoint-form-min").fill("2")
+    page.find("aws-endpoint-form-create").click()
+    expect(page.find("aws-endpoint-form-problem")).to_contain_text("at least the minimum")
+    page.find("aws-endpoint-form-min").fill("0")
+    page.find("aws-endpoint-form-max").fill("2")
+    page.find("aws-endpoint-form-type").select_option("ml.g6.xlarge")
+    page.find("aws-endpoint-form-create").click()
+    row = page.tab.locator("[data-testid=aws-endpoint][data-name=by-form]")
+    expect(row).to_contain_text("ml.g6.xlarge")
+    expect(page.find("aws-endpoint-form")).to_be_hidden()
+    expect(row).to_have_attribute("data-status", "InService", timeout=2 * TIMEOUT_MS)
+
+    page.tab.get_by_role("button", name="Delete endpoint by-form").click()
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
