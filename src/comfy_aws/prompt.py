@@ -83,14 +83,35 @@ def literals(prompt: Json) -> Iterator[Literal]:
     """Every input that is not a link."""
     for node_id, node in prompt.items():
         for name, value in node.get("inputs", {}).items():
-            if isinstance(value, dict) and "__value__" in value:
-                yield Literal(node_id, node["class_type"], name, value["__value__"])
-            elif not is_link(value):
-                yield Literal(node_id, node["class_type"], name, value)
+            if not is_link(value):
+                yield Literal(node_id, node["class_type"], name, unwrapped(value))
 
 
 def is_link(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+    """As ComfyUI's graph_utils.is_link decides it."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], (int, float))
+    )
+
+
+def unwrapped(value: Any) -> Any:
+    """A widget's value: lists travel in an object, because a bare list means a link."""
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
+
+
+def with_lists_wrapped(prompt: Json) -> Json:
+    """The graph as another ComfyUI takes it: validation here has unwrapped the lists in it."""
+
+    def wrapped(value: Any) -> Any:
+        return {"__value__": value} if isinstance(value, list) and not is_link(value) else value
+
+    return {
+        node_id: {**node, "inputs": {k: wrapped(v) for k, v in node.get("inputs", {}).items()}}
+        for node_id, node in prompt.items()
+    }
 
 
 def needed(prompt: Json, outputs: tuple[str, ...]) -> Json:
@@ -132,7 +153,7 @@ def node_error(
 def _check_size(value: object, what: str) -> None:
     try:
         size = len(json.dumps(value))
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidWorkflow(f"The {what} is not JSON: {exc}.") from exc
     if size > MAX_BYTES:
         raise InvalidWorkflow(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from comfy_aws.models import Json
-from comfy_aws.prompt import is_link
+from comfy_aws.prompt import is_link, unwrapped
 
 Problem = Json
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float}
@@ -65,8 +65,12 @@ def _node_problems(
                     yield _problem("required_input_missing", "Required input is missing", name)
             elif is_link(inputs[name]):
                 yield from _link_problems(prompt, object_info, name, spec, inputs[name])
+            elif isinstance(inputs[name], list):
+                text = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
+                yield _problem("bad_linked_input", text, name, inputs[name])
             else:
-                yield from _value_problems(node["class_type"], name, spec, inputs[name], offered)
+                value = unwrapped(inputs[name])
+                yield from _value_problems(node["class_type"], name, spec, value, offered)
 
 
 def _link_problems(
@@ -102,11 +106,13 @@ def _value_problems(
 ) -> Iterator[Problem]:
     kind = spec[0]
     extra = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-    if kind in _NUMBERS:
+    if isinstance(kind, str) and kind in _NUMBERS:
         yield from _number_problems(kind, name, extra, value)
         return
     options = kind if isinstance(kind, list) else extra.get("options") if kind == "COMBO" else None
-    if options is None or value in options or any(key.endswith("_upload") for key in extra):
+    if options is None or any(key.endswith("_upload") for key in extra):
+        return
+    if value in options or (isinstance(value, list) and all(each in options for each in value)):
         return
     if not (isinstance(value, str) and offered(class_type, value)):
         shown = str(options) if len(options) <= 20 else f"(list of length {len(options)})"
@@ -118,7 +124,7 @@ def _value_problems(
 def _number_problems(kind: str, name: str, extra: Json, value: Any) -> Iterator[Problem]:
     try:
         number = _NUMBERS[kind](value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         text = f"Failed to convert an input value to a {kind} value: {value!r}"
         yield _problem("invalid_input_type", text, name, value)
         return
