@@ -104,7 +104,8 @@ class WorkerConfig:
 
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
     env = os.environ if environ is None else environ
-    return Path(env.get("COMFY_AWS_HOME") or Path.home() / ".comfy-aws")
+    # Absolute, because the local stack runs in another working folder.
+    return Path(env.get("COMFY_AWS_HOME") or Path.home() / ".comfy-aws").expanduser().absolute()
 
 
 def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -121,7 +122,7 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         for key in (variable, *more):
             if env.get(key):
                 return env[key]
-        return str(saved.get(name, ""))
+        return saved.get(name, "")
 
     config = Config(
         home=home,
@@ -151,7 +152,7 @@ def save(home: Path, **changes: str) -> None:
     if unknown:
         raise ConfigError(f"{unknown[0]!r} is not a setting.", hint=f"Known: {sorted(SAVED)}.")
     settings = {**_read_settings(home), **changes}
-    _checked(Config(home=home, **{key: str(settings[key]) for key in SAVED if key in settings}))
+    _checked(Config(home=home, **{key: settings[key] for key in SAVED if key in settings}))
     write_atomically(home / "settings.json", json.dumps(settings, indent=2) + "\n")
 
 
@@ -214,7 +215,7 @@ def load_worker(environ: Mapping[str, str] | None = None) -> WorkerConfig:
     )
 
 
-def _read_settings(home: Path) -> dict[str, object]:
+def _read_settings(home: Path) -> dict[str, str]:
     path = home / "settings.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -226,6 +227,12 @@ def _read_settings(home: Path) -> dict[str, object]:
         ) from exc
     if not isinstance(settings, dict):
         raise ConfigError(f"The settings file {path} holds no JSON object.", hint="Delete it.")
+    for key, value in settings.items():
+        if not isinstance(value, str):
+            raise ConfigError(
+                f"The setting {key} in {path} is text; {value!r} is not.",
+                hint="Mend it or delete the file.",
+            )
     return settings
 
 

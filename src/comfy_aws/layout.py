@@ -17,7 +17,7 @@ from comfy_aws.errors import InvalidName
 
 TEMPLATE_NAME: Final = re.compile(r"[A-Za-z0-9]{1,20}")
 TEMPLATE_NAME_RULE: Final = "A template name is 1 to 20 letters and digits (A-Z, a-z, 0-9)"
-ENDPOINT_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+ENDPOINT_NAME: Final = re.compile(r"(?=.{1,63}\Z)[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 """SageMaker's own pattern and length for endpoint names."""
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
