@@ -71,8 +71,11 @@ def _plain(value: object) -> object:
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON text of a dataclass."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON text of a dataclass.
+
+    ASCII only: a graph may hold half a surrogate pair, which is legal in JSON and has no UTF-8.
+    """
+    return json.dumps(value, default=_plain, separators=(",", ":"))
 
 
 # -- content -----------------------------------------------------------------------------------
