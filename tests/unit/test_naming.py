@@ -1,0 +1,77 @@
+"""Numbering of output files goes on where the designer's own stands."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from comfy_aws.naming import Place, alternative, next_number, numbered, places, renamed
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("ComfyUI_00001_.png", ("ComfyUI_", 1, "_.png")),
+        ("a_b_00012_.webp", ("a_b_", 12, "_.webp")),
+        ("x_123456_.png", ("x_", 123456, "_.png")),
+        ("x_00001", ("x_", 1, "")),
+        ("_00003_.png", ("_", 3, "_.png")),
+        ("a_00001_00002_.png", ("a_00001_", 2, "_.png")),
+        ("x_0001_.png", None),
+        ("x00001_.png", None),
+        ("plain.png", None),
+        ("", None),
+    ],
+)
+def test_parts_of_a_name(name, parts):
+    found = numbered(name)
+    assert found == parts
+    if found is not None:
+        assert found.with_number(found.number) == name
+
+
+def test_next_number_is_one_above_the_highest():
+    names = ["c_00001_.png", "C_00007_.PNG", "c_x_.png", "other_00099_.png", "c_", "", "c"]
+    assert next_number("c_", names) == 8
+    assert next_number("c_", []) == 1
+    assert next_number("c_", ["c_100000_.png"]) == 100001
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_new_number_never_meets_an_old_name(seed):
+    dice = random.Random(seed)
+    taken = {f"c_{dice.randrange(1, 200000):05}{dice.choice(['_.png', '.webp', ''])}"
+             for _ in range(dice.randrange(30))}  # fmt: skip
+    fresh = f"c_{next_number('c_', taken):05}_.png"
+    assert fresh not in taken
+    assert numbered(fresh).number > max((numbered(name).number for name in taken), default=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("a.png", "a (2).png"), ("a.tar.gz", "a.tar (2).gz"), ("bare", "bare (2)")],
+)
+def test_another_name(name, other):
+    assert alternative(name, 2) == other
+
+
+def test_places_are_found_however_deep():
+    output = {"images": [{"filename": "a.png", "subfolder": "s", "type": "output"}],
+              "ui": {"deep": [[{"filename": "b.png"}]]}, "text": ["filename"],
+              "odd": [{"filename": 3}, {"filename": ""}, None]}  # fmt: skip
+    assert places(output) == [Place("a.png", "s", "output"), Place("b.png", "", "output")]
+
+
+def test_renamed_copies_and_leaves_the_rest():
+    output = {"images": [{"filename": "a.png", "subfolder": "", "type": "output", "extra": 1},
+                         {"filename": "keep.png", "subfolder": "", "type": "temp"}],
+              "animated": (False,)}  # fmt: skip
+    names = {Place("a.png", "", "output"): Place("a_00002_.png", "sub", "output")}
+    copy = renamed(output, names)
+    assert copy == {
+        "images": [{"filename": "a_00002_.png", "subfolder": "sub", "type": "output", "extra": 1},
+                   {"filename": "keep.png", "subfolder": "", "type": "temp"}],
+        "animated": [False],
+    }  # fmt: skip
+    assert output["images"][0]["filename"] == "a.png"

@@ -1,0 +1,121 @@
+"""A node pack is the same bytes for the same files, and nothing from outside it."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+
+import pytest
+
+from comfy_aws import packs
+from comfy_aws.errors import FileChanged
+
+
+def make(root, *, order=1, time=10**18):
+    names = ["__init__.py", "nodes.py", "sub/deep/x.json", "ümlaut.txt", "web/a.js"][::order]
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}")
+        os.utime(path, ns=(time, time))
+    (root / "nodes.py").chmod(0o700)
+    return root
+
+
+def names_of(pack):
+    return [name for name, _ in packs.files_of(pack)]
+
+
+def archived(pack, target):
+    packs.archive(list(packs.files_of(pack)), target)
+    return target.read_bytes()
+
+
+def test_equal_packs_are_equal_bytes(tmp_path):
+    one = make(tmp_path / "a" / "pack")
+    other = make(tmp_path / "b" / "pack", order=-1, time=2 * 10**18)
+    assert archived(one, tmp_path / "1") == archived(other, tmp_path / "2")
+    (other / "nodes.py").write_text("content of nodes.pY")
+    assert archived(one, tmp_path / "1") != archived(other, tmp_path / "2")
+
+
+def test_the_archive_has_one_top_entry_and_no_traces(tmp_path):
+    archived(make(tmp_path / "pack"), tmp_path / "t")
+    with tarfile.open(tmp_path / "t") as tar:
+        members = tar.getmembers()
+        tar.extractall(tmp_path / "out", filter="data")
+    assert {m.name.split("/")[0] for m in members} == {"pack"}
+    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
+    assert {m.name: m.mode for m in members}["pack/nodes.py"] == 0o755
+    assert (tmp_path / "out/pack/ümlaut.txt").read_text() == "content of ümlaut.txt"
+
+
+def test_what_is_not_the_pack_stays_out(tmp_path):
+    pack = make(tmp_path / "pack")
+    for folder in (".git", "__pycache__", "node_modules", ".venv", "sub/__pycache__"):
+        (pack / folder).mkdir(parents=True)
+        (pack / folder / "x").write_text("")
+    (pack / "nodes.pyc").write_text("")
+    os.mkfifo(pack / "pipe")
+    assert set(names_of(pack)) == {
+        "pack/__init__.py", "pack/nodes.py", "pack/sub/deep/x.json", "pack/ümlaut.txt",
+        "pack/web/a.js",
+    }  # fmt: skip
+
+
+def test_links_that_leave_the_pack_are_not_followed(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("key")
+    (tmp_path / "pack-other").mkdir()
+    (tmp_path / "pack-other" / "x").write_text("sibling with the same beginning")
+    pack = make(tmp_path / "pack")
+    (pack / "out").symlink_to(secret)
+    (pack / "up").symlink_to("../secret")
+    (pack / "sibling").symlink_to(tmp_path / "pack-other" / "x")
+    (pack / "folder").symlink_to(tmp_path, target_is_directory=True)
+    (pack / "broken").symlink_to("nowhere")
+    (pack / "inside").symlink_to("nodes.py")
+    assert "pack/inside" in names_of(pack)
+    assert not {"out", "up", "sibling", "broken"} & {
+        n.removeprefix("pack/") for n in names_of(pack)
+    }
+    assert not any("secret" in name or "folder" in name for name in names_of(pack))
+
+
+def test_a_pack_may_itself_be_a_link(tmp_path):
+    real = make(tmp_path / "elsewhere")
+    link = tmp_path / "pack"
+    link.symlink_to(real)
+    assert names_of(link) == [n.replace("elsewhere", "pack") for n in names_of(real)]
+
+
+def test_a_single_file_is_a_pack(tmp_path):
+    (tmp_path / "node.py").write_text("x")
+    assert names_of(tmp_path / "node.py") == ["node.py"]
+
+
+def test_the_key_tells_every_change(tmp_path):
+    pack = make(tmp_path / "pack")
+
+    def key():
+        return packs.key_of(list(packs.files_of(pack)))
+
+    keys = [key(), key()]
+    assert keys[0] == keys[1]
+    os.utime(pack / "nodes.py", ns=(1, 1))
+    keys.append(key())
+    (pack / "new.py").write_text("")
+    keys.append(key())
+    (pack / "new.py").rename(pack / "newer.py")
+    keys.append(key())
+    assert len(set(keys)) == 4
+
+
+def test_a_file_that_vanishes(tmp_path):
+    pack = make(tmp_path / "pack")
+    members = list(packs.files_of(pack))
+    (pack / "nodes.py").unlink()
+    with pytest.raises(FileChanged, match=r"nodes\.py"):
+        packs.key_of(members)
+    with pytest.raises(FileChanged, match=r"nodes\.py"):
+        packs.archive(members, tmp_path / "t")
