@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     daemon.log_to_stderr()
     try:
-        asyncio.run(daemon.run(options.home.resolve(), options.port, child_environment()))
+        home = options.home.resolve()
+        daemon.lock(home)
+        asyncio.run(daemon.run(home, options.port, child_environment()))
     except daemon.AlreadyRunning as exc:
         print(exc, file=sys.stderr)
         return EXIT_ALREADY_RUNNING
@@ -37,4 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    # Threads of long polls may run for seconds yet, and Python would wait for them.
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import aiohttp
 
@@ -22,10 +23,9 @@ from comfy_aws.localstack.control import ControlPlane
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.front import Front, serve
 from comfy_aws.localstack.instances import Surroundings
-from comfy_aws.localstack.invocations import Outcome, Services
-from comfy_aws.localstack.jobs import Invocation
-from comfy_aws.localstack.logs import LogSink
-from comfy_aws.localstack.notifications import publisher
+from comfy_aws.localstack.invocations import Services
+from comfy_aws.localstack.logs import LogSink, put_logs
+from comfy_aws.localstack.notifications import publish
 from comfy_aws.localstack.objects import ObjectStore
 from comfy_aws.localstack.processes import free_port
 from comfy_aws.localstack.scaling import DEFAULT_PERIOD_SECONDS, Scaler
@@ -44,22 +44,25 @@ class AlreadyRunning(LocalStackError):
     """Raised when another process serves this home."""
 
 
-def lock(home: Path) -> IO[str]:
-    """Hold the home for this process's life; the kernel lets go however the process ends."""
+def lock(home: Path) -> None:
+    """Hold the home until this process is gone, however it ends.
+
+    The descriptor is never closed on purpose: who finds the lock free may rely on that.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+    """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = (home / "stack.lock").open("w", encoding="ascii")
+    descriptor = os.open(home / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
-        handle.close()
+        os.close(descriptor)
         raise AlreadyRunning(f"Another stack runs in {home}.") from exc
-    return handle
 
 
-def worker_base(environ: Mapping[str, str], identity: Identity, url: str, s3_url: str) -> dict[
-    str, str
-]:  # fmt: skip
-    """The environment every worker starts from: clean, as a container's, plus the stack's address.
+def worker_base(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment every worker starts from: clean, as a container's, with this package on it.
 
     Args:
         environ: this process's environment.
@@ -71,8 +74,12 @@ def worker_base(environ: Mapping[str, str], identity: Identity, url: str, s3_url
     rest = [part for part in base.get("PYTHONPATH", "").split(os.pathsep) if part]
     base["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([source, *rest]))
     base["PYTHONUNBUFFERED"] = "1"
+    return base
+
+
+def worker_address(identity: Identity, url: str, s3_url: str) -> dict[str, str]:
+    """Where and who a worker is to AWS, in the variables that boto3 reads."""
     return {
-        **base,
         "AWS_ACCESS_KEY_ID": identity.access_key_id,
         "AWS_SECRET_ACCESS_KEY": identity.secret_access_key,
         "AWS_REGION": identity.region,
@@ -83,14 +90,16 @@ def worker_base(environ: Mapping[str, str], identity: Identity, url: str, s3_url
 
 
 async def run(home: Path, port: int | None, environ: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises LocalStackError when it cannot start."""
-    held = lock(home)
+    """Serve a home whose lock is held until SIGTERM or SIGINT.
+
+    Raises:
+        LocalStackError: it cannot start; what was started has been stopped.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as parts:
-        parts.callback(held.close)
         started = time.time()
         state_file = home / "stack.json"
         state_file.unlink(missing_ok=True)
@@ -125,31 +134,17 @@ async def _start(
     chosen = port or free_port()
     url = f"http://127.0.0.1:{chosen}"
 
-    base: dict[str, str] = {}
-    sink = LogSink(lambda *batch: control.put_logs(*batch))
+    address: dict[str, str] = {}
+    sink = LogSink(partial(put_logs, identity))
     parts.push_async_callback(sink.close)
-    surroundings = Surroundings(base, home / "endpoints", session, sink)
-    services = Services(store, session, lambda *outcome: notify(*outcome))
+    surroundings = Surroundings(worker_base(environ), address, home / "endpoints", session, sink)
+    services = Services(store, session, partial(publish, identity))
     fleet = Fleet(identity, home / "queue", surroundings, services)
     control = ControlPlane(identity, fleet, home / "control.json")
-
-    def async_config_of(name: str) -> dict[str, Any]:
-        endpoint = fleet.find(name)
-        return (endpoint.deployment.async_config if endpoint else None) or {}
-
-    tell = publisher(async_config_of, control.publish, identity.region)
-
-    def notify(invocation: Invocation, outcome: Outcome) -> None:
-        try:
-            tell(invocation, outcome)
-        except Exception:
-            # A topic that does not exist any more must not disturb the queue.
-            _log.exception("notifying of %s", invocation.inference_id)
-
     await asyncio.gather(store.start(), asyncio.to_thread(control.warm))
-    base.update(worker_base(environ, identity, url, store.url))
+    address.update(worker_address(identity, url, store.url))
     front = Front(identity, store, fleet, control)
-    runner, _ = await serve(front.app(), chosen)
+    runner = await serve(front.app(), chosen)
     parts.push_async_callback(runner.cleanup)
     parts.callback(front.close)
     parts.push_async_callback(fleet.shut_down, _STOP_SECONDS)

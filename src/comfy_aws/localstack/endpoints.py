@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from comfy_aws.errors import InvalidTransition
 from comfy_aws.localstack.instances import Instance, InstanceState, Placement, Surroundings
-from comfy_aws.localstack.jobs import InvocationFiles
 from comfy_aws.localstack.invocations import InvocationQueue, Services
+from comfy_aws.localstack.jobs import InvocationFiles
 from comfy_aws.models import EndpointStatus
 
 _NEXT: Final[dict[EndpointStatus, frozenset[EndpointStatus]]] = {
@@ -186,8 +186,8 @@ class Endpoint:
     ) -> str | None:
         """Start all instances of a deployment; the first reason that one did not come up."""
         for variant in deployment.variants:
-            for _ in range(desired[variant.name]):
-                into.append(self._instance(variant, fatal_start=True))
+            count = desired[variant.name]
+            into += [self._instance(variant, fatal_start=True) for _ in range(count)]
         for first in asyncio.as_completed([instance.first for instance in into]):
             reason = await first
             if reason is not None:
@@ -213,8 +213,7 @@ class Endpoint:
         for variant in self.deployment.variants:
             live = self._live(variant.name)
             missing = self.desired[variant.name] - len(live)
-            for _ in range(missing):
-                self._instances.append(self._instance(variant, fatal_start=False))
+            self._instances += [self._instance(variant, fatal_start=False) for _ in range(missing)]
             # Those that are not ready go first, then the idle, so that no work waits for nothing.
             live.sort(key=lambda i: (i.state is InstanceState.READY, i.busy))
             for instance in live[: max(0, -missing)]:

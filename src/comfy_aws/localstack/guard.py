@@ -7,8 +7,9 @@ kill -9 included, and then every process below is killed. SIGTERM goes to the co
 adopts orphans (PR_SET_CHILD_SUBREAPER), so that descendants in sessions of their own are found,
 and the command dies with the guard (PR_SET_PDEATHSIG).
 
-Imports nothing of this package: it must start in milliseconds.
+Imports nothing of this package, nor pathlib: it must start in milliseconds.
 """
+# ruff: noqa: PTH123, PTH208
 
 import ctypes
 import os
@@ -125,7 +126,7 @@ def main(command: list[str]) -> int:
     with suppress(OSError):
         os.kill(child, signal.SIGKILL)
     _kill_all()
-    return status if status is not None else 1
+    return status
 
 
 if __name__ == "__main__":

@@ -57,13 +57,17 @@ _NEXT: Final = {
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every worker of the stack gets: a clean base environment, the stack's address and keys.
+    """What every worker of the stack gets.
 
     Args:
+        base: the environment a worker starts from, which its model's adds to.
+        address: the stack's URLs and keys, which nothing overrides. Filled in while the stack
+            starts, before the first worker does.
         endpoints: the folder below which each instance has its own.
     """
 
     base: Mapping[str, str]
+    address: Mapping[str, str]
     endpoints: Path
     session: aiohttp.ClientSession
     sink: LogSink
@@ -165,14 +169,14 @@ class Instance:
         loop = asyncio.get_running_loop()
         pause = _BACKOFF_SECONDS[0]
         while True:
-            await self._spawn()
+            process = await self._spawn()
             born = loop.time()
-            reason = await self._until_ready()
+            reason = await self._until_ready(process)
             if reason is None:
                 self._move(InstanceState.READY)
                 if not self.first.done():
                     self.first.set_result(None)
-                status = await self._ended()
+                status = await self._ended(process)
                 reason = f"The worker ended with status {status}."
                 self._move(InstanceState.STARTING)
             elif self._fatal_start and not self.first.done():
@@ -184,9 +188,8 @@ class Instance:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _BACKOFF_SECONDS[1])
 
-    async def _ended(self) -> int:
-        assert self._process is not None
-        status = await self._process.wait()
+    async def _ended(self, process: Process) -> int:
+        status = await process.wait()
         release_port(self.port)
         return status
 
@@ -199,7 +202,7 @@ class Instance:
         group = f"/aws/sagemaker/Endpoints/{self.placement.endpoint}"
         return group, f"{self.placement.variant}/{self.id}"
 
-    async def _spawn(self) -> None:
+    async def _spawn(self) -> Process:
         self.port = free_port()
         folder = self._surroundings.endpoints / self.placement.endpoint / self.id
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,23 +220,24 @@ class Instance:
         environment = {
             **self._surroundings.base,
             **self.placement.environment,
+            **self._surroundings.address,
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "COMFY_AWS_WORKER_DIR": str(folder),
         }
         self._process = await Process.start(self.placement.command, environment, folder, output)
+        return self._process
 
-    async def _until_ready(self) -> str | None:
+    async def _until_ready(self, process: Process) -> str | None:
         """None when /ping answered 200, else why the worker did not start."""
-        assert self._process is not None
         loop = asyncio.get_running_loop()
         until = loop.time() + self.placement.startup_seconds
         while loop.time() < until:
-            if not self._process.running:
-                return f"The worker exited during start with status {await self._ended()}."
+            if not process.running:
+                return f"The worker exited during start with status {await self._ended(process)}."
             if await self._ping():
                 return None
             await asyncio.sleep(_PING_EVERY_SECONDS)
-        await self._process.stop(0)
+        await process.stop(0)
         release_port(self.port)
         return (
             "The primary container for production variant "

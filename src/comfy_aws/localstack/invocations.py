@@ -30,7 +30,7 @@ _PAYLOAD_BYTES: Final = 1 << 30
 _IN_MEMORY_BYTES: Final = 8 << 20
 _CHUNK_BYTES: Final = 1 << 20
 _DELIVERY_ATTEMPTS: Final = 3
-_ERROR_TEXT_CHARS: Final = 64_000
+_ERROR_TEXT_BYTES: Final = 64_000
 
 
 @dataclass(frozen=True)
@@ -257,24 +257,23 @@ def _failed(reason: str) -> Outcome:
 
 
 async def _outcome_of(response: aiohttp.ClientResponse) -> Outcome:
-    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
+    content_type = response.headers.get("Content-Type", "application/octet-stream")
+    good = 200 <= response.status < 300
+    known = response.content_length
+    if not good or (known is not None and known <= _IN_MEMORY_BYTES):
+        content = await response.read()
+        if good:
+            return Outcome(content, len(content), content_type)
+        text = content[:_ERROR_TEXT_BYTES].decode(errors="replace")
+        error = f"Received server error ({response.status}) from model"
+        return _failed(f'ModelError: {error} with message "{text}".')
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - `_conclude` closes it
     size = 0
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        spool.write(chunk)
+        file.write(chunk)
         size += len(chunk)
         if size > _PAYLOAD_BYTES:
-            spool.close()
+            file.close()
             return _failed("ModelError: the model's answer is larger than 1 GB.")
-    spool.seek(0)
-    if not 200 <= response.status < 300:
-        text = spool.read(_ERROR_TEXT_CHARS).decode(errors="replace")
-        spool.close()
-        return _failed(
-            f'ModelError: Received server error ({response.status}) from model with message "{text}".'
-        )
-    content_type = response.headers.get("Content-Type", "application/octet-stream")
-    if size <= _IN_MEMORY_BYTES:
-        content = spool.read()
-        spool.close()
-        return Outcome(content, size, content_type)
-    return Outcome(spool, size, content_type)
+    file.seek(0)
+    return Outcome(file, size, content_type)

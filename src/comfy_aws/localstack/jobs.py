@@ -9,7 +9,6 @@ a second run could repeat what the first has already shown the world.
 from __future__ import annotations
 
 import base64
-import os
 import time
 import uuid
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +38,8 @@ class Invocation:
     content_type: str = ""
     accept: str = ""
     custom_attributes: str = ""
+    success_topic: str = ""
+    error_topic: str = ""
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     ttl_seconds: int = DEFAULT_TTL_SECONDS
     accepted: float = 0.0
@@ -91,10 +92,10 @@ class InvocationFiles:
         return kept
 
     def running(self, invocation: Invocation) -> None:
-        os.replace(self._path(invocation, "queued"), self._path(invocation, "running"))
+        self._path(invocation, "queued").replace(self._path(invocation, "running"))
 
     def queued_again(self, invocation: Invocation) -> None:
-        os.replace(self._path(invocation, "running"), self._path(invocation, "queued"))
+        self._path(invocation, "running").replace(self._path(invocation, "queued"))
 
     def done(self, invocation: Invocation) -> None:
         for state in ("queued", "running"):

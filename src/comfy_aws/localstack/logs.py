@@ -12,12 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from moto.logs.models import logs_backends
+
+from comfy_aws.localstack.state import Identity
+
 _FLUSH_SECONDS: Final = 0.1
 _LINE_BYTES: Final = 256_000
 """CloudWatch's limit for one event was 256 KiB for years; longer lines are split."""
 _FILE_BYTES: Final = 5_000_000
 _BATCH_EVENTS: Final = 10_000
 """PutLogEvents takes at most so many."""
+
+
+def put_logs(identity: Identity, group: str, stream: str, events: list[dict[str, Any]]) -> None:
+    """moto's PutLogEvents, into a group and stream that are made when they are missing."""
+    backend = logs_backends[identity.account][identity.region]
+    if group not in backend.groups:
+        backend.create_log_group(group, {})
+    backend.ensure_log_stream(group, stream)
+    backend.put_log_events(group, stream, events)
+
 
 Put = Callable[[str, str, list[dict[str, Any]]], None]
 """Put events (timestamp in ms, message) to a group and stream. Called in a thread."""

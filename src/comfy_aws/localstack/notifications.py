@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
 from datetime import datetime, timezone
 from typing import Any
 
+from moto.sns.models import sns_backends
+
 from comfy_aws.localstack.invocations import Outcome
 from comfy_aws.localstack.jobs import Invocation
+from comfy_aws.localstack.state import Identity
 
-
-def topic_for(async_config: dict[str, Any], outcome: Outcome) -> str:
-    """ARN of the topic that hears of this outcome; empty when none does."""
-    notification = (async_config.get("OutputConfig") or {}).get("NotificationConfig") or {}
-    return str(notification.get("ErrorTopic" if outcome.failure else "SuccessTopic") or "")
+_log = logging.getLogger(__name__)
 
 
 def message(invocation: Invocation, outcome: Outcome, region: str) -> str:
@@ -53,16 +52,14 @@ def _stamp(seconds: float | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def publisher(
-    async_config_of: Callable[[str], dict[str, Any]],
-    publish: Callable[[str, str], None],
-    region: str,
-) -> Callable[[Invocation, Outcome], None]:
-    """A function that tells the endpoint's topics about an outcome."""
-
-    def notify(invocation: Invocation, outcome: Outcome) -> None:
-        topic = topic_for(async_config_of(invocation.endpoint), outcome)
-        if topic:
-            publish(topic, message(invocation, outcome, region))
-
-    return notify
+def publish(identity: Identity, invocation: Invocation, outcome: Outcome) -> None:
+    """Tell the endpoint's topic about an outcome, if it has one. Called in a thread."""
+    topic = invocation.error_topic if outcome.failure else invocation.success_topic
+    if not topic:
+        return
+    try:
+        sns_backends[identity.account][identity.region].publish(
+            message(invocation, outcome, identity.region), arn=topic
+        )
+    except Exception:  # noqa: BLE001 - a topic that is gone must not disturb the queue
+        _log.exception("publishing to %s", topic)

@@ -63,7 +63,7 @@ class ObjectError(LocalStackError):
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc, unused-ignore]
-    def payload(self, request: Any) -> str:
+    def payload(self, request: Any) -> str:  # noqa: ARG002 - botocore names it
         return "UNSIGNED-PAYLOAD"
 
 
@@ -123,11 +123,11 @@ class ObjectStore:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         write_json(self._home / "s3.json", {"identities": [person]})
-        await self._spawn(weed)
-        await self._until_ready()
-        self._supervisor = asyncio.create_task(self._supervise(weed))
+        process = await self._spawn(weed)
+        await self._until_ready(process)
+        self._supervisor = asyncio.create_task(self._supervise(weed, process))
 
-    async def _spawn(self, weed: str) -> None:
+    async def _spawn(self, weed: str) -> Process:
         log = BoundedFile(self._home / "objects.log")
         self._process = await Process.start(
             [
@@ -139,13 +139,13 @@ class ObjectStore:
             self._home,
             lambda chunk: log.write(chunk) if chunk else log.close(),
         )  # fmt: skip
+        return self._process
 
-    async def _until_ready(self) -> None:
-        assert self._process is not None
+    async def _until_ready(self, process: Process) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + _START_SECONDS
         while loop.time() < until:
-            if not self._process.running:
+            if not process.running:
                 break
             try:
                 await self.create_bucket(self._identity.bucket)
@@ -160,13 +160,12 @@ class ObjectStore:
             "SeaweedFS did not become ready.", hint=f"See {self._home / 'objects.log'}."
         )
 
-    async def _supervise(self, weed: str) -> None:
+    async def _supervise(self, weed: str, process: Process) -> None:
         while True:
-            assert self._process is not None
-            status = await self._process.wait()
+            status = await process.wait()
             _log.error("SeaweedFS ended with status %s; starting it again", status)
             await asyncio.sleep(0.2)
-            await self._spawn(weed)
+            process = await self._spawn(weed)
 
     async def stop(self) -> None:
         if self._supervisor is not None:

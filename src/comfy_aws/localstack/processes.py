@@ -82,7 +82,8 @@ class Process:
 
     async def _follow(self) -> int:
         stream = self._process.stdout
-        assert stream is not None
+        if stream is None:  # only for the type: `start` asked for a pipe
+            raise LocalStackError("The process has no output to follow.")
         while chunk := await stream.read(_CHUNK_BYTES):
             self._on_output(chunk)
         self._on_output(b"")

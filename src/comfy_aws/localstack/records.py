@@ -44,7 +44,7 @@ def snapshot(sagemaker: SageMakerModelBackend, identity: Identity) -> dict[str, 
     return {
         "models": [
             {**_fields(model, _MODEL), "created": model.creation_time.isoformat()}
-            for model in list(sagemaker._models.values())
+            for model in list(sagemaker.list_models())
         ],
         "configs": [
             {**_fields(config, _CONFIG), "created": config.creation_time.isoformat()}
@@ -57,7 +57,7 @@ def snapshot(sagemaker: SageMakerModelBackend, identity: Identity) -> dict[str, 
             if target.service_namespace == "sagemaker"
         ],
         "policies": [
-            {**_fields(policy, _POLICY), "body": policy._policy_body, "arn": policy.policy_arn}
+            {**_fields(policy, _POLICY), "body": policy_body(policy), "arn": policy.policy_arn}
             for policy in list(scaling.policies.values())
             if policy.service_namespace == "sagemaker"
         ],
@@ -70,6 +70,12 @@ def snapshot(sagemaker: SageMakerModelBackend, identity: Identity) -> dict[str, 
             if not alarm.metric_data_queries and not alarm.rule
         ],
     }
+
+
+def policy_body(policy: Any) -> dict[str, Any]:
+    """The configuration of a scaling policy, of either type."""
+    step = policy.step_scaling_policy_configuration
+    return dict(step or policy.target_tracking_scaling_policy_configuration or {})
 
 
 def _fields(thing: Any, names: tuple[str, ...]) -> dict[str, Any]:

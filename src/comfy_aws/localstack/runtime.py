@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from botocore.model import OperationModel
-
 from comfy_aws.localstack import validation
 from comfy_aws.localstack.endpoints import Endpoint
 from comfy_aws.localstack.fleet import Fleet
@@ -42,10 +40,9 @@ def invoke(
         _refuse_sync(fleet, identity, name)
     if action != "async-invocations":
         raise Refused("UnknownOperationException", f"There is no {path} here.", 404)
-    model = validation.operation("sagemaker-runtime", _ASYNC)
-    assert model is not None
-    wish = _parameters(model, name, headers, body)
-    validation.check(model.input_shape, wish, "ValidationError")
+    shape = validation.input_shape("sagemaker-runtime", _ASYNC)
+    wish = _parameters(shape, name, headers, body)
+    validation.check(shape, wish, "ValidationError")
     endpoint = _serving(fleet, identity, name)
     if not endpoint.deployment.async_config:
         raise _refused(f"Endpoint {name} does not support asynchronous inference.")
@@ -61,11 +58,8 @@ def invoke(
     return 202, answer, json.dumps({"InferenceId": accepted.inference_id}).encode()
 
 
-def _parameters(
-    model: OperationModel, name: str, headers: Mapping[str, str], body: bytes
-) -> dict[str, Any]:
+def _parameters(shape: Any, name: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     wish: dict[str, Any] = {"EndpointName": name}
-    shape: Any = model.input_shape
     for member, inner in shape.members.items():
         if inner.serialization.get("location") != "header":
             continue
@@ -117,6 +111,7 @@ def _invocation(endpoint: Endpoint, identity: Identity, wish: Mapping[str, Any])
     extension = wish.get("S3OutputPathExtension", "").strip("/")
     if extension:
         folder = f"{folder}/{extension}"
+    topics = output.get("NotificationConfig") or {}
     failures = (output.get("S3FailurePath") or "").rstrip("/")
     return Invocation(
         endpoint=endpoint.name,
@@ -128,6 +123,8 @@ def _invocation(endpoint: Endpoint, identity: Identity, wish: Mapping[str, Any])
         content_type=wish.get("ContentType", ""),
         accept=wish.get("Accept", ""),
         custom_attributes=wish.get("CustomAttributes", ""),
+        success_topic=topics.get("SuccessTopic") or "",
+        error_topic=topics.get("ErrorTopic") or "",
         timeout_seconds=wish.get("InvocationTimeoutSeconds", DEFAULT_TIMEOUT_SECONDS),
         ttl_seconds=wish.get("RequestTTLSeconds", DEFAULT_TTL_SECONDS),
     )

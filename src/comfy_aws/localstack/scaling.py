@@ -23,6 +23,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from comfy_aws.localstack.control import DIMENSION
 from comfy_aws.localstack.endpoints import Endpoint
 from comfy_aws.localstack.fleet import Fleet
+from comfy_aws.localstack.records import policy_body
 from comfy_aws.localstack.state import Identity
 from comfy_aws.models import EndpointStatus
 
@@ -104,8 +105,7 @@ class Scaler:
             for resource, target in list(self._backend.targets.get(DIMENSION, {}).items()):
                 try:
                     self._judge(resource, target)
-                except Exception:
-                    # A policy that moto took but that makes no sense must not end all scaling.
+                except Exception:  # noqa: BLE001 - a senseless policy must not end all scaling
                     _log.exception("scaling %s", resource)
 
     def _judge(self, resource: str, target: Any) -> None:
@@ -130,9 +130,9 @@ class Scaler:
             if policy.resource_id != resource:
                 continue
             if policy.policy_type == "TargetTrackingScaling":
-                wishes.append(self._track(resource, policy._policy_body, endpoint, count))
+                wishes.append(self._track(resource, policy_body(policy), endpoint, count))
             elif self._fires(policy.policy_arn, endpoint, count):
-                wishes.append(stepped(policy._policy_body, count))
+                wishes.append(stepped(policy_body(policy), count))
         # AWS takes the largest capacity that any policy asks for.
         return max(wishes, default=count)
 

@@ -69,7 +69,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 def read_json(path: Path) -> Any:

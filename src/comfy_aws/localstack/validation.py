@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import botocore.session
-from botocore.model import OperationModel, Shape
+from botocore.model import Shape
 
 from comfy_aws.localstack.refusals import Refused
 
@@ -37,10 +37,10 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 @functools.lru_cache
-def operation(service: str, name: str) -> OperationModel | None:
-    """botocore's model of an API call; None when it does not know the call."""
+def input_shape(service: str, name: str) -> Shape | None:
+    """What an API call takes, by botocore's model; None for a call it does not know."""
     model = _service(service)
-    return model.operation_model(name) if name in model.operation_names else None
+    return model.operation_model(name).input_shape if name in model.operation_names else None
 
 
 @functools.lru_cache
@@ -116,7 +116,7 @@ def _string(shape: Any, value: str, path: str) -> Iterator[str]:
         yield _text(value, path, rule)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compiled(pattern: str) -> re.Pattern[str] | None:
     """The Java pattern in Python's words; None when it has no translation."""
     inside = re.sub(r"\\p\{\w+\}", _translated, pattern).replace(r"\z", r"\Z")
