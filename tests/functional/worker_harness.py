@@ -44,6 +44,16 @@ from tests.pipeline.install import INPUT_IMAGE, MODELS, NODE_PACK, install
 
 BUCKET = "worker-tests"
 READY_LIMIT = 180.0
+MODULE = ("-m", "comfy_aws.worker", "serve")
+_DRAINING = """
+import asyncio, logging, sys
+from comfy_aws.config import load_worker
+from comfy_aws.worker.server import serve
+logging.basicConfig(level="INFO")
+sys.exit(asyncio.run(serve(load_worker(), drain=float(sys.argv[1]))))
+"""
+DRAINING = ("-c", _DRAINING)
+"""The same with another time to drain."""
 
 
 class Cloud:
@@ -132,7 +142,9 @@ def pipeline_manifest(cloud: Cloud, base: Path) -> Manifest:
 class WorkerProcess:
     """``python -m comfy_aws.worker serve`` with its output in a file."""
 
-    def __init__(self, cloud: Cloud, directory: Path, **environ: str) -> None:
+    def __init__(
+        self, cloud: Cloud, directory: Path, *, drain: float | None = None, **environ: str
+    ) -> None:
         self.cloud = cloud
         self.directory = directory
         self.port = _free_port()
@@ -148,7 +160,7 @@ class WorkerProcess:
         }  # fmt: skip
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "comfy_aws.worker", "serve"],
+                [sys.executable, *(MODULE if drain is None else (*DRAINING, str(drain)))],
                 env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -209,6 +221,14 @@ class WorkerProcess:
             if b"main.py" in _read(Path(f"/proc/{pid}/cmdline")):
                 return pid
         return 0
+
+    def descendants(self) -> list[int]:
+        """Process ids of its children, theirs, and so on."""
+        found, new = [], children(self.process.pid)
+        while new:
+            found += new
+            new = [child for pid in new for child in children(pid)]
+        return found
 
     def stop(self) -> int:
         if self.process.poll() is None:

@@ -127,10 +127,11 @@ async def test_the_last_event_is_numbered_and_kept_but_not_sent(sent):
     assert len(sent) == 1
 
 
-async def test_text_that_is_no_utf8_is_replaced(sent):
+async def test_text_that_has_no_utf8_form_travels(sent):
     outbox = outbox_for(sent)
     post(outbox, "a\ud83d")
-    assert sent.values == ["a?"]
+    assert sent.values == ["a\ud83d"]
+    assert outbox.lines[0].isascii()
 
 
 class Queue:

@@ -312,7 +312,7 @@ class Execution:
         await self._put(key, "".join(f"{line}\n" for line in self._outbox.lines))
 
     async def _put(self, key: str, text: str) -> None:
-        body = text.encode(errors="replace")
+        body = text.encode()
         try:
             await asyncio.to_thread(
                 lambda: self._store.put(key, body, content_type="application/json")

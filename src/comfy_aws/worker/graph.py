@@ -20,8 +20,8 @@ from comfy_aws.worker.outputs import Uploads, Written, written_files
 PREVIEW_BYTES = 110_000
 """Of an image; more is scaled down, so that its base64 form fits into a queue message."""
 
-PREVIEW_SIDE = 512
-"""Pixels of a preview that was scaled down."""
+PREVIEW_SIDES = (512, 256)
+"""Pixels of a preview that is scaled down, the first that is small enough."""
 
 _ENDS = {
     "execution_success": Outcome.SUCCESS,
@@ -193,11 +193,14 @@ def _preview(message: BinaryMessage) -> Json | None:
 
 def _scaled(image: bytes) -> bytes | None:
     """A smaller JPEG, or None when it is no image."""
-    out = io.BytesIO()
     try:
-        small = codecs.open_image(image).convert("RGB")
-        small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        small.save(out, "JPEG", quality=80)
+        picture = codecs.open_image(image).convert("RGB")
+        for side in PREVIEW_SIDES:
+            out = io.BytesIO()
+            picture.thumbnail((side, side))
+            picture.save(out, "JPEG", quality=80)
+            if out.tell() <= PREVIEW_BYTES:
+                return out.getvalue()
     except (OSError, ValueError):
-        return None
-    return out.getvalue() if out.tell() <= PREVIEW_BYTES else None
+        log.debug("A preview is no image.")
+    return None

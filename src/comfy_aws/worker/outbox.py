@@ -25,7 +25,7 @@ PREVIEW_INTERVAL = 0.5
 """Seconds between two previews."""
 
 MESSAGE_BYTES = 200_000
-"""Of events put into one queue message; a larger event travels alone."""
+"""Of events put into one queue message; a larger event travels alone. Events are ASCII."""
 
 LARGEST_EVENT = 1_000_000
 """Bytes; SQS takes 1 MiB. What is larger is only in events.jsonl."""
@@ -141,8 +141,7 @@ class Outbox:
     def _line(self, item: _Item) -> str:
         self.last_seq += 1
         event = Event(self.job_id, self.last_seq, item.kind, item.data, item.at)
-        # Names that are no UTF-8 reach Python as lone surrogates, which no queue takes.
-        line = to_json(event).encode(errors="replace").decode()
+        line = to_json(event)
         if item.kept:
             self.lines.append(line)
         return line
@@ -207,7 +206,7 @@ class Sender:
     def add(self, line: str) -> None:
         if self._lost:
             return
-        if len(line.encode()) > LARGEST_EVENT:
+        if len(line) > LARGEST_EVENT:
             self._spilled()
             return
         self._pending.append(line)
@@ -237,8 +236,8 @@ class Sender:
     def _take(self) -> str:
         """All that waits, up to the size of a message."""
         lines = [self._pending.popleft()]
-        size = len(lines[0].encode())
-        while self._pending and size + len(self._pending[0].encode()) < MESSAGE_BYTES:
+        size = len(lines[0])
+        while self._pending and size + len(self._pending[0]) < MESSAGE_BYTES:
             lines.append(self._pending.popleft())
-            size += len(lines[-1].encode()) + 1
+            size += len(lines[-1]) + 1
         return '{"events":[' + ",".join(lines) + "]}"

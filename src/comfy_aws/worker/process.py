@@ -33,8 +33,11 @@ class Child:
     is called in the event loop of the main thread.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, said: Callable[[str], None]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, output: int, said: Callable[[str], None]
+    ) -> None:
         self._process = process
+        self._output = output
         self._said = said
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         loop = asyncio.get_running_loop()
@@ -51,13 +54,20 @@ class Child:
         said: Callable[[str], None],
     ) -> Child:
         """Start `command`; `said` gets every line of its output."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command,
-            cwd=cwd, env=dict(environ), stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-        return cls(process, said)
+        # Not asyncio's own pipe: its `wait` would wait for grandchildren that hold the pipe, too.
+        output, theirs = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command,
+                cwd=cwd, env=dict(environ), stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            os.close(output)
+            raise
+        finally:
+            os.close(theirs)
+        return cls(process, output, said)
 
     @property
     def pid(self) -> int:
@@ -88,14 +98,23 @@ class Child:
 
     async def _wait(self) -> int:
         status = await self._process.wait()
-        self._signal(signal.SIGKILL)  # grandchildren, which would hold the pipe open
+        self._signal(signal.SIGKILL)  # grandchildren, which would live on and hold the pipe
         await asyncio.wait([self._reader], timeout=1)
+        self._reader.cancel()
         return status
 
     async def _read(self) -> None:
-        stream = self._process.stdout
-        if stream is None:
-            return
+        stream = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        pipe, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(self._output, "rb", 0)
+        )
+        try:
+            await self._split(stream)
+        finally:
+            pipe.close()
+
+    async def _split(self, stream: asyncio.StreamReader) -> None:
         rest = b""
         while chunk := await stream.read(64 * 1024):
             *lines, rest = (rest + chunk).split(b"\n")
