@@ -50,6 +50,13 @@ def answers_errors(handler: Callable[..., Awaitable[web.StreamResponse]]) -> Any
             return await handler(self, request)
         except ComfyAwsError as exc:
             return web.json_response({"error": exc.to_dict()}, status=exc.http_status)
+        except web.HTTPException:
+            raise
+        except Exception as exc:
+            log.exception("%s %s failed", request.method, request.path)
+            text = f"Prompt on AWS made a mistake: {type(exc).__name__}: {exc}"
+            error = {"code": "internal", "message": text, "hint": "Please report it with the log."}
+            return web.json_response({"error": error}, status=500)
 
     return wrapped
 

@@ -231,16 +231,15 @@ class Endpoints:
         """
         steps = plan_create(spec, self._worker, self._bucket)
         if self._describe_raw(spec.name) is not None:
-            raise Conflict(
-                f"An endpoint named {spec.name} exists already.",
-                hint="Use it, delete it first, or choose another name.",
-            )
+            raise _exists(spec.name)
         done: list[Step] = []
         try:
             for step in steps:
                 self._execute(step)
                 done.append(step)
-        except AwsError:
+        except AwsError as exc:
+            if len(done) == len(steps) - 1 and isinstance(exc, AwsConflict):
+                raise _exists(spec.name) from exc  # its model and configuration are in use
             for step in reversed(done):
                 self._undo(step)
             raise
@@ -294,7 +293,8 @@ class Endpoints:
         """Wait until the endpoint takes jobs.
 
         Raises:
-            EndpointUnusable: it failed, was deleted, or the time-out (seconds) passed.
+            NotFound: there is none, or it was deleted meanwhile.
+            EndpointUnusable: it failed, is being deleted, or the time-out (seconds) passed.
             Cancelled: `cancelled` said so.
         """
         until = self._clock() + timeout
@@ -429,7 +429,13 @@ def spec_for(name: str = "", template: str = "", **wishes: Any) -> EndpointSpec:
 
     Raises:
         InvalidName: neither is given, or one breaks its rule.
+        ConfigError: a wish has the wrong type.
     """
+    for wish, value in wishes.items():
+        wanted = str if wish == "instance_type" else int
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            what = "a text" if wanted is str else "a whole number"
+            raise ConfigError(f"{wish} is {what}; got {value!r}.")
     if template:
         layout.check_template_name(template)
     if not name and template:
@@ -449,6 +455,8 @@ def _check(spec: EndpointSpec, worker: WorkerImage) -> None:
             f"The first number of instances is 1 to {spec.max_instances} (the maximum); "
             f"got {spec.initial_instances}."
         )
+    if spec.idle_seconds < 0:
+        raise ConfigError(f"The idle time is 0 seconds or more; got {spec.idle_seconds}.")
     if not spec.instance_type.startswith("ml."):
         raise ConfigError(
             f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {spec.instance_type!r}."
@@ -459,6 +467,13 @@ def _check(spec: EndpointSpec, worker: WorkerImage) -> None:
                 f"No {what} is set for SageMaker's workers.",
                 hint="Deploy the stack, or set it in the settings.",
             )
+
+
+def _exists(name: str) -> Conflict:
+    return Conflict(
+        f"An endpoint named {name} exists already.",
+        hint="Use it, delete it first, or choose another name.",
+    )
 
 
 def _resource(name: str) -> str:

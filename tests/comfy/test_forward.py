@@ -1,0 +1,290 @@
+"""The forward path: what a designer sees of prompts that run on AWS, beside its local ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from comfy_aws.aws import ObjectStore
+from tests.comfy.comfyui_process import ComfyUIProcess
+from tests.comfy.conftest import WORKERS
+from tests.pipeline import install as pipeline
+from tests.support.client import Client
+
+
+def slow(seconds: float, *, prefix: str = "slow", grey: float = 0.5, batch: int = 1) -> dict:
+    return {
+        "1": {"class_type": "SlowImage",
+              "inputs": {"seconds": seconds, "grey": grey, "batch": batch}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }  # fmt: skip
+
+
+def saved(entry: dict[str, Any], node_id: str = "2") -> list[str]:
+    return [image["filename"] for image in entry["outputs"][node_id]["images"]]
+
+
+def test_a_cloud_run_looks_like_a_local_one(client: Client) -> None:
+    prompt = slow(0.5, prefix="looks", grey=0.1)
+    local = client.queue(prompt)
+    local_entry = client.end(local)
+    cloud = client.queue(prompt, aws={}, extra_pnginfo={"workflow": {"nodes": []}})
+    entry = client.end(cloud)
+    assert entry["prompt"][2] == prompt
+    assert entry["status"]["status_str"] == "success"
+    assert entry["status"]["completed"] is True
+    messages = [name for name, _ in entry["status"]["messages"]]
+    assert messages == [name for name, _ in local_entry["status"]["messages"]]
+    assert entry["outputs"].keys() == local_entry["outputs"].keys()
+    # The same kinds of messages in the same order, but for how often progress is told.
+    told = [kind for kind in client.kinds(cloud) if kind in set(client.kinds(local))]
+    assert list(dict.fromkeys(told)) == list(dict.fromkeys(client.kinds(local)))
+    assert client.job(cloud)["state"] == "succeeded"
+
+
+def test_the_queue_shows_a_running_cloud_job(client: Client) -> None:
+    prompt = slow(3, grey=0.2)
+    job = client.queue(prompt, aws={})
+    running = client.get("/queue")["queue_running"]
+    assert [item[2] for item in running if item[1] == job] == [prompt]
+    assert client.get("/prompt")["exec_info"]["queue_remaining"] >= 1
+    client.end(job)
+    assert all(item[1] != job for item in client.get("/queue")["queue_running"])
+
+
+def test_output_names_go_on_from_the_local_ones(designer: ComfyUIProcess, client: Client) -> None:
+    output = designer.base_dir / "output"
+    mine = output / "kept_00007_.png"
+    mine.write_bytes(b"mine")
+    entry = client.end(client.queue(slow(0, prefix="kept", grey=0.3, batch=2), aws={}))
+    assert saved(entry) == ["kept_00008_.png", "kept_00009_.png"]
+    assert mine.read_bytes() == b"mine"
+    executed = client.hear("executed", entry["prompt"][1])
+    assert [image["filename"] for image in executed["output"]["images"]] == saved(entry)
+    for name in saved(entry):
+        assert Image.open(output / name).getpixel((0, 0)) == (76, 76, 76)
+    assert not list(output.glob(".aws-*")), "a part of a file was left behind"
+
+
+def test_nothing_ran_again_nothing_is_written_again(client: Client) -> None:
+    """As here: a node whose result is cached names the file that it wrote before."""
+    prompt = slow(0, prefix="again", grey=0.35)
+    entries = [client.end(client.queue(prompt, aws={})) for _ in range(WORKERS + 1)]
+    assert len({saved(entry)[0] for entry in entries}) <= WORKERS
+
+
+def test_the_local_cache_stays_warm(client: Client) -> None:
+    prompt = slow(0.2, prefix="warm", grey=0.41)
+    client.end(client.queue(prompt))
+    client.end(client.queue(slow(0, prefix="other", grey=0.42), aws={}))
+    again = client.queue(prompt)
+    client.end(again)
+    assert client.hear("execution_cached", again)["nodes"] == ["1", "2"]
+
+
+def test_many_cloud_jobs_run_at_once_beside_a_local_one(client: Client) -> None:
+    local = client.queue(slow(8, prefix="local", grey=0.51))
+    first = client.queue(slow(4, prefix="many", grey=0.52), aws={})
+    second = client.queue(slow(4, prefix="many", grey=0.53), aws={})
+    client.wait_state(first, "running")
+    client.wait_state(second, "running")
+    assert client.job(first)["state"] == "running", "the jobs did not run at once"
+    names = saved(client.end(first)) + saved(client.end(second))
+    assert sorted(names) == ["many_00001_.png", "many_00002_.png"]
+    assert client.end(local)["status"]["completed"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/interrupt", {"prompt_id": "ID"}),
+        ("/api/interrupt", {"prompt_id": "ID"}),
+        ("/queue", {"delete": ["ID"]}),
+        ("/api/jobs/ID/cancel", {}),
+        ("/aws/jobs/ID/cancel", {}),
+    ],
+)
+def test_cancelling_a_cloud_job_leaves_the_local_run_alone(
+    client: Client, path: str, body: dict[str, Any]
+) -> None:
+    local = client.queue(slow(3, grey=0.6))
+    cloud = client.queue(slow(60, grey=0.6), aws={})
+    client.wait_state(cloud, "running")
+    text = json.dumps(body).replace("ID", cloud)
+    answer = client.post(path.replace("ID", cloud), json.loads(text))
+    assert answer.status_code == 200, answer.text
+    entry = client.end(cloud)
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+    assert client.job(cloud)["state"] == "cancelled"
+    assert client.end(local)["status"]["completed"] is True
+
+
+def test_interrupt_without_an_id_means_the_local_run_first(client: Client) -> None:
+    local = client.queue(slow(60, grey=0.61))
+    cloud = client.queue(slow(60, grey=0.62), aws={})
+    client.wait_state(cloud, "running")
+    client.hear("execution_start", local)
+    client.post("/interrupt")
+    assert client.end(local)["status"]["messages"][-1][0] == "execution_interrupted"
+    assert client.job(cloud)["state"] == "running"
+    client.post("/interrupt")
+    assert client.end(cloud)["status"]["messages"][-1][0] == "execution_interrupted"
+
+
+def test_clearing_the_queue_drops_jobs_that_wait(client: Client) -> None:
+    busy = [client.queue(slow(60, grey=0.63), aws={}) for _ in range(WORKERS)]
+    for job in busy:
+        client.wait_state(job, "running")
+    waiting = client.queue(slow(60, grey=0.64), aws={})
+    client.wait_state(waiting, "submitted")
+    client.post("/queue", {"clear": True})
+    client.end(waiting)
+    assert client.job(waiting)["state"] == "cancelled"
+    assert [client.job(job)["state"] for job in busy] == ["running"] * WORKERS
+    for job in busy:
+        client.post("/interrupt", {"prompt_id": job})
+        client.end(job)
+
+
+def test_a_failing_node_is_named(client: Client) -> None:
+    prompt = slow(0)
+    prompt["1"] = {"class_type": "FailingImage", "inputs": {"reason": "no such luck"}}
+    job = client.queue(prompt, aws={})
+    error = client.hear("execution_error", job)
+    assert error["node_id"] == "1"
+    assert error["node_type"] == "FailingImage"
+    assert "no such luck" in error["exception_message"]
+    assert error["exception_type"] == "ValueError"
+    assert any("slow_nodes" in line for line in error["traceback"])
+    entry = client.end(job)
+    assert entry["status"]["status_str"] == "error"
+    assert "no such luck" in client.job(job)["message"]
+
+
+def test_credentials_of_comfy_org_stay_here(client: Client, bucket: ObjectStore) -> None:
+    prompt = {"1": {"class_type": "WhatReachedMe", "inputs": {"salt": 1}}}
+    job = client.queue(
+        prompt, aws={}, auth_token_comfy_org="secret-token", api_key_comfy_org="secret-key",
+        extra_pnginfo={"mine": "yes"},
+    )  # fmt: skip
+    reached = json.loads(client.end(job)["outputs"]["1"]["reached"][0])
+    assert reached == {"token": None, "key": None, "extra": {"mine": "yes"}}
+    stored = [entry.key for entry in bucket.list(f"jobs/{job}/")]
+    assert f"jobs/{job}/request.json" in stored
+    for key in stored:
+        assert b"secret" not in bucket.get(key)
+
+
+def test_an_unmarked_prompt_runs_here(client: Client) -> None:
+    job = client.queue(slow(0, prefix="here", grey=0.7))
+    client.end(job)
+    assert all(entry["id"] != job for entry in client.get("/aws/jobs")["jobs"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "says"),
+    [
+        ({"template": "Nobody"}, "no template named Nobody"),
+        ({"template": "../x"}, "1 to 20 letters and digits"),
+        ({"endpoint": "not-there"}, "no endpoint named not-there"),
+        ("yes", "extra_data.aws"),
+    ],
+)
+def test_a_mark_that_leads_nowhere_is_refused_at_once(client: Client, mark: Any, says: str) -> None:
+    answer = client.submit(slow(0), aws=mark)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]["message"]
+    assert client.get("/queue")["queue_running"] == []
+
+
+def test_a_prompt_that_is_invalid_is_refused_by_comfyui_itself(client: Client) -> None:
+    prompt = slow(0)
+    prompt["1"]["inputs"]["batch"] = 99
+    answer = client.submit(prompt, aws={})
+    assert answer.status_code == 400
+    assert answer.json()["node_errors"]["1"]["errors"][0]["type"] == "value_bigger_than_max"
+
+
+@pytest.fixture(scope="module")
+def template(designer: ComfyUIProcess) -> str:
+    body = {"name": "Forward", "workflow": pipeline.load_workflow(),
+            "prompt": pipeline.load_prompt(seed=5)}  # fmt: skip
+    publish = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
+    path = f"{designer.url}/aws/publishes/{publish['publish']['id']}"
+    while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
+        pass
+    assert state["state"] == "done", state["error"]
+    return "Forward"
+
+
+@pytest.fixture(scope="module")
+def port(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
+    env = {"COMFY_AWS_HOME": str(home)}
+    base = tmp_path_factory.mktemp("port")
+    """Without models, packs and inputs."""
+    with ComfyUIProcess(base, with_extension=True, env=env) as process:
+        yield process
+
+
+@pytest.fixture
+def artist(port: ComfyUIProcess) -> Iterator[Client]:
+    opened = Client(port.url)
+    yield opened
+    opened.close()
+
+
+def test_a_port_runs_what_is_not_installed(
+    artist: Client, client: Client, port: ComfyUIProcess, designer: ComfyUIProcess,
+    template: str,
+) -> None:  # fmt: skip
+    prompt = pipeline.load_prompt(seed=6)
+    job = artist.queue(prompt, aws={"template": template})
+    entry = artist.end(job)
+    assert entry["prompt"][2] == prompt, "history does not show the artist's own graph"
+    assert entry["outputs"].keys() == {pipeline.SAVE_ID}
+    assert artist.previews > 0
+    local = client.end(client.queue(prompt))
+    pictures = [
+        Image.open(process.base_dir / "output" / saved(each, pipeline.SAVE_ID)[0]).tobytes()
+        for process, each in ((port, entry), (designer, local))
+    ]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_ports_mistakes_come_back_at_their_node(artist: Client, template: str) -> None:
+    prompt = pipeline.load_prompt()
+    prompt[pipeline.SAMPLER_ID]["inputs"]["steps"] = 0
+    answer = artist.submit(prompt, aws={"template": template})
+    assert answer.status_code == 400
+    errors = answer.json()["node_errors"]
+    assert list(errors) == [pipeline.SAMPLER_ID]
+    assert errors[pipeline.SAMPLER_ID]["class_type"] == "KSampler"
+    assert errors[pipeline.SAMPLER_ID]["errors"][0]["extra_info"]["input_name"] == "steps"
+
+
+def test_a_port_is_told_of_an_unknown_class_without_a_template_is_named(artist: Client) -> None:
+    answer = artist.submit(pipeline.load_prompt(), aws={})
+    assert answer.status_code == 400
+    errors = answer.json()["node_errors"]
+    assert "TinyConditioning" in errors[pipeline.CONDITIONING_ID]["errors"][0]["message"]
+
+
+def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client: Client) -> None:
+    job = client.queue(slow(6, prefix="resumed", grey=0.8), aws={})
+    client.wait_state(job, "running")
+    client.close()
+    designer.kill()
+    designer.start()
+    designer.wait_ready()
+    again = Client(designer.url)
+    again.get("/aws/jobs")
+    again.wait_state(job, "succeeded")
+    entry = again.get(f"/history/{job}")[job]
+    assert (designer.base_dir / "output" / saved(entry)[0]).is_file()
+    again.close()

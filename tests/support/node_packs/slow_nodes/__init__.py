@@ -1,0 +1,76 @@
+"""Nodes that sleep, fail, or tell what reached them."""
+
+import json
+import time
+
+import comfy.model_management
+import comfy.utils
+import torch
+
+
+class SlowImage:
+    """A grey image after `seconds`, with ten steps of progress; stops when interrupted."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "seconds": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 600.0}),
+                "grey": ("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0}),
+                "batch": ("INT", {"default": 1, "min": 1, "max": 8}),
+            }
+        }
+
+    def run(self, seconds, grey, batch):
+        bar = comfy.utils.ProgressBar(10)
+        for _ in range(10):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            time.sleep(seconds / 10)
+            bar.update(1)
+        return (torch.full((batch, 16, 16, 3), grey),)
+
+
+class FailingImage:
+    """Raises."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"reason": ("STRING", {"default": "because"})}}
+
+    def run(self, reason):
+        raise ValueError(reason)
+
+
+class WhatReachedMe:
+    """Writes the hidden inputs that ComfyUI gives it into its output."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"salt": ("INT", {"default": 0})},
+            "hidden": {"token": "AUTH_TOKEN_COMFY_ORG", "key": "API_KEY_COMFY_ORG",
+                       "extra": "EXTRA_PNGINFO"},
+        }  # fmt: skip
+
+    def run(self, salt, token=None, key=None, extra=None):
+        return {"ui": {"reached": [json.dumps({"token": token, "key": key, "extra": extra})]}}
+
+
+NODE_CLASS_MAPPINGS = {
+    "SlowImage": SlowImage,
+    "FailingImage": FailingImage,
+    "WhatReachedMe": WhatReachedMe,
+}
