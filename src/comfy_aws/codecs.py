@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def open_image(body: bytes) -> Image:
     """A decoded preview. Raises OSError when the bytes are no image."""
-    from PIL import Image as images
+    from PIL import Image as module
 
-    image = images.open(io.BytesIO(body))
+    image = module.open(io.BytesIO(body))
     image.load()
     return image

@@ -6,7 +6,6 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_aws import stack
 from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capturer, Catalog
@@ -20,6 +19,7 @@ from comfy_aws.ledger import Ledger
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.routing import Router
+from comfy_aws.stack import read_state
 from comfy_aws.templates import ModelLibrary, Templates
 
 
@@ -57,7 +57,7 @@ def access_of(config: Config) -> tuple[AwsAccess, WorkerImage]:
     """
     environment = {"COMFY_AWS_RUNNER_ARGS": config.runner_args} if config.runner_args else {}
     if config.target == "local":
-        state = stack.read_state(config.stack_home)
+        state = read_state(config.stack_home)
         if state is None:
             raise LocalStackError(
                 "The local stack is not running.", hint="Start it: comfy-aws stack up."
