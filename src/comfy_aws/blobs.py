@@ -8,8 +8,9 @@ process, because a job asks for the same few hundred blobs again and again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ LOOKUPS = 16
 
 UPLOADS = 4
 """Files in flight at once; large ones are sent in parallel parts of their own."""
+
+CANCEL_LOOK = 0.2
+"""Seconds between two looks for a cancel while another thread sends the same blob."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Blobs:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._present: set[str] = set()
+        self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def has(self, ref: BlobRef) -> bool:
@@ -68,10 +73,13 @@ class Blobs:
             present = list(pool.map(self.has, wanted))
         return [ref for ref, there in zip(wanted, present, strict=True) if not there]
 
-    def forget(self, ref: BlobRef) -> None:
-        """Ask the bucket again next time: somebody found the blob gone or damaged."""
+    def forget(self, refs: Iterable[BlobRef] | None = None) -> None:
+        """Ask the bucket again next time, for these or for all: blobs may be gone or damaged."""
         with self._lock:
-            self._present.discard(ref.digest)
+            if refs is None:
+                self._present.clear()
+            else:
+                self._present -= {ref.digest for ref in refs}
 
     def put(self, body: bytes) -> BlobRef:
         """Store bytes unless they are there."""
@@ -107,8 +115,30 @@ class Blobs:
         progress: OnBlobBytes,
         cancelled: IsCancelled,
     ) -> None:
-        if cancelled():
-            raise Cancelled(f"The upload of {blob.path.name} was cancelled.")
+        with self._turn(blob, cancelled):
+            with self._lock:
+                sent = blob.ref.digest in self._present
+            if sent:
+                progress(blob, blob.ref.size)
+            else:
+                self._send(blob, progress, cancelled)
+
+    @contextmanager
+    def _turn(self, blob: LocalBlob, cancelled: IsCancelled) -> Iterator[None]:
+        """One upload of a blob at a time: of many jobs with the same new model, one sends it."""
+        with self._lock:
+            turn = self._turns.setdefault(blob.ref.digest, threading.Lock())
+        waits = True
+        while waits:
+            if cancelled():
+                raise Cancelled(f"The upload of {blob.path.name} was cancelled.")
+            waits = not turn.acquire(timeout=CANCEL_LOOK)
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _send(self, blob: LocalBlob, progress: OnBlobBytes, cancelled: IsCancelled) -> None:
         key = layout.blob_key(blob.ref.digest)
         if blob.ref.size <= PART:
             self._store.put(key, _read_unchanged(blob))

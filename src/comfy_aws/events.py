@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from comfy_aws import layout
 from comfy_aws.aws import Message, ObjectStore, Queues
@@ -37,30 +38,49 @@ class Sequence:
 
     def add(self, events: tuple[Event, ...], now: float) -> list[Event]:
         """Take events as they come; returns those whose turn it is."""
-        for event in events:
-            if event.seq >= self._next:
-                self._waiting.setdefault(event.seq, event)
-        return self._take(now)
+        gap_before = bool(self._waiting)
+        self._keep(events)
+        ready = self._take()
+        if ready or not gap_before:
+            self._since = now
+        return ready
 
     def overdue(self, now: float) -> list[Event]:
         """Give up on events that are missing for longer than PATIENCE seconds."""
         if not self._waiting or now - self._since < PATIENCE:
             return []
         self._next = min(self._waiting)
-        return self._take(now)
+        self._since = now
+        return self._take()
+
+    def rest(self, events: tuple[Event, ...] = ()) -> list[Event]:
+        """At the end of the job: all that was not given out, whatever is missing between."""
+        self._keep(events)
+        ready = [self._waiting.pop(number) for number in sorted(self._waiting)]
+        if ready:
+            self._next = ready[-1].seq + 1
+        return ready
 
     @property
     def last(self) -> int:
         """Number of the last event that was given out."""
         return self._next - 1
 
-    def _take(self, now: float) -> list[Event]:
+    @property
+    def has_gap(self) -> bool:
+        """Whether events wait for an earlier one."""
+        return bool(self._waiting)
+
+    def _keep(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            if event.seq >= self._next:
+                self._waiting.setdefault(event.seq, event)
+
+    def _take(self) -> list[Event]:
         ready = []
         while self._next in self._waiting:
             ready.append(self._waiting.pop(self._next))
             self._next += 1
-        if ready or len(self._waiting) <= 1:
-            self._since = now
         return ready
 
 
@@ -122,7 +142,12 @@ class Mailbox:
         while not self._closed.is_set():
             if backoff:
                 self._sleep(backoff)
-            backoff = 0.0 if self._poll() else min(max(backoff * 2, 0.5), 20.0)
+            try:
+                worked = self._poll()
+            except Exception:  # without this thread no job would hear anything again
+                log.exception("Events cannot be received")
+                worked = False
+            backoff = 0.0 if worked else min(max(backoff * 2, 0.5), 20.0)
 
     def _poll(self) -> bool:
         """One long poll; whether it worked."""
@@ -136,9 +161,11 @@ class Mailbox:
         except AwsError as exc:
             log.warning("Events cannot be received: %s", exc)
             return False
+        if not messages or self._closed.is_set():
+            return True  # what comes after the close is left in the queue for the next start
         for message in messages:
             self._read(message.body)
-        if messages:
+        with suppress(RuntimeError):  # closed this moment: the messages come again
             self._deleter.submit(self._forget, url, messages)
         return True
 

@@ -30,8 +30,9 @@ from comfy_aws.errors import (
     ComfyAwsError,
     Conflict,
     EndpointUnusable,
+    InvalidDocument,
 )
-from comfy_aws.events import Mailbox, Sequence, stored_events
+from comfy_aws.events import PATIENCE, Mailbox, Sequence, stored_events
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import (
     Event,
@@ -54,6 +55,9 @@ log = logging.getLogger(__name__)
 
 SILENCE: Final = 5.0
 """Seconds without an event after which the bucket is asked; a worker's heartbeat is as long."""
+
+CLOSING: Final = 5.0
+"""Seconds that live jobs get to let go when the service is closed."""
 
 CANCEL_PATIENCE: Final = 30.0
 """Seconds that a running job is given to stop before it counts as cancelled all the same."""
@@ -106,7 +110,7 @@ class JobEnd:
 
 
 class Listener(Protocol):
-    """Who wants to hear of a job; called from the job's thread, one call at a time a job."""
+    """Who wants to hear of a job; one call at a time a job, from threads of the service."""
 
     def changed(self, view: JobView) -> None:
         """Something that the panel shows has changed."""
@@ -115,7 +119,10 @@ class Listener(Protocol):
         """One event of the worker, in order."""
 
     def ended(self, end: JobEnd) -> None:
-        """The job is over; comes exactly once, and last."""
+        """The job is over; comes exactly once, and last but for one `changed`."""
+
+    def released(self) -> None:
+        """The service is closed and the job goes on at AWS; comes last, in place of `ended`."""
 
 
 @dataclass
@@ -130,6 +137,7 @@ class _Run:
     cancelled: threading.Event = field(default_factory=threading.Event)
     cancelled_at: float = 0.0
     unreachable_since: float = 0.0
+    thread: threading.Thread | None = None
 
 
 class Jobs:
@@ -137,6 +145,7 @@ class Jobs:
 
     Args:
         lost_after: seconds that AWS may be unreachable before a job counts as failed.
+        silence: seconds without an event after which the bucket is asked.
     """
 
     def __init__(
@@ -149,6 +158,7 @@ class Jobs:
         mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox],
         *,
         lost_after: float = 120.0,
+        silence: float = SILENCE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -158,9 +168,11 @@ class Jobs:
         self._ledger = ledger
         self._mailbox = mailbox(self._deliver)
         self._lost_after = lost_after
+        self._silence = silence
         self._clock = clock
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         # Storing the request runs beside invoking with it: neither waits for the other.
         self._pool = ThreadPoolExecutor(8, "aws-request")
 
@@ -180,29 +192,39 @@ class Jobs:
         total = len(graphs.needed(order.prompt, order.outputs))
         run = _Run(order, listener, JobView(job, nodes_total=total))
         self._enter(run)
-        self._ledger.add(job)
+        try:
+            self._ledger.add(job)
+        except BaseException:
+            self._leave(run)
+            raise
         self._launch(run, self._forward)
         return job
 
     def resume(self, make_listener: Callable[[Job, JobRequest], Listener]) -> None:
         """Take up the jobs that were under way when this process ended the last time."""
         for job in self._ledger.live():
+            if self._closed.is_set():
+                return
+            if self.is_live(job.id):
+                continue
             if job.state is JobState.PREPARING:
                 self._ledger.move(job.id, JobState.FAILED, at=self._clock(),
                                   message="ComfyUI stopped before the job was sent.")  # fmt: skip
                 continue
             try:
                 request = from_json(JobRequest, self._store.get(layout.request_key(job.id)))
-            except AwsUnreachable:
-                continue  # the next start tries again
-            except ComfyAwsError as exc:
+                self._mailbox.url()
+            except (AwsNotFound, InvalidDocument) as exc:
                 self._ledger.move(job.id, JobState.FAILED, at=self._clock(), message=exc.message)
+                continue
+            except AwsError as exc:
+                log.warning("Job %s is taken up at the next start: %s", job.id, exc)
                 continue
             order = Order(job.id, request.prompt, request.outputs, request.extra_data,
                           job.template, job.endpoint, job.client_id)  # fmt: skip
-            run = _Run(order, make_listener(job, request), JobView(job))
+            total = len(graphs.needed(request.prompt, request.outputs))
+            run = _Run(order, make_listener(job, request), JobView(job, nodes_total=total))
             self._enter(run)
-            self._mailbox.url()
             self._launch(run, self._watch)
 
     def cancel(self, job_id: str) -> Job:
@@ -215,7 +237,9 @@ class Jobs:
         if not run.cancelled.is_set():
             run.cancelled_at = self._clock()
             run.cancelled.set()
-            if job.state is not JobState.PREPARING:
+            # Read after the flag is set, and set before it is read in `_submit`: one of the two
+            # sees that a job already sent has to be called back.
+            if self._ledger.get(job_id).state is not JobState.PREPARING:
                 self._pool.submit(self._write_cancel, job_id)
             run.inbox.put(())
         return job
@@ -238,7 +262,16 @@ class Jobs:
 
     def close(self) -> None:
         """Stop listening; live jobs go on at AWS and are taken up at the next start."""
+        self._closed.set()
         self._mailbox.close()
+        with self._lock:
+            runs = list(self._runs.values())
+        for run in runs:
+            run.inbox.put(())
+        until = time.monotonic() + CLOSING
+        for run in runs:
+            if run.thread is not None and run.thread is not threading.current_thread():
+                run.thread.join(max(0.0, until - time.monotonic()))
         self._pool.shutdown(wait=False)
 
     # -- a job's thread ------------------------------------------------------------------------
@@ -252,22 +285,26 @@ class Jobs:
                 )
             self._runs[run.order.job_id] = run
 
-    def _launch(self, run: _Run, work: Callable[[_Run], JobEnd]) -> None:
-        name = f"aws-job-{run.order.job_id}"
-        threading.Thread(target=self._live, args=(run, work), name=name, daemon=True).start()
+    def _leave(self, run: _Run) -> None:
+        with self._lock:
+            self._runs.pop(run.order.job_id, None)
 
-    def _live(self, run: _Run, work: Callable[[_Run], JobEnd]) -> None:
+    def _launch(self, run: _Run, work: Callable[[_Run], JobEnd | None]) -> None:
+        name = f"aws-job-{run.order.job_id}"
+        run.thread = threading.Thread(target=self._live, args=(run, work), name=name, daemon=True)
+        run.thread.start()
+
+    def _live(self, run: _Run, work: Callable[[_Run], JobEnd | None]) -> None:
+        end: JobEnd | None
         try:
             end = work(run)
-        except Cancelled:
-            end = JobEnd(JobState.CANCELLED)
-        except ComfyAwsError as exc:
-            end = JobEnd(JobState.FAILED, error=exc.to_dict())
-        except Exception as exc:  # a job must end, also by a mistake of ours
-            log.exception("Job %s failed on this side", run.order.job_id)
-            text = f"Forwarding the job failed: {type(exc).__name__}: {exc}"
-            end = JobEnd(JobState.FAILED, error={"code": "internal", "message": text, "hint": ""})
-        self._finish(run, end)
+        except Exception as exc:  # noqa: BLE001 – a job must end, also by a mistake of ours
+            end = None if self._closed.is_set() else _end_by(exc, run.order.job_id)
+        if end is None:
+            self._leave(run)
+            run.listener.released()
+        else:
+            self._finish(run, end)
 
     def _finish(self, run: _Run, end: JobEnd) -> None:
         job_id = run.order.job_id
@@ -277,27 +314,29 @@ class Jobs:
         try:
             run.listener.ended(end)
         finally:
-            with self._lock:
-                self._runs.pop(job_id, None)
+            self._leave(run)
             run.listener.changed(run.view)
 
-    def _forward(self, run: _Run) -> JobEnd:
+    def _stops(self, run: _Run) -> bool:
+        return run.cancelled.is_set() or self._closed.is_set()
+
+    def _forward(self, run: _Run) -> JobEnd | None:
         order = run.order
         run.listener.changed(run.view)
         graph = graphs.needed(order.prompt, order.outputs)
         base = self._router.manifest(order.template)
         capture = self._uploader.capture(
             graph, base=base, progress=lambda step: self._phase(run, step),
-            cancelled=run.cancelled.is_set,
+            cancelled=lambda: self._stops(run),
         )  # fmt: skip
         self._uploader.send(
             capture,
             progress=lambda step: self._phase(run, step),
-            cancelled=run.cancelled.is_set,
+            cancelled=lambda: self._stops(run),
         )
         request = JobRequest(
             job_id=order.job_id,
-            prompt=graph,
+            prompt=graphs.with_lists_wrapped(graph),
             outputs=order.outputs,
             manifest=capture.manifest,
             extra_data=graphs.public_extra_data(order.extra_data),
@@ -305,7 +344,7 @@ class Jobs:
             created=self._clock(),
         )
         endpoint = order.endpoint or self._router.endpoint(order.template)
-        if run.cancelled.is_set():
+        if self._stops(run):
             raise Cancelled(f"Job {order.job_id} was cancelled.")
         self._submit(run, request, endpoint)
         return self._watch(run)
@@ -332,62 +371,78 @@ class Jobs:
             raise
         self._ledger.set_failure_location(job_id, accepted.failure)
         job = self._ledger.move(job_id, JobState.SUBMITTED, at=self._clock(), endpoint=endpoint)
+        if run.cancelled.is_set():
+            self._write_cancel(job_id)
         waiting = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
         run.view = replace(run.view, job=job, phase=waiting)
         run.listener.changed(run.view)
 
-    def _watch(self, run: _Run) -> JobEnd:
-        while True:
-            try:
-                batch = run.inbox.get(timeout=SILENCE)
-                ready = run.sequence.add(batch, self._clock())
-                if any(event.kind is EventKind.RESULT for event in batch) and not _has_end(ready):
-                    return self._conclude(run, ready)
-            except queue.Empty:
-                ready = run.sequence.overdue(self._clock())
-                end = None if ready else self._look(run)
-                if end is not None:
-                    return end
+    def _watch(self, run: _Run) -> JobEnd | None:
+        while not self._closed.is_set():
+            ready, look = self._hear(run)
             for event in ready:
-                if event.kind is EventKind.RESULT:
-                    return self._conclude(run, [])
                 self._take(run, event)
-            end = self._cancel_end(run)
+            end = (self._look(run) if look else None) or self._cancel_end(run)
             if end is not None:
                 return end
+        return None
+
+    def _hear(self, run: _Run) -> tuple[list[Event], bool]:
+        """The events whose turn it is, and whether to look for the job's end in the bucket."""
+        silent = False
+        batch: tuple[Event, ...] = ()
+        try:
+            batch = run.inbox.get(
+                timeout=min(PATIENCE, self._silence) if run.sequence.has_gap else self._silence
+            )
+        except queue.Empty:
+            silent = True
+        now = self._clock()
+        ready = run.sequence.add(batch, now) or run.sequence.overdue(now)
+        concluded = any(event.kind is EventKind.RESULT for event in batch)
+        return ready, concluded or (silent and not ready)
 
     def _take(self, run: _Run, event: Event) -> None:
-        if run.view.job.state is JobState.SUBMITTED:
+        starts = run.view.job.state is JobState.SUBMITTED
+        if starts:
             job = self._ledger.move(run.order.job_id, JobState.RUNNING, at=self._clock())
             run.view = replace(run.view, job=job, phase=None)
-        if event.kind is EventKind.HEARTBEAT:
-            return
-        run.view = advanced(run.view, event)
-        run.listener.event(event)
-        run.listener.changed(run.view)
+        shown = event.kind not in {EventKind.HEARTBEAT, EventKind.RESULT}
+        if shown:
+            run.view = advanced(run.view, event)
+            run.listener.event(event)
+        if starts or shown:
+            run.listener.changed(run.view)
 
-    def _conclude(self, run: _Run, ready: list[Event]) -> JobEnd:
-        """The result is in the bucket: hand out what is left of the events, then end."""
-        job_id = run.order.job_id
-        key = layout.result_key(job_id)
-        result = from_json(JobResult, self._store.get(key), where=key)
-        if not ready and run.sequence.last + 1 < result.last_seq:
-            ready = run.sequence.add(stored_events(self._store, job_id), self._clock())
-        for event in ready:
-            if event.kind is not EventKind.RESULT:
-                self._take(run, event)
+    def _conclude(self, run: _Run, result: JobResult) -> JobEnd:
+        """Hand out what is left of the events, lost ones too, then end."""
+        events: tuple[Event, ...] = ()
+        if run.sequence.last + 1 < result.last_seq:
+            events = stored_events(self._store, run.order.job_id)
+        for event in run.sequence.rest(events):
+            self._take(run, event)
         state = STATE_OF[result.outcome]
-        if run.cancelled.is_set() and result.outcome is Outcome.FAILED:
-            state = JobState.CANCELLED
+        if result.outcome is Outcome.FAILED:
+            if run.cancelled.is_set():
+                state = JobState.CANCELLED
+            self._uploader.forget()  # the bucket may lack what we believed it has
         return JobEnd(state, result, result.error if state is JobState.FAILED else {})
 
+    def _result(self, job_id: str) -> JobResult | None:
+        key = layout.result_key(job_id)
+        try:
+            return from_json(JobResult, self._store.get(key), where=key)
+        except AwsNotFound:
+            return None
+
     def _look(self, run: _Run) -> JobEnd | None:
-        """Ask the bucket what became of a silent job; None when it is still under way."""
+        """Ask the bucket what became of a job; None when it is still under way."""
         job_id = run.order.job_id
         now = self._clock()
         try:
-            if self._store.head(layout.result_key(job_id)) is not None:
-                return self._conclude(run, [])
+            result = self._result(job_id)
+            if result is not None:
+                return self._conclude(run, result)
             failure = self._failure(job_id)
             if failure:
                 error = {"code": "worker", "message": failure, "hint": "Look into the logs."}
@@ -485,8 +540,14 @@ def _with_progress(view: JobView, nodes: Json) -> JobView:
     return replace(view, progress=progress, nodes_done=max(finished, view.nodes_done))
 
 
-def _has_end(events: list[Event]) -> bool:
-    return any(event.kind is EventKind.RESULT for event in events)
+def _end_by(exc: Exception, job_id: str) -> JobEnd:
+    if isinstance(exc, Cancelled):
+        return JobEnd(JobState.CANCELLED)
+    if isinstance(exc, ComfyAwsError):
+        return JobEnd(JobState.FAILED, error=exc.to_dict())
+    log.error("Job %s failed on this side", job_id, exc_info=exc)
+    text = f"Forwarding the job failed: {type(exc).__name__}: {exc}"
+    return JobEnd(JobState.FAILED, error={"code": "internal", "message": text, "hint": ""})
 
 
 def _message(end: JobEnd) -> str:

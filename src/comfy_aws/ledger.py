@@ -68,7 +68,9 @@ class Ledger:
     def latest(self, limit: int = 200) -> list[Job]:
         """The latest jobs, newest first."""
         with self._lock:
-            rows = self._db.execute(_SELECT + "ORDER BY created DESC LIMIT ?", (limit,)).fetchall()
+            rows = self._db.execute(
+                _SELECT + "ORDER BY created DESC, rowid DESC LIMIT ?", (limit,)
+            ).fetchall()
         return [_job(row) for row in rows]
 
     def live(self) -> list[Job]:

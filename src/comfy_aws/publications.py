@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 KEPT: Final = 20
 """Ended publishes that are still listed."""
+
+CLOSING: Final = 5.0
+"""Seconds that publishes get to stop when the service is closed."""
 
 
 class PublishState(str, Enum):
@@ -57,6 +61,7 @@ class _Live:
     publication: Publication
     changed: Callable[[Publication], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
 
 
 class Publications:
@@ -96,11 +101,11 @@ class Publications:
             self._known[live.publication.id] = live
             while len(self._known) > KEPT and self._forget_oldest():
                 pass
-        thread = threading.Thread(
+        live.thread = threading.Thread(
             target=self._run, args=(live, name, workflow, prompt, wishes),
             name=f"aws-publish-{name}", daemon=True,
         )  # fmt: skip
-        thread.start()
+        live.thread.start()
         return live.publication
 
     def list(self) -> tuple[Publication, ...]:
@@ -117,6 +122,17 @@ class Publications:
         live = self._live(publish_id)
         live.cancelled.set()
         return live.publication
+
+    def close(self) -> None:
+        """Cancel what is under way and wait a moment for its end."""
+        with self._lock:
+            known = list(self._known.values())
+        for live in known:
+            live.cancelled.set()
+        until = time.monotonic() + CLOSING
+        for live in known:
+            if live.thread is not None:
+                live.thread.join(max(0.0, until - time.monotonic()))
 
     def _live(self, publish_id: str) -> _Live:
         with self._lock:

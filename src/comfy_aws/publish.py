@@ -64,10 +64,9 @@ class Uploader:
 
         def step(blob: LocalBlob, count: int) -> None:
             nonlocal done
-            with lock:
+            with lock:  # also around the call: one at a time, and never backwards
                 done += count
-                now = done
-            progress(Progress("upload", blob.path.name, now, total))
+                progress(Progress("upload", blob.path.name, done, total))
 
         if missing:
             progress(Progress("upload", "", 0, total))
@@ -77,6 +76,10 @@ class Uploader:
         self._capturer.release(capture)
         self._library.enter(capture.manifest)
         return total
+
+    def forget(self, manifest: Manifest | None = None) -> None:
+        """Ask the bucket again whether it has these blobs, or any."""
+        self._blobs.forget(None if manifest is None else manifest.blobs().values())
 
 
 def _check_sources(capture: Capture, missing: list[BlobRef], local: dict[str, LocalBlob]) -> None:
@@ -133,11 +136,10 @@ class Publisher:
         graph = graphs.check_prompt(prompt)
         drawing = graphs.check_workflow(workflow)
         base = self._base(name, new_version=new_version)
+        self._uploader.forget()  # a template must stand on what the bucket has now
         progress(Progress("capture"))
         capture = self._uploader.capture(graph, base=base, progress=progress, cancelled=cancelled)
         self._uploader.send(capture, progress=progress, cancelled=cancelled)
-        if cancelled():
-            raise Cancelled(f"Publishing {name} was cancelled.")
         progress(Progress("store", name))
         draft = TemplateVersion(
             name=name,
@@ -150,6 +152,8 @@ class Publisher:
             author=author,
             product=__version__,
         )
+        if cancelled():
+            raise Cancelled(f"Publishing {name} was cancelled.")
         if new_version:
             return self._templates.add_version(draft, description=description)
         return self._templates.create(draft, description=description)

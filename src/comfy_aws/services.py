@@ -43,6 +43,7 @@ class Services:
 
     def close(self) -> None:
         """Stop threads and close files; live jobs go on at AWS."""
+        self.publications.close()
         self.jobs.close()
         self._ledger.close()
         self._cache.close()

@@ -90,6 +90,12 @@ class CloudQueue:
             if number in self._queue.currently_running:
                 self._queue.task_done(number, history, status=status, process_item=_public)
 
+    def withdraw(self, number: int) -> None:
+        """Take an item out that did not end."""
+        with self._queue.mutex:
+            self._queue.currently_running.pop(number, None)
+            self._queue.server.queue_updated()
+
     def local_is_running(self, is_cloud: Callable[[str], bool]) -> bool:
         """Whether the local executor has a prompt in its hands."""
         with self._queue.mutex:

@@ -105,6 +105,10 @@ class CloudRun:
         self._canvas.tell(self._client_id, "executing", {"node": None, "prompt_id": self._job_id})
         self._canvas.leave(self._job_id, self._client_id)
 
+    def released(self) -> None:
+        self._queue.withdraw(self._number)
+        self._canvas.leave(self._job_id, self._client_id)
+
     # -- events --------------------------------------------------------------------------------
 
     def _on_phase(self, phase: Json) -> None:

@@ -57,3 +57,7 @@ class WrappedRun:
     def ended(self, end: JobEnd) -> None:
         self._end = end
         self._over.set()
+
+    def released(self) -> None:
+        error = {"message": "The connection to AWS was closed; the job goes on there."}
+        self.ended(JobEnd(JobState.FAILED, error=error))
