@@ -6,6 +6,7 @@ A template exists from the moment its pointer does, and the bucket decides who c
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,15 @@ from dataclasses import replace
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore
-from comfy_aws.errors import AwsConflict, AwsNotFound, Conflict, NotFound
+from comfy_aws.errors import (
+    AwsConflict,
+    AwsError,
+    AwsNotFound,
+    Conflict,
+    InvalidDocument,
+    InvalidName,
+    NotFound,
+)
 from comfy_aws.models import (
     BlobRef,
     Manifest,
@@ -23,6 +32,8 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
+
+log = logging.getLogger(__name__)
 
 READERS = 16
 """Pointers read at once for a list."""
@@ -43,6 +54,9 @@ class Templates:
                 return self.get(name)
             except NotFound:
                 return None  # being published or deleted at this moment
+            except (InvalidDocument, InvalidName) as exc:
+                log.warning("The template %r is not listed: %s", name, exc)
+                return None
 
         names = list(self._store.folders(layout.TEMPLATES))
         with ThreadPoolExecutor(READERS) as pool:
@@ -94,11 +108,13 @@ class Templates:
         )
         try:
             self._write(template, if_none_match=True)
-        except AwsConflict as exc:
+        except AwsError as exc:
+            # A write whose answer was lost is sent again, and then finds its own pointer.
+            if self._points_to(template):
+                return template
             self._store.delete(layout.version_key(draft.name, version.version))
-            raise taken(draft.name) from exc
-        except BaseException:
-            self._store.delete(layout.version_key(draft.name, version.version))
+            if isinstance(exc, AwsConflict):
+                raise taken(draft.name) from exc
             raise
         return template
 
@@ -135,8 +151,17 @@ class Templates:
     def delete(self, name: str) -> None:
         """Remove the template and its versions; blobs stay for others. Raises NotFound."""
         self.get(name)
+        # Listed before the name is free: a version that comes later is another publisher's.
+        versions = [entry.key for entry in self._store.list(layout.version_prefix(name))]
         self._store.delete(layout.template_key(name))
-        self._store.delete(*[entry.key for entry in self._store.list(layout.version_prefix(name))])
+        self._store.delete(*versions)
+
+    def _points_to(self, template: Template) -> bool:
+        """Whether the pointer is the one that we wrote: a number is given to one publisher."""
+        try:
+            return self.get(template.name).version == template.version
+        except NotFound:
+            return False
 
     def _add_version(self, draft: TemplateVersion) -> TemplateVersion:
         number = max(self.versions(draft.name), default=0) + 1
