@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,7 +70,12 @@ _MISSING = frozenset(
 _CONFLICT = frozenset(
     {"409", "412", "PreconditionFailed", "ConditionalRequestConflict", "ResourceInUse"}
 )
-_BUSY = frozenset({"503", "ServiceUnavailable", "SlowDown", "RequestTimeout", "InternalError"})
+_BUSY = frozenset(
+    {
+        "500", "502", "503", "504", "InternalError", "InternalFailure", "RequestTimeout",
+        "ServiceUnavailable", "SlowDown",
+    }
+)  # fmt: skip
 
 
 @contextmanager
@@ -82,10 +87,10 @@ def _mapped(operation: str, what: str = "") -> Iterator[None]:
     try:
         yield
     except boto.ClientError as exc:
-        raise _client_error(exc, operation, about) from exc
+        raise _client_error(exc.response, operation, about) from exc
     except (
         boto.NoCredentialsError, boto.PartialCredentialsError, boto.ProfileNotFound,
-        boto.TokenRetrievalError, boto.SSOError,
+        boto.TokenRetrievalError, boto.SSOError, boto.CredentialRetrievalError,
     ) as exc:  # fmt: skip
         raise AwsDenied(
             f"No AWS credentials for {operation}: {exc}.", operation=operation,
@@ -104,9 +109,9 @@ def _mapped(operation: str, what: str = "") -> Iterator[None]:
         raise AwsError(f"{operation}{about} failed: {exc}.", operation=operation) from exc
 
 
-def _client_error(exc: Any, operation: str, about: str) -> AwsError:
-    code = str(exc.response.get("Error", {}).get("Code", ""))
-    text = str(exc.response.get("Error", {}).get("Message", "")) or code
+def _client_error(response: Any, operation: str, about: str) -> AwsError:
+    code = str(response.get("Error", {}).get("Code", ""))
+    text = str(response.get("Error", {}).get("Message", "")) or code
     detail = {"operation": operation, "aws_code": code}
     message = f"{operation}{about}: {text} ({code})"
     # SageMaker says ValidationException for what does not exist.
@@ -296,11 +301,15 @@ class ObjectStore:
             with _mapped("s3:DeleteObject", self._at(chunk[0])):
                 if len(chunk) == 1:
                     self._s3.delete_object(Bucket=self.bucket, Key=chunk[0])
-                else:
-                    self._s3.delete_objects(
-                        Bucket=self.bucket,
-                        Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True},
-                    )
+                    continue
+                answer = self._s3.delete_objects(
+                    Bucket=self.bucket,
+                    Delete={"Objects": [{"Key": key} for key in chunk], "Quiet": True},
+                )
+            for failed in answer.get("Errors", []):  # a 200 may hold refusals of single keys
+                raise _client_error(
+                    {"Error": failed}, "s3:DeleteObject", f" for {self._at(failed['Key'])}"
+                )
 
     def upload(
         self,
@@ -343,7 +352,8 @@ class ObjectStore:
             with _mapped("s3:PutObject", self._at(key)):
                 self._s3.complete_multipart_upload(**part_of, MultipartUpload={"Parts": parts})
         except BaseException:
-            with _mapped("s3:AbortMultipartUpload", self._at(key)):
+            # Best effort: why the upload failed matters more than that its parts stay.
+            with suppress(AwsError), _mapped("s3:AbortMultipartUpload", self._at(key)):
                 self._s3.abort_multipart_upload(**part_of)
             raise
 
@@ -373,11 +383,7 @@ class ObjectStore:
                 if cancelled():
                     raise Cancelled(f"The download of {key} was cancelled.")
                 want = min(SLICE, size - start)
-                with _mapped("s3:GetObject", self._at(key)):
-                    answer = self._s3.get_object(
-                        Bucket=self.bucket, Key=key, Range=f"bytes={start}-{start + want - 1}"
-                    )
-                    body = answer["Body"].read()
+                body = self._range(key, start, want)
                 if len(body) != want:
                     raise BlobCorrupted(
                         f"{self._at(key)} is shorter than the {size:,} bytes it should have.",
@@ -389,6 +395,19 @@ class ObjectStore:
             with ThreadPoolExecutor(WIDTH) as pool:
                 for _ in pool.map(fetch, range(0, size, SLICE)):
                     pass
+
+    def _range(self, key: str, start: int, count: int) -> bytes:
+        """Up to `count` bytes; none when the object ends before `start`."""
+        try:
+            with _mapped("s3:GetObject", self._at(key)):
+                answer = self._s3.get_object(
+                    Bucket=self.bucket, Key=key, Range=f"bytes={start}-{start + count - 1}"
+                )
+                return answer["Body"].read()
+        except AwsError as exc:
+            if exc.aws_code in {"InvalidRange", "416"}:
+                return b""
+            raise
 
 
 def _read_part(path: Path, start: int, count: int) -> bytes:
