@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from comfy_aws import packs
+from comfy_aws import hashing, packs
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import LocalBlob
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
-from comfy_aws.errors import Cancelled, Unresolved
+from comfy_aws.errors import Cancelled, FileChanged, Unresolved
 from comfy_aws.hashcache import HashCache
 from comfy_aws.models import (
     BlobRef,
@@ -32,6 +32,9 @@ from comfy_aws.models import (
     NodePack,
     Progress,
 )
+
+LONGEST_SUFFIX = len(".safetensors")
+"""What is longer is a sentence in a text, not the end of a file's name."""
 
 HASHERS = 4
 """Files hashed at once; sha256 leaves Python's lock while it works."""
@@ -230,7 +233,7 @@ class Capturer:
         if local is not None:
             found.inputs[local.place, local.name] = local.path
             return
-        if self._find_remote(literal.value, base, found):
+        if self._find_remote(literal, base, found):
             return
         if self._catalog.wanted_file(literal):
             found.missing.append(
@@ -238,7 +241,8 @@ class Capturer:
                         f"{literal.value} is neither on this machine nor in the bucket.")
             )  # fmt: skip
 
-    def _find_remote(self, value: str, base: Manifest, found: _Found) -> bool:
+    def _find_remote(self, literal: graphs.Literal, base: Manifest, found: _Found) -> bool:
+        value = literal.value
         remote_models = [m for m in base.models if value in (m.name, _family(m.name))]
         for model in remote_models:
             found.remote_models[model.folder, model.name] = model
@@ -248,11 +252,20 @@ class Capturer:
                 return True
         if remote_models:
             return True
-        model_file = self._library.find(value) if self._library else None
+        # Asking the library lists the bucket: only for what can be the name of a model.
+        if self._library is None or not self._may_be_model(literal):
+            return False
+        model_file = self._library.find(value)
         if model_file is None:
             return False
         found.remote_models[model_file.folder, model_file.name] = model_file
         return True
+
+    def _may_be_model(self, literal: graphs.Literal) -> bool:
+        if self._catalog.knows(literal.class_type):
+            return self._catalog.wanted_file(literal)
+        suffix = Path(literal.value).suffix
+        return 1 < len(suffix) <= LONGEST_SUFFIX and suffix[1:].isalnum()
 
     def _hash_all(
         self,
@@ -261,22 +274,25 @@ class Capturer:
         progress: OnProgress,
         cancelled: IsCancelled,
     ) -> dict[Path, BlobRef]:
-        total = 0
-        for path in paths:
-            total += path.stat().st_size if path.exists() else 0
+        total = sum(hashing.fingerprint(path).size for path in paths)
         done = 0
         lock = threading.Lock()
 
         def hash_one(path: Path) -> tuple[Path, LocalBlob]:
-            nonlocal done
+            read = 0
 
             def step(count: int) -> None:
-                nonlocal done
-                with lock:
+                nonlocal done, read
+                with lock:  # also around the call: one at a time, and never backwards
+                    read += count
                     done += count
-                progress(Progress("hash", path.name, done, total))
+                    progress(Progress("hash", path.name, done, total))
 
+            if cancelled():
+                raise Cancelled("The capture was cancelled.")
             ref, seen = self._cache.hash(path, progress=step, cancelled=cancelled)
+            if read < ref.size:  # the cache knew it
+                step(ref.size - read)
             return path, LocalBlob(ref, path, seen)
 
         refs: dict[Path, BlobRef] = {}
@@ -303,11 +319,18 @@ class Capturer:
             ref = self._cache.pack(key)
             if ref is None or not (is_present(ref) or self._spooled(ref).exists()):
                 ref = self._make_archive(members)
+                if packs.key_of(members) != key:
+                    raise FileChanged(
+                        f"The node pack {path} changed while it was packed.",
+                        hint="Wait until whatever writes it has finished, then retry.",
+                    )
                 self._cache.keep_pack(key, ref)
         spooled = self._spooled(ref)
-        if spooled.exists():
-            ref, seen = self._cache.hash(spooled)
-            files[ref.digest] = LocalBlob(ref, spooled, seen)
+        try:
+            files[ref.digest] = LocalBlob(ref, spooled, hashing.fingerprint(spooled))
+        except FileChanged:
+            if not is_present(ref):  # else another job has sent the archive and deleted it
+                raise
         return NodePack(path.name, ref, tuple(sorted(class_types)), len(members))
 
     def _make_archive(self, members: list[tuple[str, Path]]) -> BlobRef:
@@ -316,7 +339,7 @@ class Capturer:
             temporary = Path(part.name)
         try:
             packs.archive(members, temporary)
-            ref, _ = self._cache.hash(temporary)
+            ref, _ = hashing.of_file(temporary)
             temporary.replace(self._spooled(ref))
         finally:
             temporary.unlink(missing_ok=True)
