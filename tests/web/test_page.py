@@ -193,7 +193,6 @@ def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
     begin_large_publish(page, stack, "Dropped")
     with stack.frozen_bucket():
         page.find("aws-lock-cancel").click()
-        expect(page.find("aws-lock-cancel")).to_be_disabled()
     expect(page.toast("“Dropped” was not published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
     assert "Dropped" not in stack.template_names()

@@ -66,6 +66,10 @@ function loadStyle() {
   document.head.append(h('link', { rel: 'stylesheet', href }))
 }
 
+// Before ComfyUI connects: it complains of messages that nobody listens to.
+actions.listen()
+publishing.listen()
+
 app.registerExtension({
   name: 'PromptOnAws',
   commands: [
@@ -85,14 +89,17 @@ app.registerExtension({
   aboutPageBadges: [
     { label: t('title'), url: 'https://github.com/prompt-on-aws/prompt-on-aws', icon: 'pi pi-cloud' },
   ],
-  async setup() {
+  init() {
     loadStyle()
     setLocale(comfy.locale)
     marker.wrap(api)
-    actions.listen()
+    publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
     const forever = new AbortController().signal
     new LockDialog(store, () => publishing.cancel(), forever)
-    publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
+    // Not awaited, here and below: the page is ready before the server has answered.
+    void publishing.resume()
+  },
+  setup() {
     app.extensionManager.registerSidebarTab({
       id: TAB,
       icon: 'pi pi-cloud',
@@ -106,8 +113,6 @@ app.registerExtension({
       setLocale(comfy.locale)
       panel.redraw()
     })
-    // Not awaited: the page is ready before the bucket has answered.
-    void publishing.resume()
     void actions.refresh()
   },
 })

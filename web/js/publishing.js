@@ -48,9 +48,13 @@ export class Publishing {
     this.#onConflict = listener
   }
 
-  /** Take up what a reload interrupted; call once a page. */
-  async resume() {
+  /** Listen to the server; once a page. */
+  listen() {
     this.#comfy.on('aws.publish', (publish) => this.#take(publish))
+  }
+
+  /** Take up what a reload interrupted. */
+  async resume() {
     const id = this.#session.read().publish
     if (id) this.#lock(reconnecting(id))
     try {
