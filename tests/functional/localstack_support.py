@@ -202,6 +202,15 @@ class Cloud:
 
         return eventually(probe, "a failure").decode()
 
+    def logged(self, name: str, text: str) -> list[dict[str, Any]]:
+        """Log events of an endpoint's workers that contain `text`."""
+        group = f"/aws/sagemaker/Endpoints/{name}"
+        try:
+            events = self.logs.filter_log_events(logGroupName=group)["events"]
+        except self.logs.exceptions.ResourceNotFoundException:
+            return []
+        return [event for event in events if text in event["message"]]
+
     def autoscale(self, name: str, low: int, high: int, *, cooldown: int = 0) -> None:
         """Register the target with both policies and the alarm, as SageMaker's guide does."""
         target = {

@@ -57,7 +57,7 @@ def test_an_endpoint_is_creating_until_its_worker_answers(cloud: Cloud) -> None:
     assert not processes_with("/slow-start/i-")
 
 
-def test_each_instance_is_a_process_on_its_own_port(cloud: Cloud) -> None:
+def test_each_instance_is_a_process_with_a_folder_of_its_own(cloud: Cloud, home: Path) -> None:
     with cloud.endpoint("pair", instances=2):
         assert cloud.counts("pair") == (2, 2)
         calls = [cloud.invoke("pair", "sleep", seconds=1) for _ in range(2)]
@@ -65,7 +65,9 @@ def test_each_instance_is_a_process_on_its_own_port(cloud: Cloud) -> None:
         pids = {answer["pid"] for answer in answers}
         assert len(pids) == 2
         assert all(alive(pid) for pid in pids)
+        assert len(list((home / "endpoints" / "pair").iterdir())) == 2
     assert not any(alive(pid) for pid in pids)
+    assert not list((home / "endpoints" / "pair").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,18 @@ def test_update_starts_the_new_before_it_stops_the_old(cloud: Cloud) -> None:
         assert after["environment"]["TEST_MARK"] == "new"
         assert cloud.output(running)["pid"] == before["pid"]  # the old one finished its work
         eventually(lambda: not alive(before["pid"]), "the old worker stops")
+
+
+def test_a_deletion_does_not_wait_for_what_drains(cloud: Cloud) -> None:
+    with cloud.endpoint("drained"):
+        running = cloud.invoke("drained", "sleep", seconds=600)
+        eventually(lambda: cloud.logged("drained", "invoked: sleep"), "it runs")
+        cloud.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName="drained",
+            DesiredWeightsAndCapacities=[{"VariantName": "main", "DesiredInstanceCount": 0}],
+        )
+        assert cloud.object(running["FailureLocation"]) is None
+    assert "died" in cloud.failure(running)
 
 
 def test_a_failed_update_leaves_the_old_in_service(cloud: Cloud) -> None:
@@ -238,7 +252,7 @@ def test_requests_run_in_the_order_they_came(cloud: Cloud, home: Path) -> None:
         calls = [cloud.invoke("ordered", "sleep", seconds=0.05, mark=n) for n in range(20)]
         for call in calls:
             cloud.output(call)
-        logs = next((home / "endpoints" / "ordered").glob("*/worker.log")).read_text()
+        logs = next((home / "logs" / "ordered").glob("i-*.log")).read_text()
         marks = [int(line.split()[-1]) for line in logs.splitlines() if "invoked" in line]
         assert marks == list(range(20))
 
@@ -288,14 +302,7 @@ def test_topics_hear_of_success_and_failure(cloud: Cloud) -> None:
 
 def test_worker_output_is_in_cloudwatch_logs(cloud: Cloud, echo: str) -> None:
     cloud.output(cloud.invoke(echo, "echo", mark="seen-in-logs"))
-    group = f"/aws/sagemaker/Endpoints/{echo}"
-
-    def found() -> list[Any]:
-        return list(
-            cloud.logs.filter_log_events(logGroupName=group, filterPattern="seen-in-logs")["events"]
-        )
-
-    events = eventually(found, "the worker's line")
+    events = eventually(lambda: cloud.logged(echo, "seen-in-logs"), "the worker's line")
     assert events[0]["message"] == "invoked: echo seen-in-logs"
     assert events[0]["logStreamName"].startswith("main/i-")
 

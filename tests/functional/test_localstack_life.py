@@ -98,7 +98,7 @@ def test_what_survives_a_kill(home: Path) -> None:
     cloud.has_instances("lasting", 1)
     before = cloud.output(cloud.invoke("lasting", "echo"))["pid"]
     running = cloud.invoke("lasting", "sleep", seconds=600)
-    eventually(lambda: _logged(cloud, "lasting", "invoked: sleep"), "the first runs")
+    eventually(lambda: cloud.logged("lasting", "invoked: sleep"), "the first runs")
     queued = [cloud.invoke("lasting", "echo", mark=n) for n in range(3)]
 
     _kill(cloud.state)
@@ -120,12 +120,6 @@ def test_what_survives_a_kill(home: Path) -> None:
     assert answer["environment"]["TEST_MARK"] == "survived"
     _assert_control_plane_is_back(cloud, tags)
     cloud.delete("lasting")
-
-
-def _logged(cloud: Cloud, name: str, text: str) -> bool:
-    group = f"/aws/sagemaker/Endpoints/{name}"
-    events = cloud.logs.filter_log_events(logGroupName=group)["events"]
-    return any(text in event["message"] for event in events)
 
 
 def _assert_control_plane_is_back(cloud: Cloud, tags: list[dict[str, str]]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -137,11 +138,18 @@ async def _start(
     address: dict[str, str] = {}
     sink = LogSink(partial(put_logs, identity))
     parts.push_async_callback(sink.close)
-    surroundings = Surroundings(worker_base(environ), address, home / "endpoints", session, sink)
+    surroundings = Surroundings(
+        worker_base(environ), address, home / "endpoints", home / "logs", session, sink
+    )
     services = Services(store, session, partial(publish, identity))
     fleet = Fleet(identity, home / "queue", surroundings, services)
     control = ControlPlane(identity, fleet, home / "control.json")
-    await asyncio.gather(store.start(), asyncio.to_thread(control.warm))
+    await asyncio.gather(
+        store.start(),
+        asyncio.to_thread(control.warm),
+        # What instances of an earlier life left on their disks, if it was killed.
+        asyncio.to_thread(shutil.rmtree, home / "endpoints", ignore_errors=True),
+    )
     address.update(worker_address(identity, url, store.url))
     front = Front(identity, store, fleet, control)
     runner = await serve(front.app(), chosen)

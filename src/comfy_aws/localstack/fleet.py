@@ -85,6 +85,7 @@ class Fleet:
 
     async def create(self, name: str, deployment: Deployment) -> Endpoint:
         self.check_new(name)
+        self._files(name).remove()  # of an earlier endpoint whose deletion was interrupted
         endpoint = Endpoint(name, deployment, self._outfit, self._files(name))
         self._endpoints[name] = endpoint
         endpoint.create()

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _PING_EVERY_SECONDS: Final = 0.05
 _BACKOFF_SECONDS: Final = (0.2, 30.0)
 _HEALTHY_SECONDS: Final = 10.0
 """A worker that lived so long has its next restart without back-off."""
+_KEPT_LOGS: Final = 20
 GRACE_SECONDS: Final = 30.0
 """SageMaker's time between SIGTERM and SIGKILL."""
 
@@ -63,12 +65,15 @@ class Surroundings:
         base: the environment a worker starts from, which its model's adds to.
         address: the stack's URLs and keys, which nothing overrides. Filled in while the stack
             starts, before the first worker does.
-        endpoints: the folder below which each instance has its own.
+        endpoints: the folder below which each instance has its own, removed with it as an EC2
+            instance's disk is.
+        logs: the folder below which the workers' output is kept.
     """
 
     base: Mapping[str, str]
     address: Mapping[str, str]
     endpoints: Path
+    logs: Path
     session: aiohttp.ClientSession
     sink: LogSink
 
@@ -124,6 +129,7 @@ class Instance:
         self._idle.set()
         self._task = asyncio.create_task(self._supervise())
         self._stopping: asyncio.Task[None] | None = None
+        self._grace = GRACE_SECONDS
 
     @property
     def variant(self) -> str:
@@ -142,21 +148,27 @@ class Instance:
         self._on_change(self)
 
     def retire(self, grace: float = GRACE_SECONDS, *, drain: bool = True) -> asyncio.Task[None]:
-        """Take no more work, finish what runs (when `drain`), then stop the process."""
+        """Take no more work, finish what runs (when `drain`), then stop the process.
+
+        Asked again without `drain`, an instance that still drains stops now.
+        """
+        if not drain:
+            self._grace = grace
+            self._idle.set()
         if self._stopping is None:
             self._move(InstanceState.DRAINING)
-            self._stopping = asyncio.create_task(self._stop(grace, drain=drain))
+            self._stopping = asyncio.create_task(self._stop())
         return self._stopping
 
-    async def _stop(self, grace: float, *, drain: bool) -> None:
-        if drain:
-            await self._idle.wait()
+    async def _stop(self) -> None:
+        await self._idle.wait()
         self._task.cancel()
         await asyncio.wait([self._task])
         if self._process is not None:
-            await self._process.stop(grace)
+            await self._process.stop(self._grace)
         if not self.first.done():
             self.first.set_result("The instance was stopped.")
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         self._move(InstanceState.STOPPED)
 
     def _move(self, state: InstanceState) -> None:
@@ -202,11 +214,23 @@ class Instance:
         group = f"/aws/sagemaker/Endpoints/{self.placement.endpoint}"
         return group, f"{self.placement.variant}/{self.id}"
 
+    @property
+    def _folder(self) -> Path:
+        return self._surroundings.endpoints / self.placement.endpoint / self.id
+
+    def _log_file(self) -> Path:
+        """Where the output is kept; the oldest of the endpoint's files make room."""
+        folder = self._surroundings.logs / self.placement.endpoint
+        folder.mkdir(parents=True, exist_ok=True)
+        known = sorted(folder.glob("i-*.log*"), key=lambda path: path.stat().st_mtime)
+        for path in known[: max(0, len(known) - _KEPT_LOGS)]:
+            path.unlink(missing_ok=True)
+        return folder / f"{self.id}.log"
+
     async def _spawn(self) -> Process:
         self.port = free_port()
-        folder = self._surroundings.endpoints / self.placement.endpoint / self.id
-        folder.mkdir(parents=True, exist_ok=True)
-        file = BoundedFile(folder / "worker.log")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = BoundedFile(self._log_file())
         lines = LineSplitter(lambda line: self._surroundings.sink.add(*self._stream, line))
 
         def output(chunk: bytes) -> None:
@@ -222,9 +246,11 @@ class Instance:
             **self.placement.environment,
             **self._surroundings.address,
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
-            "COMFY_AWS_WORKER_DIR": str(folder),
+            "COMFY_AWS_WORKER_DIR": str(self._folder),
         }
-        self._process = await Process.start(self.placement.command, environment, folder, output)
+        self._process = await Process.start(
+            self.placement.command, environment, self._folder, output
+        )
         return self._process
 
     async def _until_ready(self, process: Process) -> str | None:
