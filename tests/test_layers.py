@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "endpoints",
                 "events",
                 "hashcache",
+                "jobindex",
                 "jobs",
                 "ledger",
                 "logs",

@@ -24,20 +24,28 @@ from comfy_aws.templates import ModelLibrary, Templates
 
 
 @dataclass(frozen=True)
-class Services:
-    """Everything that an edge may use."""
+class Cloud:
+    """What needs no ComfyUI around it: the bucket, the endpoints, the logs."""
 
     store: ObjectStore
+    queues: Queues
+    sagemaker: SageMaker
     blobs: Blobs
     templates: Templates
     library: ModelLibrary
     endpoints: Endpoints
     router: Router
+    logs: Logs
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Services(Cloud):
+    """Everything that a designer may use."""
+
     publisher: Publisher
     publications: Publications
     jobs: Jobs
-    logs: Logs
-    identity: Identity
     _ledger: Ledger
     _cache: HashCache
 
@@ -86,6 +94,31 @@ def access_of(config: Config) -> tuple[AwsAccess, WorkerImage]:
     return access, WorkerImage(image, role, environment)
 
 
+def connect(config: Config) -> Cloud:
+    """Build what needs no ComfyUI.
+
+    Raises:
+        ConfigError, LocalStackError: as `access_of`.
+    """
+    access, worker = access_of(config)
+    session = Session(access)
+    store, sagemaker = ObjectStore(session), SageMaker(session)
+    templates = Templates(store)
+    endpoints = Endpoints(sagemaker, worker, access.bucket)
+    return Cloud(
+        store=store,
+        queues=Queues(session),
+        sagemaker=sagemaker,
+        blobs=Blobs(store),
+        templates=templates,
+        library=ModelLibrary(store),
+        endpoints=endpoints,
+        router=Router(templates, endpoints, config.endpoint),
+        logs=Logs(session),
+        identity=Identity(session),
+    )
+
+
 def build(config: Config, state: Path, catalog: Catalog) -> Services:
     """Build the designer's services.
 
@@ -95,38 +128,26 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
     Raises:
         ConfigError, LocalStackError: as `access_of`.
     """
-    access, worker = access_of(config)
-    session = Session(access)
-    store, queues, sagemaker = ObjectStore(session), Queues(session), SageMaker(session)
-    blobs, templates, library = Blobs(store), Templates(store), ModelLibrary(store)
-    endpoints = Endpoints(sagemaker, worker, access.bucket)
-    router = Router(templates, endpoints, config.endpoint)
+    cloud = connect(config)
     cache = HashCache(state / "hashes.sqlite")
     ledger = Ledger(state / "ledger.sqlite")
-    capturer = Capturer(catalog, cache, state / "spool", library=library)
-    uploader = Uploader(blobs, library, capturer)
-    publisher = Publisher(templates, uploader, catalog)
+    capturer = Capturer(catalog, cache, state / "spool", library=cloud.library)
+    uploader = Uploader(cloud.blobs, cloud.library, capturer)
+    publisher = Publisher(cloud.templates, uploader, catalog)
     designer = ledger.fact("designer", uuid.uuid4().hex)
     jobs = Jobs(
-        store,
-        sagemaker,
+        cloud.store,
+        cloud.sagemaker,
         uploader,
-        router,
+        cloud.router,
         ledger,
-        lambda deliver: Mailbox(queues, f"comfy-aws-{designer}", deliver),
+        lambda deliver: Mailbox(cloud.queues, f"comfy-aws-{designer}", deliver),
     )
     return Services(
-        store=store,
-        blobs=blobs,
-        templates=templates,
-        library=library,
-        endpoints=endpoints,
-        router=router,
+        **vars(cloud),
         publisher=publisher,
         publications=Publications(publisher),
         jobs=jobs,
-        logs=Logs(session),
-        identity=Identity(session),
         _ledger=ledger,
         _cache=cache,
     )
