@@ -5,7 +5,10 @@ never executed, because the queue hands the whole prompt to AWS; where the queue
 extended, ComfyUI's own executor runs it, and it forwards the job and waits.
 """
 
+import comfy.model_management
+
 from comfy_aws.comfyui import extension
+from comfy_aws.errors import Cancelled
 
 
 class AwsRemoteOutput:
@@ -29,4 +32,8 @@ class AwsRemoteOutput:
         return float("nan")  # AWS decides what is cached, not this ComfyUI
 
     async def run(self, job: str, node_id: str) -> dict:
-        return {"ui": await extension.designer().run_wrapped(job, node_id)}
+        interrupted = comfy.model_management.processing_interrupted
+        try:
+            return {"ui": await extension.designer().run_wrapped(job, node_id, interrupted)}
+        except Cancelled as exc:
+            raise comfy.model_management.InterruptProcessingException from exc

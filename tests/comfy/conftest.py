@@ -17,7 +17,8 @@ from tests.support.stack import running_stack
 
 ENDPOINT = "forward-tests"
 WORKERS = 2
-SLOW_NODES = REPO_ROOT / "tests" / "support" / "node_packs" / "slow_nodes"
+PACKS = REPO_ROOT / "tests" / "support" / "node_packs"
+SLOW_NODES = PACKS / "slow_nodes"
 
 
 @pytest.fixture(scope="session")

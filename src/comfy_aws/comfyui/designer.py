@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,11 +288,15 @@ class Designer:
             client_id=extra_data.get("client_id") or "",
         )
 
-    async def run_wrapped(self, job_id: str, node_id: str) -> Json:
+    async def run_wrapped(self, job_id: str, node_id: str, interrupted: Callable[[], bool]) -> Json:
         """One output of a job that ComfyUI's own executor holds; the first call starts the job.
+
+        Args:
+            interrupted: whether the user has stopped the executor.
 
         Raises:
             NotFound: no such job was announced.
+            Cancelled: the job was cancelled.
             WorkerError: the job failed.
         """
         run = self._wrapped.get(job_id)
@@ -300,7 +305,7 @@ class Designer:
                 f"No job {job_id!r} was forwarded.",
                 hint="This node is made by Prompt on AWS; it cannot be used in a workflow.",
             )
-        return await run.output(node_id, self.services(), self.outputs)
+        return await run.output(node_id, self.services(), self.outputs, interrupted)
 
     def _listener(self, store: ObjectStore | None, number: int, item: Item) -> Listener:
         return CloudRun(

@@ -57,6 +57,8 @@ class Middleware:
         return await handler(request)
 
     async def _interrupt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._designer.wraps_all:
+            return await handler(request)  # ComfyUI's executor holds the job; its node hears it
         prompt_id = (await _body(request)).get("prompt_id")
         if prompt_id:
             if self._designer.cancel(str(prompt_id)):

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from typing import Final
 
 from comfy_aws.comfyui.outputs import Outputs
-from comfy_aws.errors import WorkerError
+from comfy_aws.errors import Cancelled, WorkerError
 from comfy_aws.jobs import JobEnd, JobView, Order
 from comfy_aws.models import Event, JobState, Json
 from comfy_aws.naming import renamed
 from comfy_aws.services import Services
+
+INTERRUPT_EVERY: Final = 0.25
+"""Seconds between two looks at the executor's interrupt flag."""
 
 
 class WrappedRun:
@@ -26,22 +31,36 @@ class WrappedRun:
         self._started = False
         self._end: JobEnd | None = None
 
-    async def output(self, node_id: str, services: Services, outputs: Outputs) -> Json:
-        """The output of one node, with local file names. Raises WorkerError."""
-        return await asyncio.to_thread(self._output, node_id, services, outputs)
+    async def output(
+        self, node_id: str, services: Services, outputs: Outputs, interrupted: Callable[[], bool]
+    ) -> Json:
+        """The output of one node, with local file names.
 
-    def _output(self, node_id: str, services: Services, outputs: Outputs) -> Json:
+        Args:
+            interrupted: whether the user has stopped the executor, which nothing announces.
+
+        Raises:
+            Cancelled: the job was cancelled.
+            WorkerError: it failed.
+        """
+        return await asyncio.to_thread(self._output, node_id, services, outputs, interrupted)
+
+    def _output(
+        self, node_id: str, services: Services, outputs: Outputs, interrupted: Callable[[], bool]
+    ) -> Json:
         with self._lock:
             if not self._started:
                 self._started = True
                 services.jobs.start(self._order, self)
-        self._over.wait()
+        while not self._over.wait(INTERRUPT_EVERY):
+            if interrupted():
+                services.jobs.cancel(self._order.job_id)
         end = self._end
+        if end is not None and end.state is JobState.CANCELLED:
+            raise Cancelled("The job was cancelled.")
         if end is None or end.state is not JobState.SUCCEEDED or end.result is None:
             error = end.error if end else {}
-            text = (
-                error.get("message") or error.get("exception_message") or "The job was cancelled."
-            )
+            text = error.get("message") or error.get("exception_message") or "The job failed."
             raise WorkerError(str(text), hint=str(error.get("hint") or ""))
         files = [file for file in end.result.files if file.node_id == node_id]
         names = outputs.save(services.store, files, frozenset())
