@@ -2,82 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
-import requests
 from playwright.sync_api import Browser
 
-from tests.comfy.comfyui_process import ComfyUIProcess
-from tests.pipeline.install import install
-from tests.web.browser import ComfyPage, chromium
-
-# A machine's own configuration must not reach the designer under test.
-FOREIGN = ("AWS_", "COMFY_AWS_")
-
-LARGE_MODEL = 256 * 1024**2
-
-
-class Designer:
-    """A ComfyUI with the extension and its routes, as a person without a page sees it."""
-
-    def __init__(self, process: ComfyUIProcess, home: Path) -> None:
-        self.process = process
-        self.home = home
-        self.url = process.url
-
-    def call(self, method: str, route: str, body: Any = None) -> Any:
-        reply = requests.request(method, self.url + route, json=body, timeout=60)
-        assert reply.ok, f"{method} {route}: {reply.status_code} {reply.text}"
-        return reply.json() if reply.content else None
-
-    def set_stack(self, action: str) -> None:
-        self.call("POST", "/aws/stack", {"action": action})
-
-    def history(self, prompt_id: str) -> dict[str, Any]:
-        entry: dict[str, Any] = self.call("GET", f"/history/{prompt_id}").get(prompt_id, {})
-        return entry
-
-    def endpoints(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.call("GET", "/aws/endpoints")["endpoints"]
-        return found
-
-    def template_names(self) -> set[str]:
-        return {item["name"] for item in self.call("GET", "/aws/templates")["templates"]}
-
-    def add_large_model(self, name: str) -> None:
-        """A file that takes seconds to upload; sparse, and no other test's bytes."""
-        path = self.process.base_dir / "models" / "diffusion_models" / name
-        with path.open("wb") as file:
-            file.write(name.encode())
-            file.truncate(LARGE_MODEL)
-
-    @contextmanager
-    def frozen_bucket(self) -> Iterator[None]:
-        """The object store stands still, so that an upload lasts as long as a test needs.
-
-        Meanwhile the stack answers no question that needs the store.
-        """
-        stores = [
-            process
-            for process in psutil.process_iter(["name", "cmdline"])
-            if "weed" in (process.info["name"] or "")
-            and any(str(self.home) in part for part in process.info["cmdline"] or [])
-        ]
-        assert stores, "the local stack runs no object store"
-        for store in stores:
-            store.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for store in stores:
-                store.send_signal(signal.SIGCONT)
+from tests.web.browser import VIEWPORT, ComfyPage, chromium
+from tests.web.designer import Designer, running_designer
 
 
 @pytest.fixture(scope="session")
@@ -88,18 +19,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def designer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Designer]:
-    """With the test pipeline installed; AWS is not configured, no stack runs."""
-    base = tmp_path_factory.mktemp("web")
-    install(base)
-    home = base / "home"
-    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(FOREIGN)}
-    env["COMFY_AWS_HOME"] = str(home)
-    with ComfyUIProcess(base, with_extension=True, env=env) as process:
-        running = Designer(process, home)
-        try:
-            yield running
-        finally:
-            running.set_stack("stop")
+    with running_designer(tmp_path_factory.mktemp("web")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -113,7 +34,7 @@ def stack(designer: Designer) -> Designer:
 @pytest.fixture
 def page(browser: Browser, designer: Designer) -> Iterator[ComfyPage]:
     """A fresh tab in a fresh profile; our code must not have complained in it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(viewport=VIEWPORT)
     context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
     tab = ComfyPage(context, designer.url).open()
     try:

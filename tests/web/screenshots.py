@@ -1,0 +1,174 @@
+"""Takes the pictures of docs/images: every panel and dialog, dark and light.
+
+    python -m tests.web.screenshots
+
+Everything in them is real: a designer, the local stack, a worker. Takes about two minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, Locator
+
+from tests.comfy.comfyui_process import REPO_ROOT
+from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
+from tests.web.browser import VIEWPORT, ComfyPage, chromium
+from tests.web.designer import Designer, running_designer
+
+IMAGES = REPO_ROOT / "docs" / "images"
+PALETTES = ("dark", "light")
+SIDEBAR_WIDTH = 340
+LOADER_ID = "1"
+LONG_RUN = 400
+COLOURS = 128  # a palette of its own keeps a picture of the page at some 50 kB
+
+
+class Camera:
+    """Takes each picture once per palette."""
+
+    def __init__(self, browser: Browser, designer: Designer, palette: str) -> None:
+        self._palette = palette
+        self._context = browser.new_context(viewport=VIEWPORT)
+        self._context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
+        self.page = ComfyPage(self._context, designer.url).open()
+        self.page.set_setting("Comfy.ColorPalette", palette)
+        self.page.load(load_workflow(), "Diffusion")
+        self.page.show_panel()
+        self._widen_sidebar()
+
+    def close(self) -> None:
+        self._context.close()
+
+    def take(self, name: str, part: Locator | None = None) -> None:
+        """The page, or one part of it."""
+        self.page.tab.mouse.move(900, 780)  # nothing is hovered
+        self.page.tab.wait_for_timeout(400)  # transitions end
+        path = IMAGES / f"{name}-{self._palette}.png"
+        if part is None:
+            self.page.tab.screenshot(path=path)
+        else:
+            part.screenshot(path=path)
+        with Image.open(path) as picture:
+            small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        small.save(path, optimize=True)
+
+    def hide_toasts(self) -> None:
+        for button in self.page.tab.locator(".p-toast-close-button").all():
+            button.click()
+        self.page.tab.locator(".p-toast-message").first.wait_for(state="detached")
+
+    def _widen_sidebar(self) -> None:
+        gutter = self.page.tab.locator(".p-splitter-gutter").first.bounding_box()
+        panel = self.page.find("aws-panel").bounding_box()
+        assert gutter is not None
+        assert panel is not None
+        mouse = self.page.tab.mouse
+        mouse.move(gutter["x"] + 2, 400)
+        mouse.down()
+        mouse.move(panel["x"] + SIDEBAR_WIDTH, 400, steps=8)
+        mouse.up()
+
+
+@contextmanager
+def camera(browser: Browser, designer: Designer, palette: str) -> Iterator[Camera]:
+    opened = Camera(browser, designer, palette)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def take_setup(browser: Browser, designer: Designer) -> None:
+    for palette in PALETTES:
+        with camera(browser, designer, palette) as shot:
+            shot.page.find("aws-stack-start").wait_for()
+            shot.take("setup")
+    designer.set_stack("start")
+    for palette in PALETTES:
+        with camera(browser, designer, palette) as shot:
+            shot.page.find("aws-new-workflow").wait_for()
+            shot.page.find("aws-jobs-note").get_by_text("No jobs yet").wait_for()
+            shot.take("empty")
+
+
+def take_publish(browser: Browser, designer: Designer) -> None:
+    for palette in PALETTES:
+        with camera(browser, designer, palette) as shot:
+            page = shot.page
+            name = f"Portrait{palette.title()}"
+            page.find("aws-new-workflow").click()
+            page.find("aws-name-input").fill("my portrait")
+            shot.take("name", page.find("aws-name-dialog"))
+            designer.add_large_model(f"{name}.safetensors")
+            page.set_widget(LOADER_ID, "unet_name", f"{name}.safetensors")
+            page.find("aws-name-input").fill(name)
+            page.find("aws-name-ok").click()
+            page.tab.wait_for_function(
+                "() => document.querySelector('[data-testid=aws-lock-phase]')?.textContent"
+                " === 'Uploading'"
+            )
+            with designer.frozen_bucket():
+                shot.take("publish")
+            page.toast(f"“{name}” is published").wait_for()
+            shot.take("published")
+
+
+def take_runs(browser: Browser, designer: Designer) -> None:
+    for palette in PALETTES:
+        with camera(browser, designer, palette) as shot:
+            page = shot.page
+            page.tab.locator("[data-testid=aws-template]").first.wait_for()
+            page.find("aws-toggle").check()
+            if palette == PALETTES[0]:
+                page.find("aws-target-create").wait_for()
+                shot.hide_toasts()
+                shot.take("no-endpoint")
+                page.find("aws-new-endpoint").click()
+                shot.take("endpoint-form", page.find("aws-endpoint-form"))
+                page.find("aws-endpoint-form-cancel").click()
+                page.find("aws-target-create").click()
+            page.tab.locator("[data-testid=aws-endpoint][data-status=InService]").wait_for(
+                timeout=90_000
+            )
+            if palette == PALETTES[0]:
+                shot.hide_toasts()
+            page.record([SAMPLER_ID])
+            first = page.run()
+            page.wait_for_event("execution_success", first)
+            page.wait_for_image(SAVE_ID)
+            page.set_widget(SAMPLER_ID, "steps", LONG_RUN)
+            page.set_widget(SAMPLER_ID, "seed", 7)
+            page.run()
+            page.tab.wait_for_function("(id) => window.awsTest.outlined[id]", arg=int(SAMPLER_ID))
+            page.tab.wait_for_timeout(1500)
+            shot.take("run")
+            shot.take("panel", page.find("aws-panel"))
+            page.find("aws-job-cancel").click()
+            page.tab.locator("[data-testid=aws-job][data-state=cancelled]").first.wait_for()
+
+
+def main(arguments: list[str]) -> int:
+    if arguments:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    steps: list[Any] = [take_setup, take_publish, take_runs]
+    with (
+        tempfile.TemporaryDirectory(prefix="aws-shots-") as folder,
+        chromium() as browser,
+        running_designer(Path(folder)) as designer,
+    ):
+        for step in steps:
+            step(browser, designer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
