@@ -416,9 +416,14 @@ def _read_part(path: Path, start: int, count: int) -> bytes:
             stream.seek(start)
             body = stream.read(count)
     except OSError as exc:
-        raise FileChanged(f"The file {path} cannot be read: {exc.strerror or exc}.") from exc
+        raise FileChanged(
+            f"The file {path} cannot be read: {exc.strerror or exc}.", hint="Put it back and retry."
+        ) from exc
     if len(body) != count:
-        raise FileChanged(f"The file {path} became shorter while it was uploaded.")
+        raise FileChanged(
+            f"The file {path} became shorter while it was uploaded.",
+            hint="Wait until whatever writes it has finished, then retry.",
+        )
     return body
 
 

@@ -56,7 +56,7 @@ def key_of(files: list[tuple[str, Path]]) -> str:
         try:
             stat = path.stat()
         except OSError as exc:
-            raise FileChanged(f"The file {path} cannot be read: {exc.strerror or exc}.") from exc
+            raise _unreadable(path, exc) from exc
         digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\n".encode())
     return digest.hexdigest()
 
@@ -77,9 +77,7 @@ def archive(files: list[tuple[str, Path]], target: Path) -> None:
             try:
                 body = path.open("rb")
             except OSError as exc:
-                raise FileChanged(
-                    f"The file {path} cannot be read: {exc.strerror or exc}."
-                ) from exc
+                raise _unreadable(path, exc) from exc
             with body:
                 info = tarfile.TarInfo(name)
                 stat = os.fstat(body.fileno())
@@ -88,4 +86,13 @@ def archive(files: list[tuple[str, Path]], target: Path) -> None:
                 try:
                     tar.addfile(info, body)
                 except OSError as exc:  # tarfile's word for "shorter than it was"
-                    raise FileChanged(f"The file {path} changed while it was read.") from exc
+                    raise FileChanged(
+                        f"The file {path} changed while it was read.",
+                        hint="Wait until whatever writes it has finished, then retry.",
+                    ) from exc
+
+
+def _unreadable(path: Path, exc: OSError) -> FileChanged:
+    return FileChanged(
+        f"The file {path} cannot be read: {exc.strerror or exc}.", hint="Put it back and retry."
+    )

@@ -1,0 +1,179 @@
+"""The services on a local stack, and a designer's folder without a ComfyUI."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+from comfy_aws import prompt as graphs
+from comfy_aws.aws import ObjectStore, Queues, SageMaker, Session
+from comfy_aws.blobs import Blobs
+from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
+from comfy_aws.capture import Capturer, InputPath, ModelPath
+from comfy_aws.config import AwsAccess
+from comfy_aws.hashcache import HashCache
+from comfy_aws.models import Environment, InputPlace, Json, Template
+from comfy_aws.publish import Publisher, Uploader
+from comfy_aws.stack import StackState
+from comfy_aws.templates import ModelLibrary, Templates
+
+WORKFLOW: Json = {"nodes": [{"id": 1, "type": "LoadModel"}], "links": []}
+MODELS = {"LoadModel": "checkpoints", "LoadLora": "loras"}
+"""Node classes whose `name` is a model, and the folder it comes from."""
+
+
+def access_to(state: StackState) -> AwsAccess:
+    return AwsAccess(
+        bucket=state.bucket,
+        region=state.region,
+        endpoint_url=state.endpoint_url,
+        s3_endpoint_url=state.s3_endpoint_url,
+        access_key_id=state.access_key_id,
+        secret_access_key=state.secret_access_key,
+    )
+
+
+class FolderCatalog:
+    """The nodes and files of a designer, from a folder.
+
+    Knows LoadModel and LoadLora (`name`), LoadImage (`image`), Text, Save, and PackNode of the
+    pack `custom_nodes/pack`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for folder in ("models", "input", "custom_nodes"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+
+    def model(self, name: str, body: bytes, folder: str = "checkpoints") -> Path:
+        return self._write(self.root / "models" / folder / name, body)
+
+    def image(self, name: str, body: bytes) -> Path:
+        return self._write(self.root / "input" / name, body)
+
+    def pack(self, **files: str) -> Path:
+        for name, text in files.items():
+            self._write(self.root / "custom_nodes/pack" / f"{name}.py", text.encode())
+        return self.root / "custom_nodes/pack"
+
+    @staticmethod
+    def _write(path: Path, body: bytes) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        return path
+
+    # -- capture.Catalog -----------------------------------------------------------------------
+
+    def knows(self, class_type: str) -> bool:
+        return class_type in {*MODELS, "LoadImage", "Text", "Save", "PackNode"}
+
+    def pack_of(self, class_type: str) -> Path | None:
+        return self.root / "custom_nodes/pack" if class_type == "PackNode" else None
+
+    def models_of(self, literal: graphs.Literal) -> list[ModelPath]:
+        folder = MODELS.get(literal.class_type, "")
+        path = self.root / "models" / folder / literal.value
+        if not folder or literal.name != "name" or not path.is_file():
+            return []
+        return [ModelPath(folder, literal.value, path)]
+
+    def input_of(self, literal: graphs.Literal) -> InputPath | None:
+        path = self.root / "input" / literal.value
+        if literal.class_type != "LoadImage" or not path.is_file():
+            return None
+        return InputPath(InputPlace.INPUT, literal.value, path)
+
+    def wanted_file(self, literal: graphs.Literal) -> bool:
+        return (literal.class_type in MODELS and literal.name == "name") or (
+            literal.class_type == "LoadImage"
+        )
+
+    def object_info(self, class_types: Iterable[str]) -> Json:
+        return {name: {"name": name, "input": {}} for name in class_types if self.knows(name)}
+
+    def environment(self) -> Environment:
+        return Environment(comfyui="0.0.0")
+
+
+def model_node(name: str, class_type: str = "LoadModel") -> Json:
+    return {"class_type": class_type, "inputs": {"name": name}}
+
+
+class Wire:
+    """Hears every request to S3 as it leaves, and answers in its place where told to.
+
+    `sent` has (method, key) of what went out; keys have no bucket.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.refuses: Callable[[str, str], bool] = lambda method, key: False
+        self.before: Callable[[str, str], None] = lambda method, key: None
+        session.client("s3").meta.events.register("before-send.s3", self._hear)
+
+    def puts(self, prefix: str = "") -> list[str]:
+        return [key for method, key in self.sent if method == "PUT" and key.startswith(prefix)]
+
+    def _hear(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
+        method = str(request.method)
+        key = unquote(urlsplit(str(request.url)).path).lstrip("/").partition("/")[2]
+        self.before(method, key)
+        if self.refuses(method, key):
+            body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            return AWSResponse(str(request.url), 403, {}, _Raw(body))
+        self.sent.append((method, key))
+        return None
+
+
+class _Raw(io.BytesIO):
+    def stream(self, **_: Any) -> Iterable[bytes]:
+        yield self.read()
+
+
+class Parts:
+    """Everything that publishing needs, as the composition root puts it together."""
+
+    def __init__(self, state: StackState, root: Path) -> None:
+        self.state = state
+        self.access = access_to(state)
+        self.session = Session(self.access)
+        self.catalog = FolderCatalog(root)
+        self.wire = Wire(self.session)
+        self.store = ObjectStore(self.session)
+        self.queues, self.sagemaker = Queues(self.session), SageMaker(self.session)
+        self.blobs, self.templates = Blobs(self.store), Templates(self.store)
+        self.library = ModelLibrary(self.store)
+        self.cache = HashCache(root / "hashes.sqlite")
+        self.spool = root / "spool"
+        capturer = Capturer(self.catalog, self.cache, self.spool, library=self.library)
+        self.uploader = Uploader(self.blobs, self.library, capturer)
+        self.publisher = Publisher(self.templates, self.uploader, self.catalog)
+
+    def close(self) -> None:
+        self.cache.close()
+
+    def stranger(self, **changes: str) -> Session:
+        """A session of somebody else, such as with other keys."""
+        return Session(replace(self.access, **changes))
+
+    def publish(
+        self,
+        name: str,
+        prompt: Json,
+        *,
+        progress: OnProgress = no_progress,
+        cancelled: IsCancelled = never,
+        **wishes: Any,
+    ) -> Template:
+        return self.publisher.publish(
+            name, WORKFLOW, prompt, progress=progress, cancelled=cancelled, **wishes
+        )
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return [entry.key for entry in self.store.list(prefix)]
