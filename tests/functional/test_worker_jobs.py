@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 NODES = Path(__file__).with_name("worker_nodes.py.txt").read_text()
 """The node pack of these tests; not named .py, so that only a runner imports it."""
 
-CLASSES = ("TestFail", "TestText", "TestWait", "TestModel", "TestDie", "TestSend", "TestFiles")
+CLASSES = tuple(re.findall(r"^class (Test\w+)", NODES, re.MULTILINE))
 
 VERSION_NODE = """
 class Node:
@@ -235,13 +236,22 @@ def test_a_file_outside_the_output_folder_is_not_taken(worker, cloud, manifest):
     assert not list(cloud.store.list(f"{layout.job_prefix(result.job_id)}outputs/"))
 
 
-def test_an_event_too_large_for_a_queue_is_in_the_bucket(worker, cloud):
-    job = request({"1": node("PreviewAny", source="x" * 1_100_000)}, events=cloud.queue())
-    result = worker.run(job)
+def test_an_event_too_large_for_a_queue_is_in_the_bucket_at_once(worker, cloud, manifest):
+    prompt = {
+        "1": node("TestLarge", size=1_100_000),
+        "2": node("TestWait", file="after", seconds=60, after=["1", 0]),
+    }
+    job = request(prompt, manifest=manifest, events=cloud.queue())
+    with worker.running(job) as results:
+        wait_until((worker.base / "temp" / "after").exists)
+        wait_until(lambda: cloud.store.head(layout.events_key(job.job_id)))
+        early = cloud.kept_events(job.job_id)
+        cloud.store.put(layout.cancel_key(job.job_id), b"")
     sent = {event.seq for event in cloud.events(job.events)}
     (large,) = [event for event in cloud.kept_events(job.job_id) if event.seq not in sent]
     assert large.data["type"] == "executed"
-    assert result.last_seq in sent
+    assert large in early
+    assert results[0].last_seq in sent
 
 
 def test_a_queue_that_is_gone_fails_no_job(worker, cloud):

@@ -36,6 +36,7 @@ class Heard:
     def __init__(self, base, store: ObjectStore) -> None:
         self.events: list[dict] = []
         self.outbox = Outbox(JOB, lambda line: self.events.append(json.loads(line)))
+        self.store = store
         self.graph = Graph(JOB, self.outbox, Uploads(JOB, base, store))
         for kind in ("output", "temp"):
             (base / kind).mkdir()
@@ -55,7 +56,14 @@ class Heard:
 
 @pytest.fixture
 async def heard(cloud, tmp_path):
-    return Heard(tmp_path, cloud.store)
+    class Counting(ObjectStore):
+        puts = 0
+
+        def put(self, *args, **more):
+            self.puts += 1
+            return super().put(*args, **more)
+
+    return Heard(tmp_path, Counting(cloud.store._session))
 
 
 async def test_messages_of_others_and_of_the_server_are_not_events(heard):
@@ -87,6 +95,7 @@ async def test_a_file_named_twice_is_sent_once_and_a_new_one_of_its_name_again(h
     heard.executed("2", "a.txt")
     await heard.outbox.settle()
     first = await heard.graph.files()
+    assert heard.store.puts == 1
     path.write_text("other")
     heard.executed("3", "a.txt")
     await heard.outbox.settle()
@@ -106,15 +115,12 @@ async def test_a_cached_nodes_file_that_is_gone_is_stale_another_is_only_left_ou
     assert await heard.graph.files() == ()
 
 
-async def test_a_bucket_that_takes_no_file(heard, tmp_path):
-    class Full(ObjectStore):
-        def __init__(self) -> None: ...
-
-        def put(self, key, body, **more):
-            raise AwsError("full")
+async def test_a_bucket_that_takes_no_file(heard):
+    def full(key, body, **more):
+        raise AwsError("full")
 
     (heard.output / "a.txt").write_text("one")
-    heard.graph._uploads = Uploads(JOB, tmp_path, Full())
+    heard.store.put = full
     heard.executed("1", "a.txt")
     await heard.outbox.settle()
     assert heard.types == ["executed"]

@@ -64,6 +64,14 @@ async def test_the_last_state_of_every_node_is_kept(sent):
     assert sent.values == ["a0", "a2", "b2"]
 
 
+async def test_the_latest_goes_behind_what_came_in_between(sent):
+    outbox = outbox_for(sent)
+    for key, value in (("x", "first"), ("a", "a1"), ("b", "b1"), ("a", "a2")):
+        progress(outbox, value, key=key)
+    await outbox.settle()
+    assert sent.values == ["first", "b1", "a2"]
+
+
 async def test_progress_that_waits_leaves_when_its_time_has_come(sent):
     outbox = outbox_for(sent, progress=0.01)
     for value in range(3):

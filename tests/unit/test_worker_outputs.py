@@ -50,6 +50,12 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     assert below(tmp_path / "output", "sub", "a.png") == tmp_path / "output" / "sub" / "a.png"
 
 
+@pytest.mark.parametrize("part", ["..", "a/..", ".", ""])
+def test_a_part_that_names_no_file_is_refused(tmp_path, part):
+    with pytest.raises(WorkerError):
+        below(tmp_path, part)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0"])
 def test_a_name_of_more_than_one_step_is_refused(name):
     with pytest.raises(WorkerError):

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from comfy_aws.blobs import Blobs
-from comfy_aws.errors import AwsError, AwsNotFound, BlobCorrupted, WorkerError
+from comfy_aws.errors import AwsNotFound, WorkerError
 from comfy_aws.models import BlobRef
 
 DOWNLOADS = 4
@@ -27,9 +27,6 @@ DOWNLOADS = 4
 
 FREE_SHARE = 0.9
 """Of the disk that is free or held by the cache at start, for a budget of 0."""
-
-_SHORT = frozenset({"InvalidRange", "416", "RequestedRangeNotSatisfiable"})
-"""S3's words for a range that begins behind the object's end: the object is truncated."""
 
 
 class BlobCache:
@@ -158,13 +155,6 @@ class BlobCache:
                 operation=exc.operation, aws_code=exc.aws_code,
                 hint="Publish the template again, or send the prompt again.",
             ) from exc  # fmt: skip
-        except AwsError as exc:
-            if exc.aws_code in _SHORT:
-                raise BlobCorrupted(
-                    f"The blob {ref.digest} in the bucket is shorter than its {ref.size:,} bytes.",
-                    hint="Delete it from the bucket and publish again.",
-                ) from exc
-            raise
         except OSError as exc:
             raise WorkerError(
                 f"The worker cannot store the blob {ref.digest}: {exc.strerror or exc}.",

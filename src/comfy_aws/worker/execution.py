@@ -45,6 +45,9 @@ INTERRUPT_LIMIT = 20.0
 INTERRUPT_AGAIN = 1.0
 """Seconds; ComfyUI forgets an interrupt that comes just before the prompt begins."""
 
+LAST_MESSAGES = 0.5
+"""Seconds for the messages of a prompt that has left ComfyUI's queue."""
+
 DEATH_NOTICE = 2.0
 """Seconds between a broken connection and the end of the process that it tells of."""
 
@@ -234,6 +237,7 @@ class Execution:
                 await client.interrupt(job_id)
                 await _first(graph.ended, self._runner.ended, limit=INTERRUPT_AGAIN)
                 if graph.ended.done() or not await self._is_queued():
+                    await _first(graph.ended, limit=LAST_MESSAGES)
                     return
                 if time.monotonic() >= deadline:
                     break
