@@ -171,6 +171,24 @@ def test_what_a_worker_started_ends_with_it(cloud: Cloud) -> None:
     assert not processes_with("grandchild-of-parent")
 
 
+def test_an_instance_whose_guard_is_killed_comes_back(cloud: Cloud) -> None:
+    with cloud.endpoint("unguarded", TEST_WORKER_CHILD="escaped-child"):
+        pid = cloud.output(cloud.invoke("unguarded", "echo"))["pid"]
+        family = processes_with("escaped-child")
+        guard = next(one for one in family if one < pid and b"guard.py" in _command(one))
+        os.kill(guard, signal.SIGKILL)
+        eventually(lambda: not alive(pid), "the worker dies with its guard")
+        fresh = cloud.output(cloud.invoke("unguarded", "echo"))["pid"]
+        assert fresh != pid
+        for stray in family:
+            if alive(stray):  # nothing can find a descendant that has lost its guard
+                os.kill(stray, signal.SIGKILL)
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 # -- invocations ------------------------------------------------------------------------------
 
 

@@ -129,6 +129,7 @@ class Instance:
         self._idle.set()
         self._task = asyncio.create_task(self._supervise())
         self._stopping: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._grace = GRACE_SECONDS
 
     @property
@@ -160,6 +161,12 @@ class Instance:
             self._stopping = asyncio.create_task(self._stop())
         return self._stopping
 
+    def condemn(self) -> None:
+        """It takes no connections: end the process, so that a new one is started."""
+        if self.state is InstanceState.READY and self._process is not None:
+            self._move(InstanceState.STARTING)
+            self._ending = asyncio.create_task(self._process.stop(0))
+
     async def _stop(self) -> None:
         await self._idle.wait()
         self._task.cancel()
@@ -190,10 +197,13 @@ class Instance:
                     self.first.set_result(None)
                 status = await self._ended(process)
                 reason = f"The worker ended with status {status}."
-                self._move(InstanceState.STARTING)
+                if self.state is InstanceState.READY:
+                    self._move(InstanceState.STARTING)
             elif self._fatal_start and not self.first.done():
                 self.first.set_result(reason)
                 return
+            if self.state is not InstanceState.STARTING:
+                return  # it was draining, and is stopped now
             self._say(f"{reason} It is started again.")
             if loop.time() - born > _HEALTHY_SECONDS:
                 pause = _BACKOFF_SECONDS[0]

@@ -168,8 +168,8 @@ class InvocationQueue:
         except aiohttp.ClientConnectorError as exc:
             attempts = self._attempts.get(invocation.id, 0) + 1
             self._attempts[invocation.id] = attempts
+            instance.condemn()
             if attempts < _DELIVERY_ATTEMPTS:
-                await asyncio.sleep(0.1 * attempts)
                 return None
             return _failed(f"The worker cannot be reached: {exc}.")
         except (aiohttp.ClientError, OSError) as exc:

@@ -19,6 +19,10 @@ _PORTS: Final = range(18000, 32000)
 """Below the range from which Linux takes the local ports of outgoing connections: a port chosen
 now and bound by a child a second later is then still free."""
 
+_ESCAPED_SECONDS: Final = 1.0
+"""The end of the output tells the end of a process at once. Only when its guard was killed, and a
+descendant that escaped holds the pipe open, is the status itself looked at, so often."""
+
 _given: set[int] = set()
 
 
@@ -81,13 +85,21 @@ class Process:
         return self._process.pid
 
     async def _follow(self) -> int:
+        reading = asyncio.create_task(self._read())
+        while not reading.done() and self._process.returncode is None:
+            await asyncio.wait([reading], timeout=_ESCAPED_SECONDS)
+        await asyncio.wait([reading], timeout=_ESCAPED_SECONDS)
+        reading.cancel()
+        self._on_output(b"")
+        status = self._process.returncode
+        return await self._process.wait() if status is None else status
+
+    async def _read(self) -> None:
         stream = self._process.stdout
         if stream is None:  # only for the type: `start` asked for a pipe
             raise LocalStackError("The process has no output to follow.")
         while chunk := await stream.read(_CHUNK_BYTES):
             self._on_output(chunk)
-        self._on_output(b"")
-        return await self._process.wait()
 
     async def wait(self) -> int:
         """The exit status; 128 + n when signal n ended the command."""
