@@ -1,0 +1,573 @@
+"""The job service from an order to its end, with a worker over HTTP behind the local stack."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comfy_aws import layout
+from comfy_aws.aws import INLINE_BODY
+from comfy_aws.endpoints import Endpoints, WorkerImage
+from comfy_aws.errors import Conflict, EndpointUnusable, NotFound
+from comfy_aws.events import Mailbox
+from comfy_aws.jobs import JobEnd, Jobs, JobView, Order
+from comfy_aws.ledger import Ledger
+from comfy_aws.models import (
+    EndpointSpec,
+    EndpointStatus,
+    Event,
+    Job,
+    JobState,
+    Outcome,
+)
+from comfy_aws.routing import Router
+from comfy_aws.stack import StackState
+from tests.functional.parts import Parts, model_node
+from tests.support.stack import running_stack
+
+LIMIT = 60.0
+"""Seconds that anything may take; never a measure of speed."""
+
+WORKER = [sys.executable, str(Path(__file__).with_name("scripted_worker.py"))]
+TEXT = {"1": {"class_type": "Text", "inputs": {"text": "hello"}}}
+
+
+def endpoints_of(parts: Parts, worker: list[str] = WORKER) -> Endpoints:
+    environment = {
+        "COMFY_AWS_LOCAL_WORKER": json.dumps(worker), "COMFY_AWS_BUCKET": parts.access.bucket,
+    }  # fmt: skip
+    image = WorkerImage(parts.state.image_uri, parts.state.role_arn, environment)
+    return Endpoints(parts.sagemaker, image, parts.access.bucket)
+
+
+class Ears:
+    """A listener that remembers; `before_change` runs inside the service's call."""
+
+    def __init__(self) -> None:
+        self.views: list[JobView] = []
+        self.events: list[Event] = []
+        self.ends: list[JobEnd] = []
+        self.order: list[str] = []
+        self.over, self.let_go = threading.Event(), threading.Event()
+        self.before_change = lambda view: None
+
+    def changed(self, view: JobView) -> None:
+        self.views.append(view)
+        self.before_change(view)
+
+    def event(self, event: Event) -> None:
+        self.order.append("event")
+        self.events.append(event)
+
+    def ended(self, end: JobEnd) -> None:
+        self.order.append("end")
+        self.ends.append(end)
+        self.over.set()
+
+    def released(self) -> None:
+        self.let_go.set()
+
+    def end(self) -> JobEnd:
+        assert self.over.wait(LIMIT), "the job did not end"
+        return self.ends[0]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [each.seq for each in self.events]
+
+
+class Desk:
+    """A job service on an endpoint, restartable on its own ledger."""
+
+    def __init__(self, parts: Parts, endpoint: str, folder: Path, **wishes: float) -> None:
+        self.parts, self.endpoint, self.folder = parts, endpoint, folder
+        self.wishes = {"silence": 0.3, **wishes}
+        self.mailboxes = 0
+        self.open()
+
+    def open(self) -> None:
+        parts = self.parts
+        self.ledger = Ledger(self.folder / "ledger.sqlite")
+        name = f"test-{self.ledger.fact('designer', uuid.uuid4().hex)}"
+        router = Router(parts.templates, endpoints_of(parts), self.endpoint)
+        self.jobs = Jobs(
+            parts.store, parts.sagemaker, parts.uploader, router, self.ledger,
+            lambda deliver: Mailbox(parts.queues, name, deliver), **self.wishes,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.ledger.close()
+
+    def start(self, script: list[dict], ears: Ears | None = None, **wishes) -> tuple[str, Ears]:
+        ears = ears or Ears()
+        job_id = wishes.pop("job_id", uuid.uuid4().hex)
+        wishes = {"prompt": TEXT, "extra_data": {"script": script}, **wishes}
+        self.jobs.start(Order(job_id, **wishes), ears)
+        return job_id, ears
+
+    def run(self, script: list[dict], **wishes) -> tuple[str, Ears, JobEnd]:
+        job_id, ears = self.start(script, **wishes)
+        return job_id, ears, ears.end()
+
+    def wait_state(self, job_id: str, state: JobState) -> None:
+        until = time.monotonic() + LIMIT
+        while self.ledger.get(job_id).state is not state:
+            assert time.monotonic() < until, self.ledger.get(job_id)
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def endpoint(shared_stack: StackState, tmp_path_factory) -> Iterator[str]:
+    parts = Parts(shared_stack, tmp_path_factory.mktemp("endpoint"))
+    endpoints = endpoints_of(parts)
+    spec = EndpointSpec("scripted", max_instances=2, min_instances=1, initial_instances=2)
+    assert endpoints.create(spec).status is EndpointStatus.CREATING
+    assert endpoints.wait(spec.name, every=0.1).status is EndpointStatus.IN_SERVICE
+    with pytest.raises(Conflict, match="named scripted exists already"):
+        endpoints.create(spec)
+    yield spec.name
+    endpoints.delete(spec.name)
+    parts.close()
+
+
+@pytest.fixture
+def desk(parts: Parts, endpoint: str, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(parts, endpoint, tmp_path / "desk")
+    yield made
+    made.close()
+
+
+def comfy(seq: int, kind: str = "progress_state", do: str = "event", **data) -> dict:
+    return {"do": do, "seq": seq, "kind": "comfy", "data": {"type": kind, "data": data}}
+
+
+def ending(seq: int, outcome: str = "success", **more) -> list[dict]:
+    result = {"do": "result", "outcome": outcome, "last_seq": seq, **more}
+    event = {"do": "event", "seq": seq, "kind": "result", "data": {"outcome": outcome}}
+    return [{"do": "store"}, result, event]
+
+
+# -- events ------------------------------------------------------------------------------------
+
+
+def test_a_job_from_order_to_end(desk):
+    nodes = {"1": {"node_id": "1", "state": "running", "value": 1, "max": 2}}
+    script = [
+        {"do": "event", "seq": 1, "kind": "phase", "data": {"phase": "restore"}},
+        comfy(2, "execution_start"), comfy(3, nodes=nodes),
+        {"do": "event", "seq": 4, "kind": "heartbeat"}, comfy(5, "execution_success"),
+        *ending(6),
+    ]  # fmt: skip
+    job_id, ears, end = desk.run(script, client_id="tab")
+    assert (end.state, end.result.outcome, end.error) == (JobState.SUCCEEDED, Outcome.SUCCESS, {})
+    assert ears.numbers == [1, 2, 3, 5]
+    assert ears.order[-1] == "end"
+    states = [view.job.state for view in ears.views]
+    assert states == sorted(states, key=list(JobState).index)
+    assert set(states) == {JobState.PREPARING, JobState.SUBMITTED, JobState.RUNNING,
+                           JobState.SUCCEEDED}  # fmt: skip
+    assert {"node": "1", "value": 1, "max": 2} in [view.progress for view in ears.views]
+    job = desk.ledger.get(job_id)
+    assert (job.state, job.endpoint, job.client_id, job.message) == (
+        JobState.SUCCEEDED, desk.endpoint, "tab", "")  # fmt: skip
+    assert not desk.jobs.is_live(job_id)
+    assert [view.job for view in desk.jobs.views()] == [job]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_order_and_duplicates(desk, seed):
+    numbers = [number for number in range(1, 21) for _ in range(2)]
+    random.Random(seed).shuffle(numbers)
+    _, ears, end = desk.run([*map(comfy, numbers), *ending(21)])
+    assert end.state is JobState.SUCCEEDED
+    assert ears.numbers == list(range(1, 21))
+
+
+def test_lost_events_are_filled_from_the_bucket(desk):
+    """Also after a lost one, also with previews that the bucket does not keep."""
+    preview = {"do": "event", "seq": 4, "kind": "preview", "data": {}}
+    lost_preview = {"do": "lose", "seq": 6, "kind": "preview", "data": {}}
+    script = [comfy(1), comfy(2, do="lose"), comfy(3), preview, comfy(5, do="lose"), lost_preview,
+              comfy(7, do="lose"), comfy(8), comfy(9, do="lose"), *ending(10)]  # fmt: skip
+    _, ears, end = desk.run(script)
+    assert end.state is JobState.SUCCEEDED
+    assert ears.numbers == [1, 2, 3, 4, 5, 7, 8, 9]
+
+
+def test_a_lost_event_does_not_hold_up_the_live_view(desk):
+    gate = "gates/lost"
+    script = [comfy(1), comfy(2, do="lose"), comfy(3), {"do": "await", "key": gate}, *ending(4)]
+    _, ears = desk.start(script)
+    until = time.monotonic() + LIMIT
+    while ears.numbers != [1, 3]:
+        assert time.monotonic() < until, ears.numbers
+        time.sleep(0.02)
+    desk.parts.store.put(gate, b"")
+    assert ears.end().state is JobState.SUCCEEDED
+
+
+def test_a_result_without_any_event(desk):
+    script = [comfy(1, do="lose"), {"do": "store"},
+              {"do": "result", "outcome": "success", "last_seq": 2}]  # fmt: skip
+    _, ears, end = desk.run(script)
+    assert end.state is JobState.SUCCEEDED
+    assert ears.numbers == [1]
+
+
+def test_a_result_whose_events_cannot_be_read(desk):
+    script = [comfy(3), {"do": "result", "outcome": "success", "last_seq": 9}]
+    _, ears, end = desk.run(script)
+    assert end.state is JobState.SUCCEEDED
+    assert ears.numbers == [3]
+
+
+def test_a_message_that_is_no_event_is_passed_over(desk):
+    gate = "gates/noise"
+    _, ears = desk.start([{"do": "await", "key": gate}, comfy(1), *ending(2)])
+    url = desk.parts.queues.ensure(f"test-{desk.ledger.fact('designer', '')}", retention=345600)
+    for body in ("noise", '{"events": 5}', '{"events": []}'):
+        desk.parts.queues.send(url, body)
+    desk.parts.store.put(gate, b"")
+    assert ears.end().state is JobState.SUCCEEDED
+    assert ears.numbers == [1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "error"),
+    [
+        ("error", JobState.FAILED, {"exception_message": "node 1 broke\n", "node_id": "1"}),
+        ("invalid", JobState.FAILED, {"message": "Prompt outputs failed validation"}),
+        ("failed", JobState.FAILED, {"code": "runner_crashed", "message": "out of memory"}),
+        ("interrupted", JobState.CANCELLED, {}),
+    ],
+)
+def test_what_a_result_makes_of_a_job(desk, outcome, state, error):
+    job_id, _, end = desk.run(ending(1, outcome, error=error))
+    assert (end.state, end.error, end.result.outcome.value) == (state, error, outcome)
+    message = error.get("exception_message") or error.get("message") or ""
+    assert desk.ledger.get(job_id).message == message.strip()
+
+
+def test_sagemaker_gives_up(desk):
+    _, _, end = desk.run([{"do": "refuse", "message": "no room"}])
+    assert (end.state, end.result) == (JobState.FAILED, None)
+    assert "SageMaker gave up on the job" in end.error["message"]
+    assert "no room" in end.error["message"]
+
+
+def test_a_damaged_result(desk):
+    job_id = uuid.uuid4().hex
+    gate = layout.result_key(job_id)
+    _, ears = desk.start([comfy(1), {"do": "await", "key": gate}], job_id=job_id)
+    desk.wait_state(job_id, JobState.RUNNING)
+    desk.parts.store.put(gate, b'{"job_id": "x", "outcome": "won"}')
+    assert ears.end().state is JobState.FAILED
+    assert ears.end().error["code"] == "invalid_document"
+
+
+# -- what is sent ------------------------------------------------------------------------------
+
+
+def test_what_the_request_holds(desk):
+    desk.parts.catalog.model("a.safetensors", b"model")
+    prompt = {**TEXT, "2": model_node("a.safetensors"),
+              "3": {"class_type": "Save", "inputs": {"x": ["2", 0], "list": ["a", "b", "c"]}},
+              "4": {"class_type": "Save", "inputs": {}}}  # fmt: skip
+    secrets = {"auth_token_comfy_org": "secret", "api_key_comfy_org": "secret"}
+    extra = {**secrets, "aws": {}, "client_id": "tab", "script": ending(1), "extra_pnginfo": {}}
+    job_id, _, end = desk.run([], prompt=prompt, outputs=("3",), extra_data=extra)
+    assert end.state is JobState.SUCCEEDED
+    body = desk.parts.store.get(layout.request_key(job_id)).decode()
+    request = json.loads(body)
+    assert "secret" not in body
+    assert set(request["extra_data"]) == {"script", "extra_pnginfo"}
+    assert (set(request["prompt"]), request["outputs"]) == ({"2", "3"}, ["3"])
+    assert request["prompt"]["3"]["inputs"]["list"] == {"__value__": ["a", "b", "c"]}
+    [model] = request["manifest"]["models"]
+    assert desk.parts.store.get(layout.blob_key(model["blob"]["digest"])) == b"model"
+
+
+def test_a_large_request_goes_through_the_bucket(desk):
+    text = base64.b64encode(os.urandom(INLINE_BODY)).decode()
+    prompt = {"1": {"class_type": "Text", "inputs": {"text": text}}}
+    _, _, end = desk.run(ending(1), prompt=prompt)
+    assert end.result.outputs["prompt"] == prompt
+
+
+def test_many_jobs_at_once(desk):
+    for number in range(8):
+        desk.parts.catalog.model(f"{number % 2}.safetensors", bytes([number % 2]) * 1000)
+    desk.parts.catalog.pack(__init__="x = 1")
+    started = [
+        desk.start(
+            [comfy(1), *ending(2)],
+            prompt={"1": model_node(f"{number % 2}.safetensors"),
+                    "2": {"class_type": "PackNode", "inputs": {"number": number}}},
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    for number, (_, ears) in enumerate(started):
+        end = ears.end()
+        assert end.state is JobState.SUCCEEDED, end
+        assert end.result.outputs["prompt"]["2"]["inputs"]["number"] == number
+    sent = desk.parts.wire.puts("blobs/")
+    assert len(sent) == len(set(sent)) == 3
+
+
+def test_the_same_id_twice(desk):
+    gate = "gates/twice"
+    job_id, ears = desk.start([{"do": "await", "key": gate}, *ending(1)])
+    with pytest.raises(Conflict, match=f"A job {job_id} is under way already"):
+        desk.start([], job_id=job_id)
+    desk.parts.store.put(gate, b"")
+    assert ears.end().state is JobState.SUCCEEDED
+    until = time.monotonic() + LIMIT
+    while desk.jobs.is_live(job_id):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    desk.jobs.start(Order(job_id, TEXT, template="Gone"), Ears())
+
+
+def test_an_unknown_template(desk):
+    job_id, _, end = desk.run([], template="Gone")
+    assert (end.state, end.error["code"]) == (JobState.FAILED, "not_found")
+    assert "no template named Gone" in desk.ledger.get(job_id).message
+    assert desk.parts.keys("jobs/") == []
+
+
+def test_what_nobody_has(desk):
+    _, _, end = desk.run([], prompt={"7": model_node("gone.safetensors")})
+    assert end.error["code"] == "unresolved"
+    assert set(end.error["node_errors"]) == {"7"}
+    assert desk.parts.keys("jobs/") == []
+
+
+@pytest.mark.parametrize("job_id", ["", "../x", "a/b", "x" * 65])
+def test_an_id_that_cannot_be_one(desk, job_id):
+    from comfy_aws.errors import InvalidName
+
+    with pytest.raises(InvalidName):
+        desk.start([], job_id=job_id)
+    assert desk.jobs.views() == []
+
+
+# -- cancel ------------------------------------------------------------------------------------
+
+
+def test_cancel_while_preparing(desk):
+    ears = Ears()
+    job_id = uuid.uuid4().hex
+    once = iter([True])
+
+    def cancel(view: JobView) -> None:
+        if next(once, False):
+            desk.jobs.cancel(job_id)
+
+    ears.before_change = cancel
+    _, ears = desk.start(ending(1), ears, job_id=job_id)
+    assert ears.end() == JobEnd(JobState.CANCELLED)
+    assert desk.ledger.get(job_id).state is JobState.CANCELLED
+    assert desk.parts.keys("jobs/") == []
+
+
+def test_cancel_at_the_moment_of_sending(desk):
+    """The job is on its way when the cancel comes: it must be called back."""
+    job_id = uuid.uuid4().hex
+    client = desk.parts.session.client("sagemaker-runtime")
+    cancel_key = layout.cancel_key(job_id)
+
+    def before_send(**_) -> None:
+        desk.jobs.cancel(job_id)
+
+    client.meta.events.register_first("before-send.sagemaker-runtime", before_send)
+    _, ears = desk.start([{"do": "await", "key": cancel_key}, *ending(1)], job_id=job_id)
+    assert ears.end().state is JobState.CANCELLED
+    client.meta.events.unregister("before-send.sagemaker-runtime", before_send)
+    until = time.monotonic() + LIMIT
+    while desk.parts.store.head(layout.result_key(job_id)) is None:
+        assert time.monotonic() < until, "the worker was not told"
+        time.sleep(0.05)
+
+
+def test_cancel_while_waiting_for_a_machine(desk):
+    gate = "gates/busy"
+    busy = [desk.start([comfy(1), {"do": "await", "key": gate}, *ending(2)]) for _ in range(2)]
+    for job_id, _ in busy:
+        desk.wait_state(job_id, JobState.RUNNING)
+    job_id, ears = desk.start([{"do": "await", "key": "never"}])
+    desk.wait_state(job_id, JobState.SUBMITTED)
+    desk.jobs.cancel(job_id)
+    assert ears.end() == JobEnd(JobState.CANCELLED)
+    until = time.monotonic() + LIMIT
+    while desk.parts.store.head(layout.cancel_key(job_id)) is None:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    desk.parts.store.put("never", b"")
+    desk.parts.store.put(gate, b"")
+    assert {ears.end().state for _, ears in busy} == {JobState.SUCCEEDED}
+
+
+def test_cancel_while_running(desk):
+    job_id = uuid.uuid4().hex
+    script = [comfy(1), {"do": "await", "key": layout.cancel_key(job_id)},
+              *ending(2, "interrupted")]  # fmt: skip
+    _, ears = desk.start(script, job_id=job_id)
+    desk.wait_state(job_id, JobState.RUNNING)
+    desk.jobs.cancel(job_id)
+    desk.jobs.cancel(job_id)
+    end = ears.end()
+    assert (end.state, end.result.outcome) == (JobState.CANCELLED, Outcome.INTERRUPTED)
+
+
+def test_cancel_comes_too_late(desk):
+    job_id, _, _ = desk.run(ending(1))
+    assert desk.jobs.cancel(job_id).state is JobState.SUCCEEDED
+    assert desk.parts.store.head(layout.cancel_key(job_id)) is None
+    with pytest.raises(NotFound, match="no job gone"):
+        desk.jobs.cancel("gone")
+
+
+# -- restart and loss --------------------------------------------------------------------------
+
+
+def test_a_restart_takes_up_what_was_under_way(desk):
+    gate = "gates/restart"
+    script = [comfy(1, "execution_start"), {"do": "await", "key": gate}, comfy(2), *ending(3)]
+    job_id, ears = desk.start(script, client_id="tab")
+    desk.wait_state(job_id, JobState.RUNNING)
+    desk.close()
+    assert ears.let_go.is_set()
+    assert ears.ends == []
+    desk.open()
+    desk.ledger.add(Job("unsent", "", JobState.PREPARING, 1.0, 1.0))
+    desk.ledger.add(Job("lost", desk.endpoint, JobState.SUBMITTED, 1.0, 1.0))
+    again = Ears()
+    resumed = []
+
+    def listen(job: Job, request) -> Ears:
+        resumed.append((job.id, job.client_id, request.prompt))
+        return again
+
+    desk.jobs.resume(listen)
+    desk.jobs.resume(listen)
+    assert resumed == [(job_id, "tab", TEXT)]
+    assert desk.jobs.view(job_id).nodes_total == 1
+    desk.parts.store.put(gate, b"")
+    assert again.end().state is JobState.SUCCEEDED
+    assert 2 in again.numbers
+    for name, text in (("unsent", "before the job was sent"), ("lost", "request.json")):
+        job = desk.ledger.get(name)
+        assert job.state is JobState.FAILED
+        assert text in job.message
+
+
+def test_a_close_while_preparing_leaves_the_job_to_the_next_start(desk):
+    ears = Ears()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(view: JobView) -> None:
+        inside.set()
+        assert go_on.wait(LIMIT)
+
+    ears.before_change = hold
+    job_id, _ = desk.start(ending(1), ears)
+    assert inside.wait(LIMIT)
+    closer = threading.Thread(target=desk.close)
+    closer.start()
+    go_on.set()
+    closer.join()
+    assert ears.let_go.wait(LIMIT)
+    assert ears.ends == []
+    desk.open()
+    assert desk.ledger.get(job_id).state is JobState.PREPARING
+    desk.jobs.resume(lambda job, request: Ears())
+    assert desk.ledger.get(job_id).state is JobState.FAILED
+    assert desk.parts.keys("jobs/") == []
+
+
+def test_nothing_is_left_running(desk):
+    desk.run(ending(1))
+    desk.close()
+    alive = {thread.name for thread in threading.enumerate()}
+    assert not {name for name in alive if name.startswith("aws-job")}
+    desk.open()
+
+
+def test_aws_is_lost_in_the_middle_of_a_job(tmp_path):
+    with running_stack(tmp_path / "stack") as state:
+        parts = Parts(state, tmp_path / "designer")
+        endpoints = endpoints_of(parts)
+        endpoints.create(EndpointSpec("lost", min_instances=1))
+        endpoints.wait("lost", every=0.1)
+        desk = Desk(parts, "lost", tmp_path / "desk", silence=0.2, lost_after=0.5)
+        _, ears = desk.start([comfy(1), {"do": "await", "key": "never"}])
+        until = time.monotonic() + LIMIT
+        while not ears.numbers:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        os.kill(state.pid, signal.SIGKILL)
+        end = ears.end()
+        assert end.state is JobState.FAILED
+        assert end.error["code"] == "aws_unreachable"
+        assert end.error["message"].startswith("The connection to the job is lost.")
+        _, refused, end = desk.run([])
+        assert end.error["code"] == "aws_unreachable"
+        assert refused.views[-1].job.state is JobState.FAILED
+        desk.close()
+        parts.close()
+
+
+# -- endpoints ---------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_failed(parts, tmp_path):
+    endpoints = endpoints_of(parts, [sys.executable, "-c", "raise SystemExit(3)"])
+    endpoints.create(EndpointSpec("broken"))
+    with pytest.raises(EndpointUnusable, match="broken is Failed: ") as caught:
+        endpoints.wait("broken", every=0.1)
+    assert "Delete it" in caught.value.hint
+    desk = Desk(parts, "broken", tmp_path / "desk")
+    _, _, end = desk.run([])
+    assert (end.state, end.error["code"]) == (JobState.FAILED, "endpoint_unusable")
+    assert "broken is Failed" in end.error["message"]
+    desk.close()
+    endpoints.delete("broken")
+    until = time.monotonic() + LIMIT
+    while [each for each in endpoints.list() if each.name == "broken"]:
+        assert time.monotonic() < until
+    with pytest.raises(EndpointUnusable, match="no endpoint named broken"):
+        endpoints.usable("broken")
+
+
+def test_an_endpoint_that_is_not_there(desk):
+    job_id, _, end = desk.run([], endpoint="nowhere")
+    assert end.error["code"] == "endpoint_unusable"
+    assert "no endpoint named nowhere" in desk.ledger.get(job_id).message
+
+
+def test_leftovers_of_a_broken_attempt_are_replaced(parts):
+    from comfy_aws.endpoints import plan_create
+
+    endpoints = endpoints_of(parts)
+    spec = EndpointSpec("leftover")
+    image = WorkerImage(parts.state.image_uri, parts.state.role_arn, {"OLD": "1"})
+    for step in plan_create(spec, image, parts.access.bucket)[:2]:
+        parts.sagemaker.call(step.operation, step.request)
+    assert endpoints.create(spec).status is EndpointStatus.CREATING
+    model = parts.sagemaker.call("describe_model", {"ModelName": "leftover"})
+    assert "OLD" not in model["PrimaryContainer"]["Environment"]
+    endpoints.wait("leftover", every=0.1)
+    assert [each.name for each in endpoints.list() if each.name == "leftover"] == ["leftover"]
+    endpoints.delete("leftover")
