@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def open_image(body: bytes) -> Image:
     """A decoded preview. Raises OSError when the bytes are no image."""
-    from PIL import Image as module
+    import PIL.Image
 
-    image = module.open(io.BytesIO(body))
+    image = PIL.Image.open(io.BytesIO(body))
     image.load()
     return image

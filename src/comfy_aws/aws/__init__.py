@@ -1,0 +1,26 @@
+"""The AWS seam: the only importer of boto3, one module a service, typed in and out.
+
+Every botocore error leaves here as one of `comfy_aws.errors`. Clients are made on first use and
+are safe to share between threads.
+"""
+
+from comfy_aws.aws.account import Identity, Logs
+from comfy_aws.aws.queues import Message, Queues
+from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
+from comfy_aws.aws.session import Session
+from comfy_aws.aws.store import PART, ObjectStore, StoredObject
+
+__all__ = [
+    "INLINE_BODY",
+    "PART",
+    "Accepted",
+    "Identity",
+    "Logs",
+    "Message",
+    "ObjectStore",
+    "Queues",
+    "SageMaker",
+    "Session",
+    "StoredObject",
+    "seconds",
+]
