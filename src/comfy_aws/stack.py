@@ -7,7 +7,6 @@ when everything answers and removed when it stops.
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import json
 import os
@@ -88,6 +87,11 @@ def up(home: Path, *, port: int | None = None, timeout: float = 60) -> tuple[Sta
     Raises:
         LocalStackError: it did not start; the message ends with its last log lines.
     """
+    if sys.platform == "win32":
+        raise LocalStackError(
+            "The local stack runs on Linux and macOS only.",
+            hint="Use an AWS account, or run ComfyUI in WSL.",
+        )
     known = read_state(home)
     if known is not None:
         return known, False
@@ -138,6 +142,8 @@ def down(home: Path, timeout: float = 30) -> bool:
 
 def _free(home: Path) -> bool:
     """Whether no process holds the home. Asked of the lock: a pid may be a zombie, or reused."""
+    import fcntl  # not on Windows, where the extension must still be importable
+
     try:
         with (home / "stack.lock").open("a", encoding="ascii") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
