@@ -183,6 +183,8 @@ class ObjectStore:
         try:
             with ThreadPoolExecutor(WIDTH) as pool:
                 parts: list[Any] = list(pool.map(send, range(max(1, -(-size // PART)))))
+            if cancelled():
+                raise Cancelled(f"The upload of {path.name} was cancelled.")
             verify()
             with mapped("s3:PutObject", self._at(key)):
                 self._s3.complete_multipart_upload(**part_of, MultipartUpload={"Parts": parts})
