@@ -160,7 +160,7 @@ class Templates:
         """Whether the pointer is the one that we wrote: a number is given to one publisher."""
         try:
             return self.get(template.name).version == template.version
-        except NotFound:
+        except (NotFound, InvalidDocument):
             return False
 
     def _add_version(self, draft: TemplateVersion) -> TemplateVersion:

@@ -1,0 +1,141 @@
+"""Templates and the model library on a real bucket."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from comfy_aws import layout
+from comfy_aws.errors import Conflict, InvalidDocument, InvalidName, NotFound
+from comfy_aws.models import BlobRef, Manifest, ModelFile, TemplateVersion
+from comfy_aws.templates import Templates
+
+
+def draft(name: str, **more) -> TemplateVersion:
+    return TemplateVersion(name, 0, 1.0, {"nodes": []}, {"1": {"class_type": "A"}}, Manifest(),
+                           **more)  # fmt: skip
+
+
+@pytest.fixture
+def templates(parts):
+    moments = iter(range(1, 1000))
+    return Templates(parts.store, clock=lambda: float(next(moments)))
+
+
+def test_the_one_changed_last_comes_first(templates):
+    for name in ("one", "two", "three"):
+        templates.create(draft(name))
+    templates.add_version(draft("one"))
+    assert [(t.name, t.version) for t in templates.list()] == [("one", 2), ("three", 1), ("two", 1)]
+
+
+def test_versions_never_change(templates):
+    templates.create(draft("T", author="first"), description="d")
+    templates.add_version(draft("T", author="second"))
+    assert templates.version("T", 1).author == "first"
+    assert templates.version("T").author == "second"
+    with pytest.raises(NotFound, match="T has no version 9"):
+        templates.version("T", 9)
+
+
+def test_more_than_nine_versions_are_counted_as_numbers(templates):
+    templates.create(draft("T"))
+    for _ in range(10):
+        templates.add_version(draft("T"))
+    assert list(templates.versions("T")) == list(range(1, 12))
+    assert templates.get("T").version == 11
+
+
+def test_change_is_tried_again_when_somebody_was_faster(templates):
+    templates.create(draft("T"))
+    first = iter([True])
+
+    def edit(template):
+        if next(first, False):
+            templates.change("T", lambda t: replace(t, description="other"))
+        return replace(template, endpoint="mine")
+
+    changed = templates.change("T", edit)
+    assert (changed.description, changed.endpoint) == ("other", "mine")
+    assert templates.get("T") == changed
+
+    def always_slower(template):
+        templates.change("T", lambda t: replace(t, description=t.description + "x"))
+        return template
+
+    with pytest.raises(Conflict, match="being changed by somebody else"):
+        templates.change("T", always_slower)
+
+
+def test_changes_of_many_are_all_kept(templates):
+    templates.create(draft("T"))
+    failed = []
+
+    def work(letter):
+        for _ in range(20):
+            try:
+                templates.change("T", lambda t: replace(t, description=t.description + letter))
+            except Conflict:
+                continue
+            return
+        failed.append(letter)
+
+    threads = [threading.Thread(target=work, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sorted(templates.get("T").description) == list("abcd")
+
+
+def test_deleted_is_gone_and_the_name_is_free(templates, parts):
+    templates.create(draft("T", author="old"))
+    templates.add_version(draft("T"))
+    templates.delete("T")
+    assert parts.keys("templates/") == []
+    for act in (templates.get, templates.version, templates.delete):
+        with pytest.raises(NotFound, match="no template named T") as caught:
+            act("T")
+        assert caught.value.hint
+    assert templates.create(draft("T", author="new")).version == 1
+
+
+def test_one_damaged_template_does_not_hide_the_others(templates, parts):
+    templates.create(draft("Good"))
+    parts.store.put(layout.template_key("Bad"), b"{")
+    parts.store.put("templates/not a name/template.json", b"{}")
+    parts.store.put(layout.version_key("Unfinished", 1), b"{}")
+    assert [template.name for template in templates.list()] == ["Good"]
+    with pytest.raises(InvalidDocument, match=r"templates/Bad/template\.json is not JSON"):
+        templates.get("Bad")
+    with pytest.raises(Conflict):
+        templates.create(draft("Bad"))
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a" * 21])
+def test_no_key_is_made_of_a_bad_name(templates, parts, name):
+    parts.wire.sent.clear()
+    for act in (templates.get, templates.exists, templates.version, templates.delete):
+        with pytest.raises(InvalidName):
+            act(name)
+    assert parts.wire.sent == []
+
+
+def test_the_library(parts):
+    small, large = (
+        ModelFile(folder, "sub/ü (1).safetensors", BlobRef("ab" * 32, size))
+        for folder, size in (("loras", 1), ("vae", 2))
+    )
+    parts.library.enter(Manifest(models=(small, large)))
+    parts.library.enter(Manifest(models=(small, large)))
+    assert len(parts.wire.puts("models/")) == 2
+    assert set(parts.library.list()) == {small, large}
+    assert parts.library.find("sub/ü (1).safetensors") in {small, large}
+    assert parts.library.find("ü (1).safetensors") is None
+    assert parts.library.find("nothing") is None
+    newer = replace(small, blob=BlobRef("cd" * 32, 3))
+    parts.library.enter(Manifest(models=(newer,)))
+    assert newer in parts.library.list()
