@@ -1,0 +1,75 @@
+"""The command line on a real local stack."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from comfy_aws import cli, config, stack
+from comfy_aws.layout import result_key
+from comfy_aws.models import JobResult, Outcome, to_json
+from tests.functional.parts import Parts, model_node
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for name in ("COMFY_AWS_TARGET", "COMFY_AWS_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COMFY_AWS_HOME", str(tmp_path / "home"))
+    yield tmp_path / "home"
+    stack.down(tmp_path / "home/stack")
+
+
+def test_from_start_to_stop(home, capsys, tmp_path):
+    def told(*arguments: str, status: int = 0) -> str:
+        assert cli.main(arguments) == status
+        output = capsys.readouterr()
+        return output.out if status == 0 else output.err
+
+    assert "started (process" in told("stack", "up")
+    assert "runs already" in told("stack", "up")
+    assert config.load(home, {}).target == "local"
+    state = stack.read_state(home / "stack")
+    shown = told("stack", "status", "--json")
+    assert json.loads(shown)["endpoint_url"] == state.endpoint_url
+    assert state.secret_access_key not in shown
+
+    assert told("template", "list") == "No templates.\n"
+    assert told("endpoint", "list") == "No endpoints.\n"
+    assert told("jobs") == "No jobs.\n"
+
+    parts = Parts(state, tmp_path / "designer")
+    parts.catalog.model("a.safetensors", b"x" * 1234)
+    parts.publish("First", {"1": model_node("a.safetensors")}, description="what it is")
+    for number in range(3):
+        parts.store.put(f"jobs/j{number}/request.json", b"{}")
+    failed = JobResult("j1", Outcome.ERROR, error={"exception_message": "broke\nhere"})
+    parts.store.put(result_key("j1"), to_json(failed).encode())
+    parts.store.put(result_key("j2"), b"{")
+    parts.close()
+
+    [row] = [line for line in told("template", "list").splitlines() if "First" in line]
+    assert "what it is" in row
+    [listed] = json.loads(told("template", "list", "--json"))
+    assert (listed["name"], listed["version"]) == ("First", 1)
+    assert "1.23 kB" in told("template", "show", "First")
+    shown = json.loads(told("template", "show", "First", "--version", "1", "--json"))
+    assert shown["version"]["prompt"] == {"1": model_node("a.safetensors")}
+    assert "First has no version 2" in told("template", "show", "First", "--version", "2", status=1)
+    assert "Deleted the template First" in told("template", "delete", "First")
+    assert "no template named First" in told("template", "delete", "First", status=1)
+
+    outcomes = {job["id"]: job["outcome"] for job in json.loads(told("jobs", "--json"))}
+    assert outcomes == {"j0": "", "j1": "error", "j2": "unreadable"}
+    assert "broke" in told("jobs")
+    assert "here" not in told("jobs")
+    assert len(json.loads(told("jobs", "--json", "--limit", "1"))) == 1
+
+    error = told("endpoint", "create", "e", "--min", "9", status=1)
+    assert "comfy-aws: An endpoint scales between" in error
+    assert "no endpoint named e" in told("endpoint", "wait", "e", status=1)
+    assert "no endpoint named e" in told("endpoint", "delete", "e", status=1)
+
+    assert told("stack", "down") == "The local stack has stopped.\n"
+    assert "Start it: comfy-aws stack up." in told("template", "list", status=1)
