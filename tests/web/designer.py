@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ import psutil
 import requests
 
 from tests.comfy.comfyui_process import ComfyUIProcess
-from tests.pipeline.install import install
+from tests.pipeline.install import install, load_prompt, load_workflow
 
 # A machine's own configuration must not reach the designer under test.
 FOREIGN = ("AWS_", "COMFY_AWS_")
 
 LARGE_MODEL = 256 * 1024**2
+PUBLISH_TIMEOUT_S = 30.0
 
 
 class Designer:
@@ -47,6 +49,16 @@ class Designer:
 
     def template_names(self) -> set[str]:
         return {item["name"] for item in self.call("GET", "/aws/templates")["templates"]}
+
+    def publish(self, name: str) -> None:
+        """The test pipeline, as another person would."""
+        body = {"name": name, "workflow": load_workflow(), "prompt": load_prompt()}
+        route = f"/aws/publishes/{self.call('POST', '/aws/publishes', body)['publish']['id']}"
+        deadline = time.monotonic() + PUBLISH_TIMEOUT_S
+        while (ended := self.call("GET", route)["publish"])["state"] == "running":
+            assert time.monotonic() < deadline, ended
+            time.sleep(0.05)
+        assert ended["state"] == "done", ended
 
     def add_large_model(self, name: str) -> None:
         """A file that takes seconds to upload; sparse, and no other test's bytes."""

@@ -27,7 +27,6 @@ PALETTES = ("dark", "light")
 SIDEBAR_WIDTH = 340
 LOADER_ID = "1"
 LONG_RUN = 400
-COLOURS = 128  # a palette of its own keeps a picture of the page at some 50 kB
 
 
 class Camera:
@@ -39,7 +38,8 @@ class Camera:
         self._context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
         self.page = ComfyPage(self._context, designer.url).open()
         self.page.set_setting("Comfy.ColorPalette", palette)
-        self.page.load(load_workflow(), "Diffusion")
+        self.page.set_setting("Comfy.Minimap.Visible", False)
+        self.page.load(load_workflow(), "Sketch")
         self.page.show_panel()
         self._widen_sidebar()
 
@@ -56,7 +56,7 @@ class Camera:
         else:
             part.screenshot(path=path)
         with Image.open(path) as picture:
-            small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            small = picture.convert("RGB")
         small.save(path, optimize=True)
 
     def hide_toasts(self) -> None:
@@ -74,6 +74,12 @@ class Camera:
         mouse.down()
         mouse.move(panel["x"] + SIDEBAR_WIDTH, 400, steps=8)
         mouse.up()
+        self.fit_canvas()
+
+    def fit_canvas(self) -> None:
+        self.page.tab.evaluate(
+            "() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')"
+        )
 
 
 @contextmanager
@@ -120,19 +126,35 @@ def take_publish(browser: Browser, designer: Designer) -> None:
             shot.take("published")
 
 
+def choose_template(shot: Camera) -> None:
+    shot.page.tab.locator("[data-testid=aws-template][data-name=Diffusion]").click()
+    shot.page.find("aws-target-template").get_by_text("Diffusion").wait_for()
+    shot.fit_canvas()
+
+
+def take_endpoint(browser: Browser, designer: Designer) -> None:
+    for name in designer.template_names():
+        designer.call("DELETE", f"/aws/templates/{name}")
+    for name in ("ProductShot", "Portrait2", "Diffusion"):
+        designer.publish(name)
+    for palette in PALETTES:
+        with camera(browser, designer, palette) as shot:
+            choose_template(shot)
+            shot.page.find("aws-toggle").check()
+            shot.page.find("aws-target-create").wait_for()
+            shot.hide_toasts()
+            shot.take("no-endpoint")
+            shot.page.find("aws-new-endpoint").click()
+            shot.take("endpoint-form", shot.page.find("aws-endpoint-form"))
+
+
 def take_runs(browser: Browser, designer: Designer) -> None:
     for palette in PALETTES:
         with camera(browser, designer, palette) as shot:
             page = shot.page
-            page.tab.locator("[data-testid=aws-template]").first.wait_for()
+            choose_template(shot)
             page.find("aws-toggle").check()
             if palette == PALETTES[0]:
-                page.find("aws-target-create").wait_for()
-                shot.hide_toasts()
-                shot.take("no-endpoint")
-                page.find("aws-new-endpoint").click()
-                shot.take("endpoint-form", page.find("aws-endpoint-form"))
-                page.find("aws-endpoint-form-cancel").click()
                 page.find("aws-target-create").click()
             page.tab.locator("[data-testid=aws-endpoint][data-status=InService]").wait_for(
                 timeout=90_000
@@ -159,7 +181,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(__doc__ or "")
         return 2
     IMAGES.mkdir(parents=True, exist_ok=True)
-    steps: list[Any] = [take_setup, take_publish, take_runs]
+    steps: list[Any] = [take_setup, take_publish, take_endpoint, take_runs]
     with (
         tempfile.TemporaryDirectory(prefix="aws-shots-") as folder,
         chromium() as browser,

@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
+from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
 from tests.web.browser import TIMEOUT_MS, ComfyPage
 from tests.web.designer import Designer
 
@@ -31,23 +31,9 @@ def begin_publish(page: ComfyPage, name: str) -> None:
     page.find("aws-name-ok").click()
 
 
-def publish(designer: Designer, name: str) -> None:
-    """As another person would, without a page."""
-    body = {"name": name, "workflow": load_workflow(), "prompt": load_prompt()}
-    publish_id = designer.call("POST", "/aws/publishes", body)["publish"]["id"]
-    deadline = time.monotonic() + TIMEOUT_MS / 1000
-    while True:
-        ended = designer.call("GET", f"/aws/publishes/{publish_id}")["publish"]
-        if ended["state"] != "running":
-            break
-        assert time.monotonic() < deadline, ended
-        time.sleep(0.05)
-    assert ended["state"] == "done", ended
-
-
 def ensure_template(designer: Designer, name: str) -> None:
     if name not in designer.template_names():
-        publish(designer, name)
+        designer.publish(name)
 
 
 def ensure_endpoint(designer: Designer) -> None:

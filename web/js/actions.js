@@ -166,7 +166,7 @@ export class Actions {
     if (this.#store.state.creating) return null
     this.#store.set({ creating: true })
     try {
-      const endpoint = await this.#server.createEndpoint(request)
+      const endpoint = await this.#server.createEndpoint({ ...named(request), ...request })
       this.#announced.add(endpoint.name)
       this.#takeEndpoint(endpoint)
       if (request.template) await this.#takeOver(request.template, endpoint.name)
@@ -269,7 +269,6 @@ export class Actions {
       endpoint.status === 'Deleted'
         ? endpoints.items.filter((item) => item.name !== endpoint.name)
         : upserted(endpoints.items, endpoint, (item) => item.name)
-    items.sort((a, b) => a.name.localeCompare(b.name))
     this.#store.set({ endpoints: { ...endpoints, items } })
     this.#announce(endpoint)
     this.#watchEndpoints()
@@ -305,6 +304,16 @@ export class Actions {
 }
 
 /**
+ * A name where the server has nothing to derive one from.
+ *
+ * @param {Aws.EndpointRequest} request
+ * @returns {Aws.EndpointRequest}
+ */
+function named({ name, template }) {
+  return name || template ? {} : { name: `comfy-${Date.now().toString(36)}` }
+}
+
+/**
  * A problem in one text: what, what to do, and which nodes.
  *
  * @param {Aws.Problem} problem
@@ -319,6 +328,8 @@ export function told({ message, hint, node_errors: nodeErrors }) {
 }
 
 /**
+ * The list with `item` in place of the one of its key, else before all others: newest first.
+ *
  * @template T
  * @param {readonly T[]} items
  * @param {T} item
@@ -329,5 +340,5 @@ function upserted(items, item, keyOf) {
   const key = keyOf(item)
   return items.some((other) => keyOf(other) === key)
     ? items.map((other) => (keyOf(other) === key ? item : other))
-    : [...items, item]
+    : [item, ...items]
 }

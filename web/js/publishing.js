@@ -9,6 +9,7 @@
 import { told } from './actions.js'
 import { problemOf, ServerError } from './api.js'
 import { t } from './i18n.js'
+import { target } from './store.js'
 
 const LOOK_MS = 2000
 
@@ -139,9 +140,9 @@ export class Publishing {
   #tell({ name, state, version, error }) {
     if (state === 'done') {
       this.#onDone(name)
-      this.#comfy.toast('success', t('publish.done', { name }), t('publish.version', {
-        version: version ?? 1,
-      }))
+      const isUsable = target(this.#store.state).endpoint !== undefined
+      const key = isUsable ? 'publish.version' : 'publish.version.noEndpoint'
+      this.#comfy.toast('success', t('publish.done', { name }), t(key, { version: version ?? 1 }))
     } else if (state === 'cancelled') {
       this.#comfy.toast('info', t('publish.cancelled', { name }), t('publish.cancelled.hint'))
     } else if (error?.code === 'conflict') {

@@ -155,7 +155,8 @@ export const EN = Object.freeze({
   'lock.cancelling': 'Cancelling…',
 
   'publish.done': '“{name}” is published',
-  'publish.version': 'Version {version}. Create an endpoint for it to run it on AWS.',
+  'publish.version': 'It is version {version}.',
+  'publish.version.noEndpoint': 'It is version {version}. Create an endpoint to run it on AWS.',
   'publish.cancelled': '“{name}” was not published',
   'publish.cancelled.hint': 'You cancelled it. What was already uploaded is not sent again.',
   'publish.failed': '“{name}” was not published',
