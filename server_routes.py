@@ -19,7 +19,7 @@ from comfy_aws import __version__, stack
 from comfy_aws.comfyui import extension
 from comfy_aws.comfyui.designer import Designer
 from comfy_aws.comfyui.endpoint_watch import EndpointWatch
-from comfy_aws.endpoints import spec_for
+from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ComfyAwsError, InvalidWorkflow
 from comfy_aws.models import Json, to_dict
 from comfy_aws.publications import Publication

@@ -16,7 +16,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from comfy_aws import config, services  # noqa: E402
 from comfy_aws.aws import SageMaker, Session  # noqa: E402
-from comfy_aws.endpoints import Endpoints, spec_for  # noqa: E402
+from comfy_aws.endpoint_plan import spec_for  # noqa: E402
+from comfy_aws.endpoints import Endpoints  # noqa: E402
 from tests.comfy.comfyui_process import ComfyUIProcess, comfyui_path  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 from tests.support.stack import running_stack  # noqa: E402

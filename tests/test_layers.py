@@ -21,7 +21,21 @@ EXTENSION = "extension"
 # Lowest first. A module imports from lower layers and, without a cycle, from its own.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ("foundation", frozenset({"__init__", "callbacks", "config", "errors", "layout", "models"})),
-    ("pure", frozenset({"codecs", "hashing", "naming", "packs", "prompt", "validation"})),
+    (
+        "pure",
+        frozenset(
+            {
+                "codecs",
+                "endpoint_plan",
+                "hashing",
+                "naming",
+                "orders",
+                "packs",
+                "prompt",
+                "validation",
+            }
+        ),
+    ),
     ("seams", frozenset({"aws", "comfy"})),
     (
         "services",

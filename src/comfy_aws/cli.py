@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from comfy_aws import __version__, config, services, stack
-from comfy_aws.endpoints import spec_for
+from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ComfyAwsError, ConfigError
 from comfy_aws.jobindex import stored_jobs
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, Json, to_dict

@@ -1,198 +1,36 @@
-"""Endpoints: a plan as data, then its execution, then what SageMaker says of them.
-
-An endpoint is a model (image, role, environment), a configuration (instance type, async
-settings) and the endpoint itself; when it is in service it is registered for scaling. The wish
-(`EndpointSpec`) is kept in the endpoint's tags, so that any machine can finish the registration
-of an endpoint whose creator went away.
-
-Scaling, from SageMaker's guide on async endpoints: target tracking on
-ApproximateBacklogSizePerInstance takes the number of instances up with the queue and down to
-MinCapacity; it cannot leave zero, so a step policy on HasBacklogWithoutCapacity adds the first.
-"""
+"""Endpoints: the plan of `endpoint_plan` carried out, and what SageMaker says of them."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from comfy_aws import layout
 from comfy_aws.aws import SageMaker, seconds
 from comfy_aws.callbacks import IsCancelled, never
+from comfy_aws.endpoint_plan import (
+    DIMENSION,
+    TAG,
+    Step,
+    WorkerImage,
+    plan_create,
+    plan_scaling,
+    resource_id,
+    wake_alarm,
+    wake_name,
+)
 from comfy_aws.errors import (
     AwsConflict,
     AwsError,
     AwsNotFound,
     Cancelled,
-    ConfigError,
     Conflict,
     EndpointUnusable,
     NotFound,
 )
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
-
-VARIANT: Final = "main"
-TAG: Final = "comfy-aws"
-STARTUP_SECONDS: Final = 3600
-"""SageMaker's maximum for ContainerStartupHealthCheckTimeoutInSeconds: models may be large."""
-
-DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
-
-
-@dataclass(frozen=True)
-class WorkerImage:
-    """What an endpoint runs: image, role, and the environment of every worker."""
-
-    image: str
-    role: str
-    environment: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call, and the call that takes it back (None: nothing to take back)."""
-
-    operation: str
-    request: dict[str, Any]
-    undo: tuple[str, dict[str, Any]] | None = None
-
-
-def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[Step]:
-    """The control-plane calls that create an endpoint, in order. Pure.
-
-    Raises:
-        InvalidName: the endpoint's name breaks SageMaker's rule.
-        ConfigError: a number is out of range, or image or role is missing.
-    """
-    _check(spec, worker)
-    name = spec.name
-    tags = [
-        {"Key": TAG, "Value": "endpoint"},
-        {"Key": f"{TAG}:template", "Value": spec.template},
-        {"Key": f"{TAG}:min", "Value": str(spec.min_instances)},
-        {"Key": f"{TAG}:max", "Value": str(spec.max_instances)},
-        {"Key": f"{TAG}:idle", "Value": str(spec.idle_seconds)},
-        {"Key": f"{TAG}:type", "Value": spec.instance_type},
-    ]
-    environment = dict(worker.environment)
-    if spec.template:
-        environment["COMFY_AWS_WARM_TEMPLATE"] = spec.template
-    return [
-        Step(
-            "create_model",
-            {
-                "ModelName": name,
-                "ExecutionRoleArn": worker.role,
-                "PrimaryContainer": {"Image": worker.image, "Environment": environment},
-                "Tags": tags,
-            },
-            ("delete_model", {"ModelName": name}),
-        ),
-        Step(
-            "create_endpoint_config",
-            {
-                "EndpointConfigName": name,
-                "ProductionVariants": [
-                    {
-                        "VariantName": VARIANT,
-                        "ModelName": name,
-                        "InstanceType": spec.instance_type,
-                        "InitialInstanceCount": spec.initial_instances,
-                        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_SECONDS,
-                        "ModelDataDownloadTimeoutInSeconds": STARTUP_SECONDS,
-                    }
-                ],
-                "AsyncInferenceConfig": {
-                    # One runner a worker, one graph a runner: ComfyUI executes one at a time.
-                    "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1},
-                    "OutputConfig": {
-                        "S3OutputPath": f"s3://{bucket}/async/{name}/out",
-                        "S3FailurePath": f"s3://{bucket}/async/{name}/failed",
-                    },
-                },
-                "Tags": tags,
-            },
-            ("delete_endpoint_config", {"EndpointConfigName": name}),
-        ),
-        Step(
-            "create_endpoint",
-            {"EndpointName": name, "EndpointConfigName": name, "Tags": tags},
-            ("delete_endpoint", {"EndpointName": name}),
-        ),
-    ]
-
-
-def plan_scaling(spec: EndpointSpec) -> list[Step]:
-    """The Application Auto Scaling calls for an endpoint in service, in order. Pure."""
-    target = {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": _resource(spec.name),
-        "ScalableDimension": DIMENSION,
-    }
-    dimensions = [{"Name": "EndpointName", "Value": spec.name}]
-    return [
-        Step(
-            "register_scalable_target",
-            {**target, "MinCapacity": spec.min_instances, "MaxCapacity": spec.max_instances},
-        ),
-        Step(
-            "put_scaling_policy",
-            {
-                **target,
-                "PolicyName": f"{spec.name}-backlog",
-                "PolicyType": "TargetTrackingScaling",
-                "TargetTrackingScalingPolicyConfiguration": {
-                    "TargetValue": 1.0,
-                    "CustomizedMetricSpecification": {
-                        "MetricName": "ApproximateBacklogSizePerInstance",
-                        "Namespace": "AWS/SageMaker",
-                        "Dimensions": dimensions,
-                        "Statistic": "Average",
-                    },
-                    "ScaleInCooldown": spec.idle_seconds,
-                    "ScaleOutCooldown": 60,
-                },
-            },
-        ),
-        Step(
-            "put_scaling_policy",
-            {
-                **target,
-                "PolicyName": wake_name(spec.name),
-                "PolicyType": "StepScaling",
-                "StepScalingPolicyConfiguration": {
-                    "AdjustmentType": "ChangeInCapacity",
-                    "MetricAggregationType": "Average",
-                    "Cooldown": 60,
-                    "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
-                },
-            },
-        ),
-    ]
-
-
-def wake_name(endpoint: str) -> str:
-    return f"{endpoint}-wake"
-
-
-def wake_alarm(endpoint: str, policy_arn: str) -> dict[str, Any]:
-    """The alarm that starts the first instance when a request waits and none runs. Pure."""
-    return {
-        "AlarmName": wake_name(endpoint),
-        "AlarmDescription": f"A request waits and {endpoint} has no instance.",
-        "Namespace": "AWS/SageMaker",
-        "MetricName": "HasBacklogWithoutCapacity",
-        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
-        "Statistic": "Average",
-        "Period": 60,
-        "EvaluationPeriods": 1,
-        "Threshold": 1.0,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "missing",
-        "AlarmActions": [policy_arn],
-    }
 
 
 class Endpoints:
@@ -316,7 +154,7 @@ class Endpoints:
             "deregister_scalable_target",
             {
                 "ServiceNamespace": "sagemaker",
-                "ResourceId": _resource(name),
+                "ResourceId": resource_id(name),
                 "ScalableDimension": DIMENSION,
             },
         )
@@ -409,7 +247,7 @@ class Endpoints:
         try:
             known = self._sagemaker.scale(
                 "describe_scalable_targets",
-                {"ServiceNamespace": "sagemaker", "ResourceIds": [_resource(spec.name)]},
+                {"ServiceNamespace": "sagemaker", "ResourceIds": [resource_id(spec.name)]},
             )
             if not known["ScalableTargets"]:
                 for step in plan_scaling(spec):
@@ -424,57 +262,8 @@ class Endpoints:
             raise
 
 
-def spec_for(name: str = "", template: str = "", **wishes: Any) -> EndpointSpec:
-    """A spec whose name, when none is given, follows from the template.
-
-    Raises:
-        InvalidName: neither is given, or one breaks its rule.
-        ConfigError: a wish has the wrong type.
-    """
-    for wish, value in wishes.items():
-        wanted = str if wish == "instance_type" else int
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            what = "a text" if wanted is str else "a whole number"
-            raise ConfigError(f"{wish} is {what}; got {value!r}.")
-    if template:
-        layout.check_template_name(template)
-    if not name and template:
-        name = layout.endpoint_name_for(template)
-    return EndpointSpec(name=layout.check_endpoint_name(name), template=template, **wishes)
-
-
-def _check(spec: EndpointSpec, worker: WorkerImage) -> None:
-    layout.check_endpoint_name(spec.name)
-    if not 0 <= spec.min_instances <= spec.max_instances or spec.max_instances < 1:
-        raise ConfigError(
-            "An endpoint scales between min ≥ 0 and max ≥ 1 instances, min not above max; "
-            f"got {spec.min_instances} and {spec.max_instances}."
-        )
-    if not 1 <= spec.initial_instances <= spec.max_instances:
-        raise ConfigError(
-            f"The first number of instances is 1 to {spec.max_instances} (the maximum); "
-            f"got {spec.initial_instances}."
-        )
-    if spec.idle_seconds < 0:
-        raise ConfigError(f"The idle time is 0 seconds or more; got {spec.idle_seconds}.")
-    if not spec.instance_type.startswith("ml."):
-        raise ConfigError(
-            f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {spec.instance_type!r}."
-        )
-    for value, what in ((worker.image, "image"), (worker.role, "execution role")):
-        if not value:
-            raise ConfigError(
-                f"No {what} is set for SageMaker's workers.",
-                hint="Deploy the stack, or set it in the settings.",
-            )
-
-
 def _exists(name: str) -> Conflict:
     return Conflict(
         f"An endpoint named {name} exists already.",
         hint="Use it, delete it first, or choose another name.",
     )
-
-
-def _resource(name: str) -> str:
-    return f"endpoint/{name}/variant/{VARIANT}"

@@ -10,7 +10,8 @@ from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Sessio
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capturer, Catalog
 from comfy_aws.config import AwsAccess, Config
-from comfy_aws.endpoints import Endpoints, WorkerImage
+from comfy_aws.endpoint_plan import WorkerImage
+from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, LocalStackError
 from comfy_aws.events import Mailbox
 from comfy_aws.hashcache import HashCache

@@ -9,7 +9,8 @@ import pytest
 
 from comfy_aws import config, services
 from comfy_aws.aws import ObjectStore, SageMaker, Session
-from comfy_aws.endpoints import Endpoints, spec_for
+from comfy_aws.endpoint_plan import spec_for
+from comfy_aws.endpoints import Endpoints
 from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIProcess, comfyui_path
 from tests.pipeline import install as pipeline
 from tests.support.client import Client

@@ -19,7 +19,8 @@ import pytest
 
 from comfy_aws import config, services
 from comfy_aws.aws import SageMaker, Session
-from comfy_aws.endpoints import Endpoints, spec_for
+from comfy_aws.endpoint_plan import spec_for
+from comfy_aws.endpoints import Endpoints
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import JobState
 from tests.comfy.comfyui_process import EXTENSION_FOLDER, REPO_ROOT, comfyui_path, free_port

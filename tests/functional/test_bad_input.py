@@ -9,7 +9,8 @@ import pytest
 from comfy_aws.aws import ObjectStore
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capturer
-from comfy_aws.endpoints import Endpoints, WorkerImage, plan_create, spec_for
+from comfy_aws.endpoint_plan import WorkerImage, plan_create, spec_for
+from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import AwsDenied, ConfigError, InvalidName, InvalidWorkflow, NotFound
 from comfy_aws.models import EndpointSpec
 from comfy_aws.publish import Publisher, Uploader

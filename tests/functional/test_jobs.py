@@ -18,10 +18,11 @@ import pytest
 
 from comfy_aws import layout
 from comfy_aws.aws import INLINE_BODY
-from comfy_aws.endpoints import Endpoints, WorkerImage
+from comfy_aws.endpoint_plan import WorkerImage
+from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import Conflict, EndpointUnusable, NotFound
 from comfy_aws.events import Mailbox
-from comfy_aws.jobs import JobEnd, Jobs, JobView, Order
+from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import (
     EndpointSpec,
@@ -31,6 +32,7 @@ from comfy_aws.models import (
     JobState,
     Outcome,
 )
+from comfy_aws.orders import JobEnd, JobView, Order
 from comfy_aws.routing import Router
 from comfy_aws.stack import StackState
 from tests.functional.parts import Parts, model_node
@@ -558,7 +560,7 @@ def test_an_endpoint_that_is_not_there(desk):
 
 
 def test_leftovers_of_a_broken_attempt_are_replaced(parts):
-    from comfy_aws.endpoints import plan_create
+    from comfy_aws.endpoint_plan import plan_create
 
     endpoints = endpoints_of(parts)
     spec = EndpointSpec("leftover")

@@ -11,9 +11,9 @@ from comfy_aws.comfyui.canvas import Canvas, stamped
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.errors import ComfyAwsError
-from comfy_aws.jobs import JobEnd, JobView
 from comfy_aws.models import Event, EventKind, JobState, Json, Outcome, OutputFile, from_dict
 from comfy_aws.naming import Place, renamed
+from comfy_aws.orders import JobEnd, JobView
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import Config
 from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
-from comfy_aws.jobs import JobEnd, Listener, Order
 from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
+from comfy_aws.orders import JobEnd, Listener, Order
 from comfy_aws.services import Services
 
 log = logging.getLogger(__name__)

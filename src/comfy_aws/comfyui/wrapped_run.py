@@ -12,9 +12,9 @@ from typing import Final
 
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.errors import Cancelled, WorkerError
-from comfy_aws.jobs import JobEnd, JobView, Order
 from comfy_aws.models import Event, JobState, Json
 from comfy_aws.naming import renamed
+from comfy_aws.orders import JobEnd, JobView, Order
 from comfy_aws.services import Services
 
 INTERRUPT_EVERY: Final = 0.25
