@@ -36,7 +36,7 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/fanout.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
-	@$(BIN)/python tools/screenshots.py
+	@$(BIN)/python tests/web/screenshots.py
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .comfyui .bootstrap .demo node_modules build dist
