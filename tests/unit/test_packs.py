@@ -35,8 +35,17 @@ def test_equal_packs_are_equal_bytes(tmp_path):
     one = make(tmp_path / "a" / "pack")
     other = make(tmp_path / "b" / "pack", order=-1, time=2 * 10**18)
     assert archived(one, tmp_path / "1") == archived(other, tmp_path / "2")
+    assert (tmp_path / "1").read_bytes()[4:8] == bytes(4)  # gzip's own time
     (other / "nodes.py").write_text("content of nodes.pY")
     assert archived(one, tmp_path / "1") != archived(other, tmp_path / "2")
+
+
+def test_the_order_is_not_the_disk_s(tmp_path):
+    names = [f"{number * 7919 % 1000:03}.py" for number in range(200)]
+    (tmp_path / "pack").mkdir()
+    for name in names:
+        (tmp_path / "pack" / name).write_text("")
+    assert names_of(tmp_path / "pack") == [f"pack/{name}" for name in sorted(names)]
 
 
 def test_the_archive_has_one_top_entry_and_no_traces(tmp_path):
