@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "orders",
                 "packs",
                 "prompt",
+                "requirements",
                 "validation",
             }
         ),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from comfy_aws import hashing, packs
+from comfy_aws import hashing, packs, requirements
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import LocalBlob
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
@@ -331,7 +331,8 @@ class Capturer:
         except FileChanged:
             if not is_present(ref):  # else another job has sent the archive and deleted it
                 raise
-        return NodePack(path.name, ref, tuple(sorted(class_types)), len(members))
+        classes, needs = tuple(sorted(class_types)), requirements.of_pack(path)
+        return NodePack(path.name, ref, classes, len(members), needs)
 
     def _make_archive(self, members: list[tuple[str, Path]]) -> BlobRef:
         self._spool.mkdir(parents=True, exist_ok=True)

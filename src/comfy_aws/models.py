@@ -119,13 +119,15 @@ class InputFile:
 class NodePack:
     """One folder or file of custom nodes, as a gzipped tar whose single top entry is `name`.
 
-    `classes` are the node classes of the prompt that made the pack needed.
+    `classes` are the node classes of the prompt that made the pack needed. `requirements` are
+    the Python packages it asks for, as `requirements.of_pack` gives them.
     """
 
     name: str
     blob: BlobRef
     classes: tuple[str, ...] = ()
     files: int = 0
+    requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

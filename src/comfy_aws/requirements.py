@@ -1,0 +1,256 @@
+"""The Python packages a node pack asks for, at the versions it runs with on this machine.
+
+Read from the pack's `requirements.txt` and from `[project] dependencies` of its `pyproject.toml`.
+The answer is lines of a requirements file. What is installed here is pinned, because these are
+the versions the pack is known to run with; what the pack itself asked for stands behind the pin,
+so that a machine with another version can tell whether that one will do:
+
+    numpy==2.1.0  # numpy>=1.26
+    cowsay>=6                          not installed here: the pack's own words
+    clip @ git+https://…@{commit}      installed here from a repository
+    git+https://…/clip.git             verbatim
+    --extra-index-url https://…        verbatim
+
+Markers are evaluated for the worker, which runs Linux on x86-64 whatever this machine is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+WORKER_MARKERS: Final = {
+    "os_name": "posix", "platform_machine": "x86_64", "platform_system": "Linux",
+    "sys_platform": "linux",
+}  # fmt: skip
+
+INCLUDES: Final = re.compile(r"(?:-r|--requirement)[\s=]*(\S+)")
+INDEXES: Final = re.compile(r"(?:-i|--index-url|--extra-index-url)[\s=]+(\S+)")
+FIND_LINKS: Final = re.compile(r"(?:-f|--find-links)[\s=]+(https?://\S+)")
+EDITABLE: Final = re.compile(r"(?:-e|--editable)[\s=]+(\S.*)")
+COMMENT: Final = re.compile(r"(^|\s+)#.*$")
+SPLIT: Final = re.compile(r"\s+#\s*")
+LINE_OPTIONS: Final = re.compile(r"\s--?[a-z].*$")
+URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+DEEPEST_INCLUDE: Final = 8
+"""Files that include each other in a circle end here."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A distribution as it is installed.
+
+    `source` is how it can be had again when not by its version: a direct reference, "." when
+    its source is a folder of this machine, or empty.
+    """
+
+    version: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line taken apart. `name` is canonical, and empty for an option or a bare URL."""
+
+    name: str
+    wanted: str
+    asked: str
+
+    @property
+    def is_option(self) -> bool:
+        return self.wanted.startswith("-")
+
+
+Look = Callable[[str], Installed | None]
+
+
+def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
+    """The lines of a pack, which is a folder or a single file; sorted, one for each package.
+
+    Args:
+        look: what is installed under a name; the running Python's own packages by default.
+    """
+    look = look or installed
+    if not pack.is_dir():
+        return ()
+    merged: dict[str, Requirement] = {}
+    verbatim: set[str] = set()
+    for text in (*_lines(pack / "requirements.txt", pack), *_dependencies(pack)):
+        if text.startswith("--") or URL.match(text):
+            verbatim.add(text)
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as exc:
+            log.warning("%s asks for %r, which is no requirement: %s", pack.name, text, exc)
+            continue
+        if requirement.marker is None or _applies(requirement):
+            requirement.marker = None
+            _merge(merged, requirement)
+    resolved = (_resolved(merged[name], look(name)) for name in sorted(merged))
+    return (*resolved, *sorted(verbatim))
+
+
+def parse(line: str) -> Line:
+    """Take apart a line that `of_pack` made."""
+    wanted, _, asked = (part.strip() for part in SPLIT.sub("\0", line, count=1).partition("\0"))
+    asked = asked or wanted
+    if wanted.startswith("-"):
+        return Line("", wanted, asked)
+    try:
+        return Line(canonicalize_name(Requirement(wanted).name), wanted, asked)
+    except InvalidRequirement:
+        return Line("", wanted, asked)
+
+
+def allows(line: Line, version: str) -> bool:
+    """Whether a package at `version` does what the line asks for."""
+    try:
+        asked, wanted, found = Requirement(line.asked), Requirement(line.wanted), Version(version)
+    except (InvalidRequirement, InvalidVersion):
+        return False
+    if asked.url:  # asked for by address alone, so nothing is known of its versions
+        return True
+    return any(
+        each.specifier.contains(found, prereleases=True) and not each.url
+        for each in (asked, wanted)
+    )
+
+
+def installed(name: str) -> Installed | None:
+    """What the running Python has under a name."""
+    try:
+        found = distribution(name)
+        version = str(Version(found.version))
+        source = found.read_text("direct_url.json")
+    except (PackageNotFoundError, InvalidVersion, TypeError, OSError):
+        return None
+    return Installed(version, _source(source) if source else "")
+
+
+def _source(text: str) -> str:
+    """A direct reference from PEP 610's direct_url.json."""
+    try:
+        told: dict[str, Any] = json.loads(text)
+        url = str(told["url"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+    if "dir_info" in told or url.startswith("file:"):
+        return "."
+    vcs = told.get("vcs_info")
+    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
+
+
+def _resolved(asked: Requirement, found: Installed | None) -> str:
+    own = str(asked)
+    if found is None or found.source == ".":
+        return own
+    name = asked.name + (f"[{','.join(sorted(asked.extras))}]" if asked.extras else "")
+    version = Version(found.version)
+    if found.source:
+        pinned = f"{name} @ {found.source}"
+    elif asked.url:  # installed by version here although asked for by address: both will do
+        return own
+    else:
+        pinned = f"{name}=={version.public}"
+    if not asked.specifier.contains(version, prereleases=True):
+        own = name  # it runs here all the same, so its words are too strict
+    return pinned if own == pinned else f"{pinned}  # {own}"
+
+
+def _merge(merged: dict[str, Requirement], new: Requirement) -> None:
+    name = canonicalize_name(new.name)
+    known = merged.setdefault(name, new)
+    if known is not new:
+        known.extras |= new.extras
+        known.url = known.url or new.url
+        known.specifier = SpecifierSet() if known.url else known.specifier & new.specifier
+
+
+def _applies(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(dict(WORKER_MARKERS))
+
+
+def _dependencies(pack: Path) -> list[str]:
+    try:
+        project = _toml((pack / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        lines = project.get("dependencies", [])
+        return [line.strip() for line in lines if isinstance(line, str)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError, TypeError) as exc:
+        log.warning("The pyproject.toml of %s cannot be read: %s", pack.name, exc)
+        return []
+
+
+def _toml(text: str) -> dict[str, Any]:
+    # Python has tomllib since 3.11; before, pip brings the same code.
+    for name in ("tomllib", "tomli", "pip._vendor.tomli"):
+        try:
+            parser = importlib.import_module(name)
+        except ImportError:
+            continue
+        parsed: dict[str, Any] = parser.loads(text)
+        return parsed
+    raise ValueError("this Python has no reader for TOML")
+
+
+def _lines(path: Path, pack: Path, depth: int = 0) -> Iterator[str]:
+    """The requirements in a file and in the files it includes below the pack."""
+    inside = path.resolve().is_relative_to(pack.resolve())
+    if depth > DEEPEST_INCLUDE or not inside or not path.is_file():
+        if depth:
+            log.warning("%s includes %s, which is not in the pack.", pack.name, path.name)
+        return
+    for line in _logical(_decoded(path.read_bytes())):
+        include = INCLUDES.fullmatch(line)
+        if include:
+            yield from _lines(path.parent / include[1], pack, depth + 1)
+        else:
+            yield from _entry(line, pack)
+
+
+def _entry(line: str, pack: Path) -> Iterator[str]:
+    """What one line asks for, in one of the forms of this module."""
+    index, links, editable = (form.match(line) for form in (INDEXES, FIND_LINKS, EDITABLE))
+    if index or links:
+        # The worker's own index stays its first.
+        yield f"--extra-index-url {index[1]}" if index else f"--find-links {links[1]}"  # type: ignore[index]
+        return
+    line = editable[1] if editable else line
+    if line.startswith("-"):
+        return  # how to install, not what
+    line = LINE_OPTIONS.sub("", line)
+    if line.startswith((".", "/", "file:")) or (line.endswith(".whl") and "://" not in line):
+        log.warning("%s asks for the local file %s, which stays out.", pack.name, line)
+        return
+    egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", line) if URL.match(line) else None
+    yield f"{egg[1]} @ {line}" if egg else line
+
+
+def _logical(text: str) -> Iterable[str]:
+    for raw in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
+        line = COMMENT.sub("", raw).strip()
+        if line:
+            yield line
+
+
+def _decoded(raw: bytes) -> str:
+    """Windows' own editors write UTF-16 and byte order marks."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace")
+    return raw.decode("utf-8-sig", errors="replace")

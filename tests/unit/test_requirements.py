@@ -1,0 +1,178 @@
+"""What a node pack asks for, at the versions installed here."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from comfy_aws import requirements
+from comfy_aws.models import Manifest, from_json, to_json
+from comfy_aws.requirements import Installed, Line, allows, of_pack, parse
+
+HERE = {
+    "numpy": Installed("2.1.0"),
+    "torch": Installed("2.5.1+cu124"),
+    "old": Installed("1.0"),
+    "clip": Installed("1.0", "git+https://example.org/clip.git@abc123"),
+    "wheel-by-url": Installed("3", "https://example.org/w.whl"),
+    "mine": Installed("0.1", "."),
+    "pre": Installed("2.0rc1"),
+}
+
+
+def lines(tmp_path: Path, text: str = "", pyproject: str = "", **more: str) -> tuple[str, ...]:
+    pack = tmp_path / "pack"
+    pack.mkdir(exist_ok=True)
+    if text:
+        (pack / "requirements.txt").write_text(text)
+    if pyproject:
+        (pack / "pyproject.toml").write_text(pyproject)
+    for name, body in more.items():
+        (pack / f"{name}.txt").write_text(body)
+    return of_pack(pack, HERE.get)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("numpy", "numpy==2.1.0  # numpy"),
+        ("NumPy>=1.26", "NumPy==2.1.0  # NumPy>=1.26"),
+        ("numpy==2.1.0", "numpy==2.1.0"),
+        ("numpy[a, b]>=2", "numpy[a,b]==2.1.0  # numpy[a,b]>=2"),
+        ("numpy<2", "numpy==2.1.0  # numpy"),  # it runs here, so its words are too strict
+        ("torch", "torch==2.5.1  # torch"),  # the build is the machine's own
+        ("pre>=1", "pre==2.0rc1  # pre>=1"),
+        ("absent>=6,<7", "absent<7,>=6"),
+        ("absent", "absent"),
+        ("mine>=0.1", "mine>=0.1"),
+        ("clip>=1", "clip @ git+https://example.org/clip.git@abc123  # clip>=1"),
+        ("wheel_by_url", "wheel_by_url @ https://example.org/w.whl  # wheel_by_url"),
+        ("absent @ https://example.org/a.whl", "absent @ https://example.org/a.whl"),
+        ("numpy @ https://example.org/n.whl", "numpy @ https://example.org/n.whl"),
+        ("git+https://example.org/x.git@v1", "git+https://example.org/x.git@v1"),
+        ("-e git+https://example.org/x.git#egg=x", "x @ git+https://example.org/x.git#egg=x"),
+        ("--extra-index-url https://example.org/s", "--extra-index-url https://example.org/s"),
+        ("-i https://example.org/s", "--extra-index-url https://example.org/s"),
+        ("-f https://example.org/f", "--find-links https://example.org/f"),
+        ("absent==1 --hash=sha256:00", "absent==1"),
+        ("absent \\\n  >=2 # why", "absent>=2"),
+        ('absent; sys_platform == "linux"', "absent"),
+        ('absent; python_version >= "3"', "absent"),
+    ],
+)
+def test_a_line(tmp_path, text, expected):
+    assert lines(tmp_path, text) == (expected,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# nothing", 'absent; sys_platform == "win32"', 'absent; python_version < "3"',
+        'absent; platform_machine == "arm64"', 'absent; extra == "dev"',
+        "./local.whl", "local-1.0-py3-none-any.whl", "-e .", "file:///a/b.whl",
+        "--no-binary :all:", "--pre", "what is this", "-r ../outside.txt", "-r nowhere.txt",
+    ],
+)  # fmt: skip
+def test_a_line_that_asks_for_nothing(tmp_path, text):
+    (tmp_path / "outside.txt").write_text("absent")
+    assert lines(tmp_path, text) == ()
+
+
+def test_files_include_files_of_the_pack(tmp_path):
+    found = lines(tmp_path, "-r more.txt\nzed", more="--requirement=deep.txt\nalpha", deep="beta")
+    assert found == ("alpha", "beta", "zed")
+
+
+def test_files_that_include_each_other(tmp_path):
+    assert lines(tmp_path, "-r more.txt", more="-r requirements.txt\nalpha") == ("alpha",)
+
+
+def test_a_link_to_a_file_outside_is_no_file_of_the_pack(tmp_path):
+    (tmp_path / "outside.txt").write_text("absent")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "requirements.txt").symlink_to(tmp_path / "outside.txt")
+    assert of_pack(tmp_path / "pack", HERE.get) == ()
+
+
+def test_both_files_are_one_list(tmp_path):
+    pyproject = '[project]\nname = "p"\ndependencies = ["absent<9", "numpy>=2", "zed"]\n'
+    assert lines(tmp_path, "absent>=6\nAbsent[x]", pyproject) == (
+        "absent[x]<9,>=6", "numpy==2.1.0  # numpy>=2", "zed",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["[project", "project = 1", "[project]\ndependencies = 3\n"])
+def test_a_damaged_pyproject_does_not_matter(tmp_path, text):
+    assert lines(tmp_path, "absent", text) == ("absent",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_written_on_windows(tmp_path, encoding):
+    (tmp_path / "requirements.txt").write_bytes("absent>=1\r\nzed\r\n".encode(encoding))
+    assert of_pack(tmp_path, HERE.get) == ("absent>=1", "zed")
+
+
+def test_a_pack_of_one_file_asks_for_nothing(tmp_path):
+    (tmp_path / "node.py").write_text("")
+    assert of_pack(tmp_path / "node.py") == ()
+
+
+def test_what_is_installed_here(tmp_path):
+    (tmp_path / "requirements.txt").write_text("Packaging")
+    assert of_pack(tmp_path) == (f"Packaging=={version('packaging')}  # Packaging",)
+    assert requirements.installed("no-such-package") is None
+    editable = requirements.installed("prompt-on-aws")
+    assert editable is None or editable.source in {".", ""}
+
+
+@pytest.mark.parametrize(
+    ("told", "source"),
+    [
+        ({"url": "https://e.org/a.whl", "archive_info": {}}, "https://e.org/a.whl"),
+        ({"url": "file:///a", "dir_info": {"editable": True}}, "."),
+        ({"url": "file:///a.whl", "archive_info": {}}, "."),
+        ({"url": "https://e.org/a", "vcs_info": {"vcs": "git", "commit_id": "f00"}},
+         "git+https://e.org/a@f00"),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_where_a_distribution_came_from(told, source):
+    assert requirements._source(json.dumps(told)) == source
+
+
+def test_a_line_taken_apart():
+    assert parse("Foo_Bar[x]==1  # Foo_Bar[x]>=0.5") == Line(
+        "foo-bar", "Foo_Bar[x]==1", "Foo_Bar[x]>=0.5"
+    )
+    assert parse("foo==1") == Line("foo", "foo==1", "foo==1")
+    assert parse("git+https://e.org/x.git#egg=x").name == ""
+    assert parse("x @ git+https://e.org/x.git#egg=x").name == "x"
+    assert parse("--extra-index-url https://e.org").is_option
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "answer"),
+    [
+        ("numpy==2.1.0  # numpy>=1.26", "2.3", True),
+        ("numpy==2.1.0  # numpy>=1.26", "1.25", False),
+        ("numpy==2.1.0  # numpy", "1.25", True),
+        ("numpy==2.1.0", "2.1.0+local", True),
+        ("numpy==2.1.0", "2.1.1", False),
+        ("numpy @ https://e.org/n.whl", "1", True),
+        ("clip @ git+https://e.org/c@f  # clip>=2", "1", False),
+        ("numpy<2", "not a version", False),
+        ("git+https://e.org/c", "1", False),
+    ],
+)
+def test_whether_a_version_will_do(line, found, answer):
+    assert allows(parse(line), found) is answer
+
+
+def test_manifests_of_before_have_no_requirements():
+    raw = '{"packs":[{"name":"p","blob":{"digest":"ab","size":1}}]}'
+    manifest = from_json(Manifest, raw)
+    assert manifest.packs[0].requirements == ()
+    assert from_json(Manifest, to_json(manifest)) == manifest
