@@ -19,6 +19,7 @@ from comfy_aws import __version__, stack
 from comfy_aws.comfyui import extension
 from comfy_aws.comfyui.designer import Designer
 from comfy_aws.comfyui.endpoint_watch import EndpointWatch
+from comfy_aws.differences import changes
 from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ComfyAwsError, InvalidWorkflow
 from comfy_aws.models import Json, to_dict
@@ -78,6 +79,9 @@ class Routes:
             ("GET", "/aws/templates/{name}", self.get_template),
             ("PATCH", "/aws/templates/{name}", self.patch_template),
             ("DELETE", "/aws/templates/{name}", self.delete_template),
+            ("GET", "/aws/templates/{name}/versions", self.list_versions),
+            ("GET", "/aws/templates/{name}/diff", self.get_diff),
+            ("POST", "/aws/templates/{name}/rollback", self.roll_back),
             ("POST", "/aws/publishes", self.post_publish),
             ("GET", "/aws/publishes", self.list_publishes),
             ("GET", "/aws/publishes/{id}", self.get_publish),
@@ -200,6 +204,38 @@ class Routes:
         await self._call(lambda s: s.templates.delete(request.match_info["name"]))
         return web.Response(status=204)
 
+    @answers_errors
+    async def list_versions(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+
+        def read(services: Any) -> list[Json]:
+            current = services.templates.get(name).version
+            found = [services.templates.version(name, n) for n in services.templates.versions(name)]
+            return [
+                {"version": each.version, "created": each.created, "author": each.author,
+                 "current": each.version == current} for each in found
+            ]  # fmt: skip
+
+        return web.json_response({"versions": await self._call(read)})
+
+    @answers_errors
+    async def get_diff(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        before, after = (_number(request.query.get(key), key) for key in ("before", "after"))
+
+        def compare(services: Any) -> list[Json]:
+            read = services.templates.version
+            return [to_dict(each) for each in changes(read(name, before), read(name, after))]
+
+        return web.json_response({"changes": await self._call(compare)})
+
+    @answers_errors
+    async def roll_back(self, request: web.Request) -> web.Response:
+        number = _number((await _body(request)).get("version"), "version")
+        name = request.match_info["name"]
+        template = await self._call(lambda s: s.templates.roll_back(name, number))
+        return web.json_response({"template": to_dict(template)})
+
     # -- publishes -----------------------------------------------------------------------------
 
     @answers_errors
@@ -292,6 +328,14 @@ class Routes:
     async def _call(self, work: Callable[[Any], Any]) -> Any:
         """Run `work` with the services in a thread: everything below is synchronous."""
         return await asyncio.to_thread(lambda: work(self._designer.services()))
+
+
+def _number(value: object, name: str) -> int:
+    """A version's number from a query or a body. Raises InvalidWorkflow."""
+    text = str(value)
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise InvalidWorkflow(f"{name} is the number of a version, 1 or more; got {value!r}.")
+    return int(text)
 
 
 async def _body(request: web.Request) -> Json:

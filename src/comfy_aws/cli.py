@@ -1,4 +1,4 @@
-"""The command `comfy-aws`: the local stack, templates, endpoints and jobs from a terminal.
+"""The command `comfy-aws`: local stack, templates, endpoints, models and jobs from a terminal.
 
 Publishing and running need a ComfyUI that knows its nodes; they are done in its page.
 """
@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from comfy_aws import __version__, config, services, stack
+from comfy_aws.differences import changes
 from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ComfyAwsError, ConfigError
+from comfy_aws.garbage import DAY, GRACE, Collector
 from comfy_aws.jobindex import stored_jobs
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, Json, to_dict
 from comfy_aws.services import Cloud
@@ -116,6 +118,68 @@ def _template_delete(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _template_versions(arguments: argparse.Namespace) -> int:
+    templates = _cloud().templates
+    current = templates.get(arguments.name).version
+    found = [templates.version(arguments.name, n) for n in templates.versions(arguments.name)]
+    rows = [(v.version, "current" if v.version == current else "", _when(v.created), v.author,
+             len(v.prompt), _bytes(sum(b.size for b in v.manifest.blobs().values())))
+            for v in found]  # fmt: skip
+    value: list[Json] = [
+        {"version": v.version, "current": v.version == current, "created": v.created,
+         "author": v.author} for v in found
+    ]  # fmt: skip
+    _print(arguments, value, _table(("VERSION", "", "CREATED", "AUTHOR", "NODES", "SIZE"), rows))
+    return 0
+
+
+def _template_diff(arguments: argparse.Namespace) -> int:
+    templates = _cloud().templates
+    before, after = (
+        templates.version(arguments.name, n) for n in (arguments.before, arguments.after)
+    )
+    found = changes(before, after)
+    rows = [(c.kind, c.name, _shown(c.before), _shown(c.after)) for c in found]
+    lines = _table(("WHAT", "NAME", f"VERSION {before.version}", f"VERSION {after.version}"), rows)
+    _print(arguments, [dataclasses.asdict(c) for c in found], lines or ["They are the same."])
+    return 0
+
+
+def _template_rollback(arguments: argparse.Namespace) -> int:
+    template = _cloud().templates.roll_back(arguments.name, arguments.version)
+    text = f"The current version of {template.name} is {template.version}."
+    _print(arguments, to_dict(template), [text])
+    return 0
+
+
+def _models_list(arguments: argparse.Namespace) -> int:
+    found = _cloud().library.list()
+    rows = [(m.folder, m.name, _bytes(m.blob.size), m.blob.digest[:12]) for m in found]
+    lines = _table(("FOLDER", "NAME", "SIZE", "SHA256"), rows) or ["No models."]
+    _print(arguments, [to_dict(model) for model in found], lines)
+    return 0
+
+
+def _models_gc(arguments: argparse.Namespace) -> int:
+    collector = Collector(_cloud().store)
+    garbage = collector.plan(arguments.grace_days * DAY)
+    if arguments.delete:
+        collector.delete(garbage)
+    verb = "Deleted" if arguments.delete else "Nothing names"
+    lines = [f"{verb} {len(garbage.blobs)} blobs, {_bytes(garbage.size)}; {garbage.kept} stay."]
+    if garbage.blobs and not arguments.delete:
+        lines.append("  Delete them: comfy-aws models gc --delete")
+    value: Json = {
+        "deleted": arguments.delete,
+        "blobs": [blob.key for blob in garbage.blobs],
+        "models": list(garbage.models),
+        "bytes": garbage.size,
+        "kept": garbage.kept,
+    }
+    _print(arguments, value, lines)
+    return 0
+
+
 def _endpoint_list(arguments: argparse.Namespace) -> int:
     found = _cloud().endpoints.list()
     rows = [(e.name, e.status.value, e.instances, f"{e.min_instances}-{e.max_instances}",
@@ -198,6 +262,12 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> list[st
     ]
 
 
+def _shown(value: object) -> str:
+    """A value in a table's cell: what is not there as a dash, what is long cut."""
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 32 else text[:31] + "…"
+
+
 def _when(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
@@ -226,6 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stack(topics)
     _add_template(topics)
     _add_endpoint(topics)
+    _add_models(topics)
     text = "list the latest jobs in the bucket, whichever ComfyUI sent them"
     jobs = _command(topics, "jobs", _jobs, text)
     jobs.add_argument("--limit", type=_positive, default=20, help="how many (%(default)s)")
@@ -249,8 +320,26 @@ def _add_template(topics: Any) -> None:
     show = _command(commands, "show", _template_show, "show a version and what it needs")
     show.add_argument("name", help="the template, case-sensitive")
     show.add_argument("--version", type=_positive, default=0, help="its number; else the current")
+    versions = _command(commands, "versions", _template_versions, "list its versions")
+    diff = _command(commands, "diff", _template_diff, "tell what changed between two versions")
+    text = "make an older version the current one; no version is lost"
+    rollback = _command(commands, "rollback", _template_rollback, text)
     delete = _command(commands, "delete", _template_delete, "delete all its versions, at once")
-    delete.add_argument("name", help="the template, case-sensitive")
+    for command in (versions, diff, rollback, delete):
+        command.add_argument("name", help="the template, case-sensitive")
+    diff.add_argument("before", type=_positive, help="a version's number")
+    diff.add_argument("after", type=_positive, nargs="?", default=0, help="another; else current")
+    rollback.add_argument("version", type=_positive, help="the version's number")
+
+
+def _add_models(topics: Any) -> None:
+    commands = _topic(topics, "models", "list the bucket's models, and delete what nothing names")
+    _command(commands, "list", _models_list, "list every model that was ever sent")
+    text = "find blobs that no version and no recent job names; deletes only with --delete"
+    collect = _command(commands, "gc", _models_gc, text)
+    collect.add_argument("--delete", action="store_true", help="delete them")
+    collect.add_argument("--grace-days", type=float, default=GRACE / DAY, metavar="DAYS",
+                         help="what is younger stays (%(default)g)")  # fmt: skip
 
 
 def _add_endpoint(topics: Any) -> None:

@@ -26,6 +26,7 @@ JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TEMPLATES: Final = "templates/"
 JOBS: Final = "jobs/"
 MODELS: Final = "models/"
+BLOBS: Final = "blobs/sha256/"
 
 
 def check_template_name(name: object) -> str:
@@ -71,7 +72,7 @@ def endpoint_name_for(template: str) -> str:
 
 
 def blob_key(digest: str) -> str:
-    return f"blobs/sha256/{digest[:2]}/{digest}"
+    return f"{BLOBS}{digest[:2]}/{digest}"
 
 
 def model_key(folder: str, name: str) -> str:

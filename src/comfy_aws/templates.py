@@ -148,6 +148,16 @@ class Templates:
             return changed
         raise Conflict(f"The template {name} is being changed by somebody else.", hint="Try again.")
 
+    def roll_back(self, name: str, number: int) -> Template:
+        """Make an older version the current one; no version is lost.
+
+        Raises:
+            NotFound: there is no such template or version.
+            Conflict: others kept changing the template.
+        """
+        version = self.version(name, number)
+        return self.change(name, lambda template: replace(template, version=version.version))
+
     def delete(self, name: str) -> None:
         """Remove the template and its versions; blobs stay for others. Raises NotFound."""
         self.get(name)

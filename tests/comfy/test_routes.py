@@ -109,6 +109,33 @@ def test_a_template_from_publish_to_delete(designer: ComfyUIProcess) -> None:
     assert call(designer, "GET", "/aws/templates/{name}", name="Routes")[0] == 404
 
 
+def test_versions_of_a_template(designer: ComfyUIProcess) -> None:
+    for seed in (1, 2):
+        body = {"name": "Versions", "workflow": pipeline.load_workflow(),
+                "prompt": pipeline.load_prompt(seed=seed), "new_version": seed > 1}  # fmt: skip
+        publish = call(designer, "POST", "/aws/publishes", body)[1]["publish"]
+        while publish["state"] == "running":
+            publish = call(designer, "GET", "/aws/publishes/{id}", id=publish["id"])[1]["publish"]
+        assert publish["version"] == seed
+    path = "/aws/templates/{name}/versions"
+    listed = call(designer, "GET", path, name="Versions")[1]["versions"]
+    assert [(each["version"], each["current"]) for each in listed] == [(1, False), (2, True)]
+
+    url = f"{designer.url}/aws/templates/Versions/diff"
+    found = requests.get(url, params={"before": 1, "after": 2}, timeout=60).json()["changes"]
+    name = f"{pipeline.SAMPLER_ID}.seed"
+    assert found == [{"kind": "parameter", "name": name, "before": 1, "after": 2}]
+    assert requests.get(url, params={"before": 1, "after": "x"}, timeout=60).status_code == 400
+    assert requests.get(url, params={"before": 1, "after": 9}, timeout=60).status_code == 404
+
+    path = "/aws/templates/{name}/rollback"
+    status, answer = call(designer, "POST", path, {"version": 1}, name="Versions")
+    assert (status, answer["template"]["version"]) == (200, 1)
+    assert call(designer, "POST", path, {"version": 0}, name="Versions")[0] == 400
+    assert call(designer, "POST", path, {"version": 7}, name="Versions")[0] == 404
+    call(designer, "DELETE", "/aws/templates/{name}", name="Versions")
+
+
 @pytest.mark.parametrize("name", ["", "x" * 21, "a b", "ä", "../x", "a_b", "a\n", 7, None])
 def test_a_template_name_that_is_not_allowed(designer: ComfyUIProcess, name: Any) -> None:
     _, answer = call(designer, "POST", "/aws/templates/check", {"name": name})

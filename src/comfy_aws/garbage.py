@@ -1,0 +1,110 @@
+"""Finds and deletes blobs that nothing names any more.
+
+A blob is kept while a version of a template or a recent job names it, and for a grace period
+after it came: a publish sends its blobs before the version that names them. Nothing is deleted
+unless it is asked for twice (`plan`, then `delete`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from comfy_aws import layout
+from comfy_aws.aws import ObjectStore, StoredObject
+from comfy_aws.errors import AwsNotFound, ConfigError
+from comfy_aws.models import JobRequest, Manifest, ModelFile, TemplateVersion, from_json
+
+DAY: Final = 24 * 3600.0
+GRACE: Final = 7 * DAY
+"""Seconds that a blob stays after it came, named or not; a publish takes hours at most."""
+
+LEAST_GRACE: Final = DAY
+READERS: Final = 16
+"""Documents read at once."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What would go: blobs, and the library's entries that name them. Sizes in bytes."""
+
+    blobs: tuple[StoredObject, ...]
+    models: tuple[str, ...]
+    kept: int
+    grace: float
+
+    @property
+    def size(self) -> int:
+        return sum(blob.size for blob in self.blobs)
+
+
+class Collector:
+    """Works on one bucket."""
+
+    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def plan(self, grace: float = GRACE) -> Garbage:
+        """Find what nothing names; deletes nothing.
+
+        Args:
+            grace: seconds that blobs and jobs count as recent, a day at least.
+
+        Raises:
+            ConfigError: `grace` is too short to be safe.
+            InvalidDocument: a version cannot be read; then nothing can be said of any blob.
+        """
+        if grace < LEAST_GRACE:
+            raise ConfigError(
+                f"The grace period is a day or more ({LEAST_GRACE:.0f} s); got {grace:.0f} s.",
+                hint="A publish that is under way has sent blobs that no version names yet.",
+            )
+        since = self._clock() - grace
+        # Blobs are listed before the names are read, so that what is published meanwhile is safe.
+        blobs = list(self._store.list(layout.BLOBS))
+        named = self._named(since)
+        old = [b for b in blobs if b.modified < since and _digest(b.key) not in named]
+        going = {_digest(blob.key) for blob in old}
+        entries = tuple(key for key, model in self._library() if model.blob.digest in going)
+        return Garbage(tuple(old), entries, len(blobs) - len(old), grace)
+
+    def delete(self, garbage: Garbage) -> None:
+        """Delete what `plan` found and what is still not named by anything."""
+        named = self._named(self._clock() - garbage.grace)
+        self._store.delete(*garbage.models)
+        keys = [blob.key for blob in garbage.blobs if _digest(blob.key) not in named]
+        self._store.delete(*keys)
+
+    def _named(self, since: float) -> set[str]:
+        keys: list[tuple[str, type[TemplateVersion | JobRequest]]] = [
+            (entry.key, TemplateVersion)
+            for entry in self._store.list(layout.TEMPLATES)
+            if "/versions/" in entry.key
+        ]
+        keys += [
+            (entry.key, JobRequest)
+            for entry in self._store.list(layout.JOBS)
+            if entry.key.endswith("/request.json") and entry.modified >= since
+        ]
+        with ThreadPoolExecutor(READERS) as pool:
+            manifests = pool.map(self._manifest, keys)
+            return {digest for manifest in manifests for digest in manifest.blobs()}
+
+    def _manifest(self, of: tuple[str, type[TemplateVersion | JobRequest]]) -> Manifest:
+        key, kind = of
+        try:
+            return from_json(kind, self._store.get(key), where=key).manifest
+        except AwsNotFound:
+            return Manifest()  # deleted since it was listed
+
+    def _library(self) -> Iterator[tuple[str, ModelFile]]:
+        for entry in self._store.list(layout.MODELS):
+            yield entry.key, from_json(ModelFile, self._store.get(entry.key), where=entry.key)
+
+
+def _digest(key: str) -> str:
+    return key.rpartition("/")[2]
