@@ -131,7 +131,7 @@ class Publications:
             live.cancelled.set()
         until = time.monotonic() + CLOSING
         for live in known:
-            if live.thread is not None:
+            if live.thread is not None and live.thread is not threading.current_thread():
                 live.thread.join(max(0.0, until - time.monotonic()))
 
     def _live(self, publish_id: str) -> _Live:
