@@ -23,7 +23,7 @@ from comfy_aws.differences import changes
 from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ComfyAwsError, InvalidWorkflow
 from comfy_aws.models import Json, to_dict
-from comfy_aws.publications import Publication
+from comfy_aws.publications import Publication, PublishState
 from comfy_aws.templates import taken
 
 log = logging.getLogger(__name__)
@@ -258,6 +258,8 @@ class Routes:
         return web.json_response({"publish": to_dict(publication)}, status=202)
 
     def _publish_changed(self, publication: Publication) -> None:
+        if publication.state is not PublishState.RUNNING:
+            self._designer.definitions.forget()
         self._server.send_sync("aws.publish", to_dict(publication))
 
     @answers_errors

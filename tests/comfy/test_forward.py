@@ -257,6 +257,31 @@ def test_a_port_runs_what_is_not_installed(
     assert pictures[0] == pictures[1]
 
 
+def test_a_port_knows_the_nodes_and_models_of_the_bucket(artist: Client, template: str) -> None:
+    info = artist.get("/object_info")
+    assert info["TinyConditioning"]["output"] == ["CONDITIONING"]
+    assert "tiny_sd3.safetensors" in info["UNETLoader"]["input"]["required"]["unet_name"][0]
+    assert "taesd3" in info["VAELoader"]["input"]["required"]["vae_name"][0]
+    assert list(artist.get("/object_info/TinyConditioning")) == ["TinyConditioning"]
+    assert artist.get("/object_info/NoSuchNode") == {}
+
+
+def test_a_port_runs_a_model_that_is_only_in_the_bucket(artist: Client, template: str) -> None:
+    """Without a template: the class is known, the file comes from the bucket's library."""
+    prompt = {
+        "1": {"class_type": "UNETLoader",
+              "inputs": {"unet_name": "tiny_sd3.safetensors", "weight_dtype": "default"}},
+        "2": {"class_type": "ModelSave",
+              "inputs": {"model": ["1", 0], "filename_prefix": "saved_model"}},
+    }  # fmt: skip
+    entry = artist.end(artist.queue(prompt, aws={}))
+    assert entry["status"]["completed"] is True, entry["status"]
+    prompt["1"]["inputs"]["unet_name"] = "nowhere.safetensors"
+    answer = artist.submit(prompt, aws={})
+    assert answer.status_code == 400
+    assert "nowhere.safetensors" in answer.json()["node_errors"]["1"]["errors"][0]["message"]
+
+
 def test_a_ports_mistakes_come_back_at_their_node(artist: Client, template: str) -> None:
     prompt = pipeline.load_prompt()
     prompt[pipeline.SAMPLER_ID]["inputs"]["steps"] = 0

@@ -22,6 +22,7 @@ from comfy_aws.comfyui.canvas import Canvas
 from comfy_aws.comfyui.catalog import ComfyUICatalog, node_info
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.cloud_run import CloudRun
+from comfy_aws.comfyui.definitions import Definitions
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import Config
@@ -44,6 +45,7 @@ class Designer:
         self.catalog = ComfyUICatalog()
         self.canvas = Canvas(server)
         self.outputs = Outputs()
+        self.definitions = Definitions(self.services)
         self._services: Services | None = None
         self._lock = threading.RLock()
         self._originals: dict[str, Json] = {}

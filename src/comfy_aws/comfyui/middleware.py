@@ -34,6 +34,7 @@ class Middleware:
             ("POST", "/queue"): self._queue,
             ("POST", "/jobs/cancel"): self._cancel_jobs,
             ("GET", "/ws"): self._websocket,
+            ("GET", "/object_info"): self._object_info,
         }
 
     def install(self, app: web.Application) -> None:
@@ -43,6 +44,8 @@ class Middleware:
             route = self._routes.get((request.method, path))
             if route is None and request.method == "POST" and _cancelled_job(path):
                 route = self._cancel_job
+            if route is None and request.method == "GET" and path.startswith("/object_info/"):
+                route = self._object_info
             answer: web.StreamResponse = (
                 await route(request, handler) if route else await handler(request)
             )
@@ -55,6 +58,20 @@ class Middleware:
         if refused is not None:
             return web.json_response(refused, status=400)
         return await handler(request)
+
+    async def _object_info(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = await handler(request)
+        if not isinstance(answer, web.Response) or answer.status != 200 or not answer.text:
+            return answer
+        if not await self._designer.definitions.has_any():
+            return answer
+        complete = self._designer.definitions.complete(json.loads(answer.text))
+        if complete is None:
+            return answer
+        wanted = request.match_info.get("node_class")
+        if wanted is not None:
+            complete = {wanted: complete[wanted]} if wanted in complete else {}
+        return web.json_response(complete)
 
     async def _interrupt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._designer.wraps_all:

@@ -1,0 +1,196 @@
+"""Completes GET /object_info by what only the bucket has.
+
+Node classes that are not installed here come from the templates that use them, so a template
+renders with all its widgets; names of models that are not here are added to the choices of the
+loaders that would list them. It is done on the server because definitions that a page registers
+itself are lost when it refreshes them.
+
+What the bucket has is read in the background and kept; a page never waits for AWS longer than
+FIRST_WAIT, and that only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import folder_paths
+
+import nodes
+from comfy_aws.errors import ComfyAwsError
+from comfy_aws.models import Json
+from comfy_aws.services import Services
+
+log = logging.getLogger(__name__)
+
+FRESH: Final = 20.0
+"""Seconds that what was read of the bucket is taken as it is."""
+
+FIRST_WAIT: Final = 3.0
+"""Seconds that the first page after start waits for the bucket."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the bucket has: definitions by class, model names by folder."""
+
+    classes: Json = field(default_factory=dict)
+    models: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Listed(list):  # type: ignore[type-arg]
+    """A list of file names that remembers the models folder it was made for."""
+
+    folder: str = ""
+
+
+class Definitions:
+    """Lives in ComfyUI's event loop.
+
+    Args:
+        services: gives the services; raises when nothing is configured.
+    """
+
+    def __init__(self, services: Callable[[], Services]) -> None:
+        self._services = services
+        self._known = Known()
+        self._read_at = -FRESH
+        self._reading: asyncio.Task[None] | None = None
+        self._versions: dict[tuple[str, int], Json] = {}
+        self._folders: dict[str, dict[str, str]] | None = None
+
+    async def has_any(self) -> bool:
+        """Whether the bucket has anything that could be added; reads it when that is due."""
+        first = self._read_at < 0 and not self._versions
+        if time.monotonic() - self._read_at > FRESH and self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        if first and self._reading is not None:
+            await asyncio.wait([self._reading], timeout=FIRST_WAIT)
+        return bool(self._known.classes or self._known.models)
+
+    def complete(self, info: Json) -> Json | None:
+        """`info` with what it lacks; None when it lacks nothing."""
+        known = self._known
+        missing = {name: known.classes[name] for name in known.classes if name not in info}
+        extended = {
+            name: changed
+            for name, definition in info.items()
+            if (changed := self._extended(name, definition, known)) is not None
+        }
+        return {**info, **extended, **missing} if missing or extended else None
+
+    def forget(self) -> None:
+        """Something was published or deleted: read the bucket again next time."""
+        self._read_at = -FRESH
+
+    async def _read(self) -> None:
+        try:
+            self._known = await asyncio.to_thread(self._read_bucket)
+        except ComfyAwsError as exc:
+            log.info("What the bucket has is not known: %s", exc)
+        finally:
+            self._read_at = time.monotonic()
+            self._reading = None
+
+    def _read_bucket(self) -> Known:
+        services = self._services()
+        classes: Json = {}
+        versions: dict[tuple[str, int], Json] = {}
+        for template in reversed(services.templates.list()):  # the one changed last wins
+            key = (template.name, template.version)
+            versions[key] = (
+                self._versions[key]
+                if key in self._versions
+                else services.templates.version(*key).object_info
+            )
+            classes |= versions[key]
+        self._versions = versions
+        models: dict[str, list[str]] = {}
+        for model in services.library.list():
+            models.setdefault(model.folder, []).append(model.name)
+        return Known(classes, models)
+
+    def _extended(self, class_type: str, definition: Json, known: Known) -> Json | None:
+        """The definition with more choices; None when there are no more."""
+        if self._folders is None:
+            self._folders = choices_by_folder()
+        stored = known.classes.get(class_type, {}).get("input", {})
+        folders = self._folders.get(class_type, {})
+        changed: Json = {}
+        for group, inputs in definition.get("input", {}).items():
+            if not isinstance(inputs, dict):
+                continue
+            for name, spec in inputs.items():
+                options = _options(spec)
+                if options is None:
+                    continue
+                offered = _options(stored.get(group, {}).get(name)) or []
+                more = [*known.models.get(folders.get(name, ""), ()), *offered]
+                added = [choice for choice in dict.fromkeys(more) if choice not in options]
+                if added:
+                    changed.setdefault(group, dict(inputs))[name] = _with_options(
+                        spec, [*options, *added]
+                    )
+        return {**definition, "input": {**definition["input"], **changed}} if changed else None
+
+
+def choices_by_folder() -> dict[str, dict[str, str]]:
+    """Which models folder the choices of each input come from: class → input → folder.
+
+    The nodes themselves are asked: while they are, ComfyUI's list function gives lists that know
+    their folder. Runs on the event loop without a pause; others meanwhile get equal lists.
+    """
+    list_names = folder_paths.get_filename_list
+
+    def listed(folder: str) -> list[str]:
+        names = Listed(list_names(folder))
+        names.folder = folder
+        return names
+
+    found: dict[str, dict[str, str]] = {}
+    folder_paths.get_filename_list = listed
+    try:
+        for class_type, node in nodes.NODE_CLASS_MAPPINGS.items():
+            inputs = _folders_of(node)
+            if inputs:
+                found[class_type] = inputs
+    finally:
+        folder_paths.get_filename_list = list_names
+    return found
+
+
+def _folders_of(node: Any) -> dict[str, str]:
+    try:
+        declared = node.INPUT_TYPES()
+    except Exception:  # noqa: BLE001 – a broken node is ComfyUI's to report, not ours
+        return {}
+    groups: Iterable[Any] = declared.values() if isinstance(declared, dict) else ()
+    specs = ((name, spec) for group in groups if isinstance(group, dict)
+             for name, spec in group.items())  # fmt: skip
+    return {
+        name: options.folder for name, spec in specs if isinstance(options := _raw(spec), Listed)
+    }
+
+
+def _raw(spec: Any) -> Any:
+    if not isinstance(spec, (list, tuple)) or not spec:
+        return None
+    if spec[0] == "COMBO" and len(spec) > 1 and isinstance(spec[1], dict):
+        return spec[1].get("options")
+    return spec[0]
+
+
+def _options(spec: Any) -> list[Any] | None:
+    """The choices of a combo; None for every other input."""
+    raw = _raw(spec)
+    return raw if isinstance(raw, list) else None
+
+
+def _with_options(spec: list[Any], options: list[Any]) -> list[Any]:
+    if spec[0] == "COMBO":
+        return [spec[0], {**spec[1], "options": options}, *spec[2:]]
+    return [options, *spec[1:]]
