@@ -17,7 +17,7 @@ from contextlib import suppress
 from comfy_aws import layout
 from comfy_aws.aws import Message, ObjectStore, Queues
 from comfy_aws.errors import AwsError, AwsNotFound, InvalidDocument
-from comfy_aws.models import Event, EventBatch, from_json
+from comfy_aws.models import Event, EventBatch, from_json, to_json
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +133,18 @@ class Mailbox:
             return self._url
 
     def close(self) -> None:
-        """Stop listening after the poll under way (at most 20 s); the queue stays."""
+        """Stop listening; the queue stays."""
         self._closed.set()
+        with self._lock:
+            url = self._url
+        if url:
+            self._deleter.submit(self._wake, url)
         self._deleter.shutdown(wait=False)
+
+    def _wake(self, url: str) -> None:
+        """End the poll under way: else it is open for up to 20 s, and holds up a local stack."""
+        with suppress(AwsError):
+            self._queues.send(url, to_json(EventBatch(())))
 
     def _listen(self) -> None:
         backoff = 0.0

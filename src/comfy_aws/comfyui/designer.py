@@ -105,6 +105,7 @@ class Designer:
 
     def stop_stack(self) -> None:
         """Stop the local stack. Raises LocalStackError."""
+        self.forget_services()  # first: an open poll would hold up the stack's end
         stack.down(self.config().stack_home)
         self.forget_services()
 
