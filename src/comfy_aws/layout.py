@@ -1,6 +1,7 @@
 """Where things lie in the bucket, and how they may be named. Pure.
 
 blobs/sha256/{aa}/{digest}
+environments/{key}.json
 models/{folder}/{name}.json
 templates/{name}/template.json
 templates/{name}/versions/{n}.json
@@ -26,6 +27,8 @@ JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TEMPLATES: Final = "templates/"
 JOBS: Final = "jobs/"
 MODELS: Final = "models/"
+ENVIRONMENTS: Final = "environments/"
+"""Built environments; each object names a blob that no manifest names."""
 BLOBS: Final = "blobs/sha256/"
 
 
@@ -77,6 +80,10 @@ def blob_key(digest: str) -> str:
 
 def model_key(folder: str, name: str) -> str:
     return f"{MODELS}{folder}/{name}.json"
+
+
+def environment_key(key: str) -> str:
+    return f"{ENVIRONMENTS}{key}.json"
 
 
 def template_key(name: str) -> str:

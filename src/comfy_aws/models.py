@@ -119,8 +119,10 @@ class InputFile:
 class NodePack:
     """One folder or file of custom nodes, as a gzipped tar whose single top entry is `name`.
 
-    `classes` are the node classes of the prompt that made the pack needed. `requirements` are
-    the Python packages it asks for, as `requirements.of_pack` gives them.
+    `classes` are the node classes of the prompt that made the pack needed; none for a pack that
+    another one imports from. `requirements` are the Python packages it asks for, as
+    `requirements.of_pack` gives them. `url` and `commit` say where it can be cloned from, when
+    nothing here differs from it.
     """
 
     name: str
@@ -128,6 +130,8 @@ class NodePack:
     classes: tuple[str, ...] = ()
     files: int = 0
     requirements: tuple[str, ...] = ()
+    url: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,19 @@ class Manifest:
     def blobs(self) -> dict[str, BlobRef]:
         """The distinct blobs, by digest."""
         return {part.blob.digest: part.blob for part in self.parts()}
+
+
+@dataclass(frozen=True)
+class BuiltEnvironment:
+    """The Python packages of a set of node packs, installed: `blob` is a tar of the folder.
+
+    `packages` are ``name==version``; `seconds` is what the install took.
+    """
+
+    blob: BlobRef
+    packages: tuple[str, ...] = ()
+    seconds: float = 0.0
+    created: float = 0.0
 
 
 # -- templates ---------------------------------------------------------------------------------
@@ -368,7 +385,8 @@ class JobResult:
     its status messages (event, payload). `error` is the execution_error payload for ERROR, the
     validation error for INVALID, ``{"code", "message", "hint"}`` for FAILED. `last_seq` is the
     number of the job's last event, so that a reader knows what it has missed. `timings` maps a
-    phase's name to its seconds.
+    phase's name to its seconds: `restore` (of which `models`, `inputs` and `packs` until the last
+    byte of each had come, side by side), `environment`, `start`, `run`, `upload`, `total`.
     """
 
     job_id: str
@@ -387,7 +405,8 @@ class EventKind(str, Enum):
     """What an event carries in `data`.
 
     PHASE      ``{"phase": str, "message": str, "done": int, "total": int}``: work before the
-               graph runs; bytes where they are known, else 0.
+               graph runs; bytes where they are known, else 0. The last of a phase also has
+               ``"seconds": float``. Phases: restore, environment, start; `warning` is none.
     COMFY      ``{"type": str, "data": {…}}``: one of ComfyUI's own messages, verbatim; an
                `executed` message also has ``"files": [OutputFile…]``, already in the bucket.
     PREVIEW    ``{"metadata": {…}, "image": base64, "format": "JPEG" | "PNG"}``

@@ -117,7 +117,9 @@ def test_the_pipeline(worker, cloud, manifest):
     assert [kind for kind, _ in result.messages] == [
         "execution_start", "execution_cached", "execution_success",
     ]  # fmt: skip
-    assert set(result.timings) == {"restore", "start", "run", "upload", "total"}
+    assert set(result.timings) == {
+        "restore", "models", "inputs", "packs", "start", "run", "upload", "total",
+    }  # fmt: skip
 
     events = finished(cloud, job, result)
     phases = [event.data for event in events if event.kind is EventKind.PHASE]

@@ -335,8 +335,12 @@ class Execution:
         key = layout.events_key(self._request.job_id)
         await self._put(key, "".join(f"{line}\n" for line in self._outbox.lines))
 
-    def _tell(self, phase: str, message: str, done: int, total: int) -> None:
-        data = {"phase": phase, "message": message, "done": done, "total": total}
+    def _tell(
+        self, phase: str, message: str, done: int, total: int, *, seconds: float | None = None
+    ) -> None:
+        data: Json = {"phase": phase, "message": message, "done": done, "total": total}
+        if seconds is not None:
+            data["seconds"] = round(seconds, 3)
         self._outbox.progress(phase, EventKind.PHASE, data)
 
     async def _watch(self) -> None:

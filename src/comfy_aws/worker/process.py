@@ -10,11 +10,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from comfy_aws import config
+
 TAIL_LINES = 2000
 """Lines of output kept; a start with fifty node packs prints several hundred."""
 
 LINE_BYTES = 16 * 1024
 """A longer line is cut, so that a node printing an array cannot fill the memory."""
+
+SECRETS = ("AWS_", "COMFY_AWS_", "SAGEMAKER_")
+"""Prefixes of environment variables that node packs and their packages must not see."""
 
 # Runs in the child before the program does. prctl(PR_SET_PDEATHSIG=1, SIGKILL) holds across exec;
 # a parent that died in between is seen by the changed parent id.
@@ -24,6 +29,15 @@ _LAUNCHER = (
     "if os.getppid() != int(sys.argv[1]): sys.exit(1)\n"
     "os.execve(sys.argv[2], sys.argv[2:], os.environ)\n"
 )
+
+
+def without_secrets(**changes: str) -> dict[str, str]:
+    """This process's environment for a child that runs foreign code, with `changes`."""
+    return {
+        key: value
+        for key, value in config.child_environment(**changes).items()
+        if not key.startswith(SECRETS)
+    }
 
 
 class Child:

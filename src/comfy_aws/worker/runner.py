@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 import uuid
@@ -15,11 +16,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from comfy_aws import config
 from comfy_aws.comfy import ComfyClient, Message
 from comfy_aws.errors import ComfyUIError, PackBroken, PromptRejected, RunnerCrashed
 from comfy_aws.models import Json, NodePack
-from comfy_aws.worker.process import Child, exit_reason
+from comfy_aws.worker.environment import Overlay
+from comfy_aws.worker.process import Child, exit_reason, without_secrets
 
 START_LIMIT = 900.0
 """Seconds; a cold container imports torch and many node packs from a slow disk."""
@@ -31,9 +32,6 @@ SHOWN_LINES = 20
 
 IDLE_LABEL = "[comfyui] "
 """Before a line of the runner's output while no job runs."""
-
-SECRETS = ("AWS_", "COMFY_AWS_", "SAGEMAKER_")
-"""Prefixes of environment variables that node packs must not see."""
 
 # Any output node without side effects would do. ComfyUI's worker thread takes a request to free
 # its caches before or right after this prompt, hence before the next one.
@@ -63,6 +61,8 @@ class Runner:
         self._listener: Callable[[Message], None] | None = None
         self._checked: set[NodePack] = set()
         self.label = IDLE_LABEL
+        self.overlay: Overlay | None = None
+        """What the next start adds to the Python packages."""
         self.folders: dict[str, list[str]] = {}
 
     @property
@@ -89,7 +89,10 @@ class Runner:
         await self.stop()
         port = _free_port()
         self._child = await Child.start(
-            self._command(port), cwd=self._comfyui, environ=_environment(), said=self._said
+            self._command(port),
+            cwd=self._comfyui,
+            environ=_environment(self.overlay),
+            said=self._said,
         )
         client = ComfyClient(f"http://127.0.0.1:{port}", self._client_id)
         ready = asyncio.ensure_future(self._become_ready(client))
@@ -318,12 +321,18 @@ def _quoted(lines: Sequence[str]) -> str:
     return "\nIts last lines:\n" + "\n".join(last) if last else ""
 
 
-def _environment() -> dict[str, str]:
-    return {
-        key: value
-        for key, value in config.child_environment(PYTHONUNBUFFERED="1").items()
-        if not key.startswith(SECRETS)
-    }
+def _environment(overlay: Overlay | None) -> dict[str, str]:
+    environ = without_secrets(PYTHONUNBUFFERED="1")
+    if overlay is not None:
+        first = str(overlay.start)
+        environ["PYTHONPATH"] = os.pathsep.join([first, *_paths(environ, "PYTHONPATH")])
+        last = str(overlay.packages / "bin")
+        environ["PATH"] = os.pathsep.join([*_paths(environ, "PATH"), last])
+    return environ
+
+
+def _paths(environ: dict[str, str], name: str) -> list[str]:
+    return [environ[name]] if environ.get(name) else []
 
 
 def _free_port() -> int:

@@ -34,8 +34,10 @@ from comfy_aws.models import (
     to_json,
 )
 from comfy_aws.worker.cache import BlobCache
+from comfy_aws.worker.environment import Environments
 from comfy_aws.worker.execution import Execution, Stop
 from comfy_aws.worker.outputs import Shelf
+from comfy_aws.worker.phases import Told
 from comfy_aws.worker.restore import Restorer
 from comfy_aws.worker.runner import IDLE_LABEL, Runner
 from comfy_aws.worker.stage import Stage
@@ -139,6 +141,7 @@ class Worker:
         if self._chore is not None:
             await asyncio.wait([self._chore])
         await self._stage.runner.kill()
+        await self._stage.environments.close(LAST_WORDS)
         self._stage.restorer.close()
 
     async def _run(self, job: JobRequest, abandoned: Callable[[], bool]) -> JobResult:
@@ -184,7 +187,7 @@ class Worker:
     async def _make_true(self, manifest: Manifest) -> None:
         await self._stage.make_true(
             manifest,
-            told=lambda phase, message, done, total: None,
+            told=_logged(),
             stopped=self._halt,
         )
 
@@ -205,15 +208,15 @@ def build(config: WorkerConfig, *, drain: float = DRAIN) -> Worker:
     """
     session = Session(config.access)
     store = ObjectStore(session)
+    blobs = Blobs(store)
     restorer = Restorer(
         config.directory,
-        lambda root, evicted: BlobCache(
-            root, Blobs(store), budget=config.cache_bytes, evicted=evicted
-        ),
+        lambda root, evicted: BlobCache(root, blobs, budget=config.cache_bytes, evicted=evicted),
     )
     runner = Runner(config.comfyui, restorer.base, config.runner_args)
+    stage = Stage(restorer, runner, Environments(config.directory, store, blobs))
     return Worker(
-        config, stage=Stage(restorer, runner), store=store, queues=Queues(session),
+        config, stage=stage, store=store, queues=Queues(session),
         shelf=Shelf(restorer.base), drain=drain,
     )  # fmt: skip
 
@@ -245,6 +248,23 @@ async def serve(config: WorkerConfig, *, drain: float = DRAIN) -> int:
     await asyncio.wait([warming])
     await server.cleanup()
     return status
+
+
+def _logged() -> Told:
+    """Says in the log where a phase begins and what it took in the end."""
+    seen: set[str] = set()
+
+    def told(
+        phase: str, message: str, done: int, total: int, *, seconds: float | None = None
+    ) -> None:
+        if seconds is not None:
+            log.info("%s: %s (%.1f s)", phase, message, seconds)
+        elif phase not in seen:
+            log.info("%s: %s (%d of %d)" if total else "%s: %s", phase, message,
+                     *((done, total) if total else ()))  # fmt: skip
+        seen.add(phase)
+
+    return told
 
 
 def _gone(request: web.Request) -> Callable[[], bool]:

@@ -1,0 +1,179 @@
+"""Installs Python packages beside the worker's own, with uv.
+
+uv installs into an empty folder. So that it leaves out what the worker has, that folder first
+gets the bare metadata of each of the worker's own packages, which the constraints hold at their
+versions; what a package of the worker's own needs is not looked at, because that is the image's
+concern. Of indexes uv takes its own settings, and without any those of pip. The choice between
+indexes is pip's, too: the packs were written for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from comfy_aws.errors import PackBroken
+from comfy_aws.worker.packages import Own, Plan
+from comfy_aws.worker.process import Child, without_secrets
+
+SHOWN_LINES = 20
+"""Of the installer's words in an error message."""
+
+INSTALL_LIMIT = 3000.0
+"""Seconds; a pack may compile for long, and SageMaker gives an invocation an hour at most."""
+
+UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX")
+FROM_PIP = {
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "cert": ("SSL_CERT_FILE", " "),
+    "proxy": ("ALL_PROXY", " "),
+}
+"""pip's option: uv's variable, and what stands between several values."""
+
+PIP_SECTIONS = ("global", "install", ":env:")
+"""Later ones count more."""
+
+LABEL = "[packages] "
+log = logging.getLogger("comfy_aws.installer")
+
+
+async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[str, ...]:
+    """Install what a plan names into a new folder; returns ``name==version`` of each.
+
+    Raises:
+        PackBroken: it cannot be installed; the message has the installer's own words.
+    """
+    await asyncio.to_thread(_seed, folder, own)
+    scratch = folder.with_name(f"{folder.name}.in")
+    scratch.mkdir()
+    environ = await asyncio.to_thread(environment)
+    try:
+        said: list[str] | None = []
+        for requirements in chosen.attempts():
+            said = await _uv(chosen, requirements, own, folder, scratch, environ)
+            if said is None:
+                break
+        if said is not None:
+            raise _failed(chosen, said)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return await asyncio.to_thread(_unseed, folder, own)
+
+
+async def _uv(
+    chosen: Plan,
+    requirements: Sequence[str],
+    own: Mapping[str, Own],
+    folder: Path,
+    scratch: Path,
+    environ: Mapping[str, str],
+) -> list[str] | None:
+    """Run uv once; returns what it said when it failed."""
+    wanted, held = scratch / "requirements.txt", scratch / "constraints.txt"
+    wanted.write_text("\n".join((*chosen.options, *requirements)) + "\n", encoding="utf-8")
+    pins = "".join(f"{each.name}=={each.version}\n" for each in own.values())
+    held.write_text(pins, encoding="utf-8")
+    child = await Child.start(
+        [
+            sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable,
+            "--target", str(folder), "--requirements", str(wanted), "--constraints", str(held),
+            "--index-strategy", "unsafe-best-match", "--link-mode", "copy", "--compile-bytecode",
+            "--no-progress", "--color", "never",
+        ],
+        cwd=scratch, environ=environ, said=lambda line: log.info("%s%s", LABEL, masked(line)),
+    )  # fmt: skip
+    try:
+        await asyncio.wait([child.ended], timeout=INSTALL_LIMIT)
+        if not child.running and child.ended.result() == 0:
+            return None
+        late = [f"It was given up after {INSTALL_LIMIT:.0f} s."] if child.running else []
+        return [masked(line) for line in child.tail] + late
+    finally:
+        await child.kill()
+
+
+def environment() -> dict[str, str]:
+    """The installer's environment variables: this process's without secrets, and pip's indexes."""
+    # Bytecode that is checked by time would be stale after the bucket, which keeps no times.
+    environ = without_secrets(PYC_INVALIDATION_MODE="UNCHECKED_HASH", VIRTUAL_ENV="")
+    if any(environ.get(name) for name in UV_INDEXES):
+        return environ
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return {**from_pip(asked.stdout), **environ}
+
+
+def from_pip(listing: str) -> dict[str, str]:
+    """uv's variables for what ``pip config list`` prints."""
+    values: dict[str, str] = {}
+    for section in PIP_SECTIONS:
+        for line in listing.splitlines():
+            name, equals, value = line.partition("=")
+            option = name.removeprefix(f"{section}.")
+            if not equals or option == name or option not in FROM_PIP:
+                continue
+            variable, between = FROM_PIP[option]
+            try:
+                values[variable] = between.join(str(ast.literal_eval(value)).split())
+            except (ValueError, SyntaxError):
+                continue
+    return values
+
+
+def masked(text: str) -> str:
+    """Without the credentials that an index's address may hold."""
+    return re.sub(r"://[^/\s@]+@", "://***@", text)
+
+
+def _failed(chosen: Plan, said: Sequence[str]) -> PackBroken:
+    words = "\n".join(said)
+    spelled = re.sub(r"[-_.]+", "-", words).lower()
+    blamed = {
+        pack for name, packs in chosen.askers.items() if name.lower() in spelled for pack in packs
+    }
+    names = ", ".join(sorted(blamed) or chosen.packs)
+    return PackBroken(
+        f"The Python packages of the node pack {names} could not be installed:\n"
+        + "\n".join(words.splitlines()[-SHOWN_LINES:]),
+        hint="Mend the pack's requirements.txt, or take another version of it, and publish again.",
+    )
+
+
+def _seed(folder: Path, own: Mapping[str, Own]) -> None:
+    folder.mkdir(parents=True)
+    for each in own.values():
+        seed = folder / _dist_info(each)
+        seed.mkdir(exist_ok=True)
+        fields = [
+            "Metadata-Version: 2.1", f"Name: {each.name}", f"Version: {each.version}",
+            *(f"Provides-Extra: {extra}" for extra in each.extras),
+            *(f"Requires-Dist: {need}" for need in each.extra_needs),
+        ]  # fmt: skip
+        (seed / "METADATA").write_text("\n".join(fields) + "\n", encoding="utf-8")
+        (seed / "RECORD").write_text(f"{seed.name}/METADATA,,\n{seed.name}/RECORD,,\n")
+
+
+def _unseed(folder: Path, own: Mapping[str, Own]) -> tuple[str, ...]:
+    """Take the worker's own packages out again; returns what is left."""
+    for each in own.values():
+        seed = folder / _dist_info(each)
+        if not (seed / "WHEEL").exists():  # else a package asked for by address has taken its name
+            shutil.rmtree(seed, ignore_errors=True)
+    (folder / ".lock").unlink(missing_ok=True)
+    return tuple(sorted(path.stem.replace("-", "==", 1) for path in folder.glob("*.dist-info")))
+
+
+def _dist_info(each: Own) -> str:
+    return f"{re.sub(r'[-_.]+', '_', each.name)}-{each.version}.dist-info"
