@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_pla
 from tests.comfy.comfyui_process import EXTENSION_FOLDER
 
 TIMEOUT_MS = 30_000
+RUN_TIMEOUT_MS = 90_000  # a run shares the machine's cores with the browser and a worker
 VIEWPORT = {"width": 1280, "height": 800}
 
 # --headless=new is Chromium's real browser; the old headless is another program.
@@ -209,4 +210,5 @@ class ComfyPage:
             """([kind, id]) => window.awsTest.events.some(
               ([type, prompt]) => type === kind && prompt === id)""",
             arg=[kind, prompt_id],
+            timeout=RUN_TIMEOUT_MS,
         )

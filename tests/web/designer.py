@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import requests
 
+from comfy_aws import stack
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.pipeline.install import install, load_prompt, load_workflow
 
@@ -61,11 +63,13 @@ class Designer:
         assert ended["state"] == "done", ended
 
     def add_large_model(self, name: str) -> None:
-        """A file that takes seconds to upload; sparse, and no other test's bytes."""
+        """A safetensors file that takes seconds to upload; sparse, and no other test's bytes."""
+        tensor = {"dtype": "U8", "shape": [LARGE_MODEL], "data_offsets": [0, LARGE_MODEL]}
+        header = json.dumps({"__metadata__": {"name": name}, "zeros": tensor}).encode()
         path = self.process.base_dir / "models" / "diffusion_models" / name
         with path.open("wb") as file:
-            file.write(name.encode())
-            file.truncate(LARGE_MODEL)
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(file.tell() + LARGE_MODEL)
 
     @contextmanager
     def frozen_bucket(self) -> Iterator[None]:
@@ -102,4 +106,4 @@ def running_designer(base: Path) -> Iterator[Designer]:
         try:
             yield running
         finally:
-            running.set_stack("stop")
+            stack.down(home / "stack")

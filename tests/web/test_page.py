@@ -88,7 +88,6 @@ def test_publish_create_endpoint_tick_and_run(page, stack):
     expect(page.find("aws-target-warning")).to_be_hidden()
 
     page.record(NODES)
-    page.set_widget(SAMPLER_ID, "steps", 40)
     prompt_id = page.run()
     job = page.tab.locator(f"[data-testid=aws-job][data-id='{prompt_id}']")
     expect(job).to_be_visible()
@@ -196,7 +195,7 @@ def test_cancelling_a_cloud_job_leaves_a_local_run_alone(page, stack):
     expect(job).to_have_attribute("data-state", "running")
 
     turn_off(page)
-    page.set_widget(SAMPLER_ID, "steps", 40)
+    page.set_widget(SAMPLER_ID, "steps", 20)
     local = page.run()
     page.wait_for_event("execution_start", local)
     job.get_by_test_id("aws-job-cancel").click()
