@@ -282,6 +282,11 @@ def test_a_port_runs_a_model_that_is_only_in_the_bucket(artist: Client, template
     assert "nowhere.safetensors" in answer.json()["node_errors"]["1"]["errors"][0]["message"]
 
 
+def test_a_job_may_use_other_packs_than_its_template(client: Client, template: str) -> None:
+    job = client.queue(slow(0, prefix="other", grey=0.95), aws={"template": template})
+    assert client.end(job)["status"]["completed"] is True
+
+
 def test_a_ports_mistakes_come_back_at_their_node(artist: Client, template: str) -> None:
     prompt = pipeline.load_prompt()
     prompt[pipeline.SAMPLER_ID]["inputs"]["steps"] = 0
