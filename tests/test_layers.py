@@ -50,6 +50,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             {
                 "blobs",
                 "capture",
+                "deps",
                 "endpoints",
                 "events",
                 "garbage",
@@ -58,8 +59,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "jobs",
                 "ledger",
                 "logs",
+                "preflight",
                 "publications",
                 "publish",
+                "rate",
                 "resolve",
                 "routing",
                 "stack",

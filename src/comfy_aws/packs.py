@@ -2,6 +2,10 @@
 
 One archive a pack, because a pack is a thousand small files and S3 charges and waits by the
 request. Times and owners are left out, so that a fresh clone of the same commit is the same blob.
+
+What is the pack's: its files without what its .gitignore files name (but with what git tracks all
+the same), without caches and virtual environments, and without models that were downloaded into
+it, which the pack downloads again where it runs.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from comfy_aws import formats, gitfiles
 from comfy_aws.errors import FileChanged
 
 SKIPPED_FOLDERS: Final = frozenset(
@@ -23,6 +29,9 @@ SKIPPED_FOLDERS: Final = frozenset(
     }
 )  # fmt: skip
 SKIPPED_SUFFIXES: Final = frozenset({".pyc", ".pyo"})
+
+LARGEST_MODEL: Final = 16 * 1024 * 1024
+"""Bytes of a model that a pack brings along untracked; a larger one was downloaded into it."""
 
 
 def files_of(pack: Path) -> Iterator[tuple[str, Path]]:
@@ -34,15 +43,60 @@ def files_of(pack: Path) -> Iterator[tuple[str, Path]]:
         yield pack.name, pack
         return
     root = pack.resolve()
-    for folder, folders, names in os.walk(pack):
-        folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
-        for name in sorted(names):
+    tracked = gitfiles.tracked(pack)
+    found = {name for name in _walk(pack, gitfiles.Ignored(pack)) if not _is_download(pack / name)}
+    for name in sorted(found | {name for name in tracked if _travels(name)}):
+        path = pack / name
+        if path.is_file() and not (path.is_symlink() and root not in path.resolve().parents):
+            yield f"{pack.name}/{name}", path
+
+
+def left_out(pack: Path) -> int:
+    """Bytes below the pack's folder that do not travel, as far as they can be read."""
+    if pack.is_file():
+        return 0
+    taken = {path for _, path in files_of(pack)}
+    total = 0
+    for folder, _, names in os.walk(pack):
+        for name in names:
             path = Path(folder, name)
-            if path.suffix in SKIPPED_SUFFIXES or not path.is_file():
-                continue
-            if path.is_symlink() and root not in path.resolve().parents:
-                continue
-            yield f"{pack.name}/{path.relative_to(pack).as_posix()}", path
+            if path not in taken and not path.is_symlink():
+                with suppress(OSError):
+                    total += path.stat().st_size
+    return total
+
+
+def _walk(pack: Path, ignored: gitfiles.Ignored) -> Iterator[str]:
+    """Relative names of the files that no rule leaves out."""
+    for folder, folders, names in os.walk(pack):
+        here = Path(folder).relative_to(pack).as_posix()
+        prefix = "" if here == "." else f"{here}/"
+        ignored.enter(prefix, Path(folder, ".gitignore"))
+        folders[:] = [
+            name
+            for name in folders
+            if name not in SKIPPED_FOLDERS
+            and not ignored.has(f"{prefix}{name}/")
+            and not Path(folder, name, "pyvenv.cfg").exists()
+        ]
+        for name in names:
+            if Path(name).suffix not in SKIPPED_SUFFIXES and not ignored.has(prefix + name):
+                yield prefix + name
+
+
+def _travels(name: str) -> bool:
+    """Whether a tracked file is part of the pack all the same."""
+    parts = Path(name).parts
+    return Path(name).suffix not in SKIPPED_SUFFIXES and SKIPPED_FOLDERS.isdisjoint(parts[:-1])
+
+
+def _is_download(path: Path) -> bool:
+    if formats.suffix_of(path.name) not in formats.MODELS:
+        return False
+    try:
+        return path.stat().st_size > LARGEST_MODEL
+    except OSError:
+        return False
 
 
 def key_of(files: list[tuple[str, Path]]) -> str:
@@ -57,7 +111,8 @@ def key_of(files: list[tuple[str, Path]]) -> str:
             stat = path.stat()
         except OSError as exc:
             raise _unreadable(path, exc) from exc
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\n".encode())
+        line = f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -16,6 +16,9 @@ from comfy_aws.models import Json
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Largest workflow or prompt as JSON; the largest seen in the wild is below 5 MB."""
 
+MAX_DEPTH: Final = 8
+"""Objects in objects in which names of files are looked for; widgets have two."""
+
 SENSITIVE_KEYS: Final = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """extra_data that ComfyUI keeps out of history and that never leaves this machine."""
 
@@ -85,6 +88,28 @@ def literals(prompt: Json) -> Iterator[Literal]:
         for name, value in node.get("inputs", {}).items():
             if not is_link(value):
                 yield Literal(node_id, node["class_type"], name, unwrapped(value))
+
+
+def strings(prompt: Json) -> Iterator[Literal]:
+    """Every text in the literals, also inside lists and objects, unless it is empty.
+
+    An object that is switched off by ``"on": false`` is passed over: nodes with many rows keep
+    the rows that are not used.
+    """
+    for literal in literals(prompt):
+        for text in _texts(literal.value):
+            yield literal._replace(value=text)
+
+
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        if value:
+            yield value
+    elif depth < MAX_DEPTH and isinstance(value, (list, dict)):
+        if isinstance(value, dict) and value.get("on") is False:
+            return
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each, depth + 1)
 
 
 def is_link(value: object) -> bool:

@@ -14,9 +14,10 @@ from comfy_aws import __version__, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
-from comfy_aws.capture import Capture, Capturer, Catalog
+from comfy_aws.capture import Capture, Capturer
 from comfy_aws.errors import Cancelled, Unresolved
 from comfy_aws.models import BlobRef, Json, Manifest, Progress, Template, TemplateVersion
+from comfy_aws.resolve import Catalog
 from comfy_aws.templates import ModelLibrary, Templates, taken
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
-from comfy_aws.capture import Capturer, Catalog
+from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess, Config
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
@@ -19,6 +19,7 @@ from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
+from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
 from comfy_aws.templates import ModelLibrary, Templates

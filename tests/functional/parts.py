@@ -15,11 +15,12 @@ from comfy_aws import prompt as graphs
 from comfy_aws.aws import ObjectStore, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
-from comfy_aws.capture import Capturer, InputPath, ModelPath
+from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess
 from comfy_aws.hashcache import HashCache
 from comfy_aws.models import Environment, InputPlace, Json, Template
 from comfy_aws.publish import Publisher, Uploader
+from comfy_aws.resolve import InputPath, ModelPath
 from comfy_aws.stack import StackState
 from comfy_aws.templates import ModelLibrary, Templates
 
@@ -68,7 +69,7 @@ class FolderCatalog:
         path.write_bytes(body)
         return path
 
-    # -- capture.Catalog -----------------------------------------------------------------------
+    # -- resolve.Catalog -----------------------------------------------------------------------
 
     def knows(self, class_type: str) -> bool:
         return class_type in {*MODELS, "LoadImage", "Text", "Save", "PackNode"}
@@ -83,11 +84,17 @@ class FolderCatalog:
             return []
         return [ModelPath(folder, literal.value, path)]
 
-    def input_of(self, literal: graphs.Literal) -> InputPath | None:
+    def models_named(self, folder: str, name: str) -> list[ModelPath]:
+        return []
+
+    def siblings(self, pack: Path) -> list[Path]:
+        return []
+
+    def inputs_of(self, literal: graphs.Literal) -> list[InputPath]:
         path = self.root / "input" / literal.value
         if literal.class_type != "LoadImage" or not path.is_file():
-            return None
-        return InputPath(InputPlace.INPUT, literal.value, path)
+            return []
+        return [InputPath(InputPlace.INPUT, literal.value, path)]
 
     def wanted_file(self, literal: graphs.Literal) -> bool:
         return (literal.class_type in MODELS and literal.name == "name") or (
@@ -151,7 +158,10 @@ class Parts:
         self.library = ModelLibrary(self.store)
         self.cache = HashCache(root / "hashes.sqlite")
         self.spool = root / "spool"
-        capturer = Capturer(self.catalog, self.cache, self.spool, library=self.library)
+        # The models here are any bytes, whatever their names say.
+        capturer = Capturer(
+            self.catalog, self.cache, self.spool, library=self.library, fault_of=lambda path: ""
+        )
         self.uploader = Uploader(self.blobs, self.library, capturer)
         self.publisher = Publisher(self.templates, self.uploader, self.catalog)
 

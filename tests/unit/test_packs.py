@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tarfile
 
 import pytest
 
-from comfy_aws import packs
+from comfy_aws import gitfiles, packs
 from comfy_aws.errors import FileChanged
 
 
@@ -128,3 +129,72 @@ def test_a_file_that_vanishes(tmp_path):
         packs.key_of(members)
     with pytest.raises(FileChanged, match=r"nodes\.py"):
         packs.archive(members, tmp_path / "t")
+
+
+def write(root, **files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_gitignore_is_honoured(tmp_path):
+    pack = tmp_path / "pack"
+    write(pack, **{
+        ".gitignore": "*.log\n/outputs/\n!kept.log\nmodels/*\n!models/list.json\n",
+        "a.py": "", "x.log": "", "kept.log": "", "sub/y.log": "", "outputs/z.png": "",
+        "sub/outputs/z.png": "", "models/big.bin": "12345", "models/list.json": "",
+        "sub/.gitignore": "*.tmp\n!y.log\n", "sub/a.tmp": "", "a.tmp": "",
+    })  # fmt: skip
+    assert names_of(pack) == [
+        "pack/.gitignore", "pack/a.py", "pack/a.tmp", "pack/kept.log", "pack/models/list.json",
+        "pack/sub/.gitignore", "pack/sub/outputs/z.png", "pack/sub/y.log",
+    ]  # fmt: skip
+    assert packs.left_out(pack) == 5
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True,
+                   capture_output=True)  # fmt: skip
+
+
+@pytest.fixture
+def clone(tmp_path):
+    pack = tmp_path / "clone"
+    write(pack, **{".gitignore": "*.bin\n", "a.py": "", "weights.bin": "w", "local.bin": "l"})
+    git(tmp_path, "init", "-q", str(pack))
+    git(pack, "add", "-f", ".gitignore", "a.py", "weights.bin")
+    git(pack, "commit", "-q", "-m", "first")
+    git(pack, "remote", "add", "origin", "https://me:secret@example.com/pack.git")
+    return pack
+
+
+def test_what_git_tracks_is_the_packs_whatever_is_ignored(clone):
+    assert names_of(clone) == ["clone/.gitignore", "clone/a.py", "clone/weights.bin"]
+    git(clone, "rm", "-q", "-f", "weights.bin")
+    assert names_of(clone) == ["clone/.gitignore", "clone/a.py"]
+
+
+def test_the_origin_of_a_clean_clone_without_its_secrets(clone):
+    write(clone, **{"__pycache__/a.pyc": ""})
+    url, commit = gitfiles.origin(clone)
+    assert url == "https://example.com/pack.git"
+    assert len(commit) == 40
+    write(clone, **{"new.py": ""})
+    assert gitfiles.origin(clone) == ("", "")
+    (clone / "new.py").unlink()
+    write(clone, **{"a.py": "changed"})
+    assert gitfiles.origin(clone) == ("", "")
+    assert gitfiles.origin(clone.parent) == ("", "")
+
+
+def test_models_downloaded_into_a_pack_and_environments_stay_here(tmp_path):
+    pack = make(tmp_path / "pack")
+    for name, size in (("small.pth", 1000), ("large.pth", packs.LARGEST_MODEL + 1),
+                       ("large.json", packs.LARGEST_MODEL + 1)):  # fmt: skip
+        with (pack / name).open("wb") as file:
+            file.truncate(size)
+    write(pack, **{"own_env/pyvenv.cfg": "", "own_env/lib/x.py": ""})
+    more = set(names_of(pack)) - set(names_of(make(tmp_path / "plain" / "pack")))
+    assert more == {"pack/small.pth", "pack/large.json"}

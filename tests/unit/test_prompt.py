@@ -82,6 +82,20 @@ def test_literals_are_all_that_is_no_link():
     }  # fmt: skip
 
 
+def test_strings_are_found_in_rows_and_lists():
+    graph = {"1": {"class_type": "A", "inputs": {
+        "text": "x", "empty": "", "number": 3, "link": ["2", 0],
+        "row": {"on": True, "lora": "a.safetensors", "strength": 1}, "off": {"on": False, "l": "b"},
+        "rows": {"__value__": ["c", {"deep": [{"d": "d"}]}]},
+    }}}  # fmt: skip
+    found = [(literal.name, literal.value) for literal in graphs.strings(graph)]
+    assert found == [("text", "x"), ("row", "a.safetensors"), ("rows", "c"), ("rows", "d")]
+    nested: list = ["deepest"]
+    for _ in range(10_000):
+        nested = [nested]
+    assert list(graphs.strings({"1": {"class_type": "A", "inputs": {"x": {"x": nested}}}})) == []
+
+
 def test_lists_are_wrapped_for_the_way_and_links_are_not():
     graph = {"1": {"class_type": "A", "inputs": {"choice": ["a", "b"], "link": ["2", 0]}},
              "2": {"class_type": "B"}}  # fmt: skip

@@ -17,23 +17,20 @@ from typing import Any
 import folder_paths
 
 import nodes
-from comfy_aws.capture import InputPath, ModelPath
+from comfy_aws.comfyui import modelfiles
 from comfy_aws.models import Environment, InputPlace, Json
 from comfy_aws.prompt import Literal
+from comfy_aws.references import looks_like_file
+from comfy_aws.resolve import InputPath, ModelPath
 
 log = logging.getLogger(__name__)
 
 OWN_PACK = Path(__file__).resolve().parents[3]
 """This extension; its nodes never travel."""
 
-TAE_FOLDER = "vae_approx"
-"""Where the halves of a TAESD pair lie that VAELoader offers as one choice."""
-
-_NO_MODELS = frozenset({"custom_nodes", "configs"})
-
 
 class ComfyUICatalog:
-    """The `capture.Catalog` of this process's ComfyUI."""
+    """The `resolve.Catalog` of this process's ComfyUI."""
 
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS
@@ -50,54 +47,57 @@ class ComfyUICatalog:
         log.warning("The node pack of %s (%s) is not in a custom_nodes folder", class_type, module)
         return None
 
+    def siblings(self, pack: Path) -> list[Path]:
+        found = []
+        for root in map(Path, folder_paths.get_folder_paths("custom_nodes")):
+            for path in sorted(root.iterdir()) if root.is_dir() else ():
+                is_pack = path.suffix == ".py" if path.is_file() else path.is_dir()
+                if is_pack and path != pack and path.resolve() != OWN_PACK:
+                    found.append(path)
+        return found
+
     def models_of(self, literal: Literal) -> list[ModelPath]:
         options = self.options(literal)
-        if options is None:
-            return []
-        if "." not in literal.value:
-            return self._tae_pair(literal.value) if literal.value in options else []
-        found: list[tuple[bool, ModelPath]] = []
-        for folder in folder_paths.folder_names_and_paths:
-            if folder in _NO_MODELS:
-                continue
-            listed = folder_paths.get_filename_list(folder)
-            if literal.value not in listed:
-                continue
-            path = folder_paths.get_full_path(folder, literal.value)
-            if path is not None:
-                # The same name may lie in two folders; the node offers all of its own folder.
-                offered = set(listed) <= set(options)
-                found.append((offered, ModelPath(folder, literal.value, Path(path))))
-        best = [model for offered, model in found if offered]
-        return best or [model for _, model in found]
+        if options is not None:
+            return modelfiles.of_choice(literal.value, options)
+        return modelfiles.of_text(literal.value) if looks_like_file(literal.value) else []
 
-    def _tae_pair(self, choice: str) -> list[ModelPath]:
-        halves = (f"{choice}_encoder.", f"{choice}_decoder.")
-        listed = folder_paths.get_filename_list(TAE_FOLDER)
-        pair = [name for name in listed if name.startswith(halves)]
-        paths = [(name, folder_paths.get_full_path(TAE_FOLDER, name)) for name in pair]
-        return [ModelPath(TAE_FOLDER, name, Path(path)) for name, path in paths if path]
+    def models_named(self, folder: str, name: str) -> list[ModelPath]:
+        return modelfiles.meant(folder, name)
+
+    def inputs_of(self, literal: Literal) -> list[InputPath]:
+        found = self.input_of(literal)
+        return [found] if found is not None else self._input_folder(literal)
 
     def input_of(self, literal: Literal) -> InputPath | None:
-        options = self.options(literal)
-        if options is None or not (self._uploads(literal) or "." in literal.value):
+        """The input file that a widget value names."""
+        if not (self._uploads(literal) or looks_like_file(literal.value)):
             return None
-        name, folder = folder_paths.annotated_filepath(literal.value)
-        root = Path(folder or folder_paths.get_input_directory()).resolve()
-        path = (root / name).resolve()
+        root, path = _place(literal.value)
         if root not in path.parents or not path.is_file():
             return None
-        place = next((p for p in InputPlace if _directory(p) == root), InputPlace.INPUT)
-        return InputPath(place, path.relative_to(root).as_posix(), path)
+        return _input(root, path)
+
+    def _input_folder(self, literal: Literal) -> list[InputPath]:
+        """The files behind a choice among the folders of the input folder."""
+        options = self.options(literal)
+        if not options or literal.value not in options:
+            return []
+        root, folder = _place(literal.value)
+        if not all(isinstance(option, str) and (root / option).is_dir() for option in options):
+            return []
+        if root not in folder.parents:
+            return []
+        return [_input(root, path) for path in sorted(folder.rglob("*")) if path.is_file()]
 
     def wanted_file(self, literal: Literal) -> bool:
-        if self._uploads(literal):
-            return True
         options = self.options(literal)
-        if options is None or literal.value in options:
-            return False
-        suffix = Path(literal.value).suffix.lower()
-        return suffix in folder_paths.supported_pt_extensions
+        offered = options is not None and literal.value in options
+        if self._uploads(literal):
+            return not offered or looks_like_file(literal.value)
+        # The choices of a remote combo are fetched by the page; they are not known here.
+        remote = bool(self._spec(literal)[1].get("remote"))
+        return options is not None and not offered and not remote and looks_like_file(literal.value)
 
     def object_info(self, class_types: Iterable[str]) -> Json:
         known = (name for name in class_types if self.knows(name))
@@ -162,6 +162,18 @@ def node_info(class_type: str) -> Json:
         "category": getattr(node, "CATEGORY", "sd"),
         "output_node": bool(getattr(node, "OUTPUT_NODE", False)),
     }
+
+
+def _place(value: str) -> tuple[Path, Path]:
+    """(folder that it lies in, path) of an input's name, which may end in ``[output]``."""
+    name, folder = folder_paths.annotated_filepath(value)
+    root = Path(folder or folder_paths.get_input_directory()).resolve()
+    return root, (root / name).resolve()
+
+
+def _input(root: Path, path: Path) -> InputPath:
+    place = next((p for p in InputPlace if _directory(p) == root), InputPlace.INPUT)
+    return InputPath(place, path.relative_to(root).as_posix(), path)
 
 
 def _directory(place: InputPlace) -> Path:

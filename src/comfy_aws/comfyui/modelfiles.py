@@ -1,0 +1,105 @@
+"""Model files by the names that ComfyUI's nodes give them.
+
+Every folder of `folder_paths` counts: those of extra_model_paths.yaml and those that node packs
+register, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import folder_paths
+
+from comfy_aws import companions, references
+from comfy_aws.resolve import ModelPath
+
+log = logging.getLogger(__name__)
+
+TAE_FOLDER = "vae_approx"
+"""Where the halves of a TAESD pair lie that VAELoader offers as one choice."""
+
+_NO_MODELS = frozenset({"custom_nodes"})
+
+
+def of_choice(value: str, options: list[Any]) -> list[ModelPath]:
+    """The files behind a choice of a combo widget, with those that belong to them."""
+    found = _in_offered_folder(_by_name(value), options)
+    if not found and value in options:
+        found = _tae_pair(value) or list(_folder(value))
+    return _with_companions(found)
+
+
+def of_text(value: str) -> list[ModelPath]:
+    """The files behind a text that is nothing but a model's name."""
+    return _with_companions(_by_name(value))
+
+
+def meant(folder: str, name: str) -> list[ModelPath]:
+    """The models of a folder that a prompt's text means by a name without its extension."""
+    if folder not in folder_paths.folder_names_and_paths:
+        return []
+    names = references.matching(folder_paths.get_filename_list(folder), name)
+    paths = [(each, folder_paths.get_full_path(folder, each)) for each in names]
+    return [ModelPath(folder, each, Path(path)) for each, path in paths if path]
+
+
+def _by_name(value: str) -> list[ModelPath]:
+    found = []
+    for folder in folder_paths.folder_names_and_paths:
+        if folder in _NO_MODELS:
+            continue
+        # Asking for the file first spares listing all the folders that do not have it.
+        path = folder_paths.get_full_path(folder, value)
+        if path is not None and value in folder_paths.get_filename_list(folder):
+            found.append(ModelPath(folder, value, Path(path)))
+    return found
+
+
+def _in_offered_folder(found: list[ModelPath], options: list[Any]) -> list[ModelPath]:
+    """Of models with the same name in several folders those of the folder that a node offers."""
+    if len(found) < 2:
+        return found
+    lists = {model.folder: folder_paths.get_filename_list(model.folder) for model in found}
+    offered = {option for option in options if isinstance(option, str)}
+    all_names = {name for listed in lists.values() for name in listed}
+    # A node offers the whole of its folder, and may add words of its own such as "None".
+    exact = [model for model in found if set(lists[model.folder]) == offered & all_names]
+    within = [model for model in found if set(lists[model.folder]) <= offered]
+    return exact or within or found
+
+
+def _tae_pair(choice: str) -> list[ModelPath]:
+    halves = (f"{choice}_encoder.", f"{choice}_decoder.")
+    listed = folder_paths.get_filename_list(TAE_FOLDER)
+    pair = [name for name in listed if name.startswith(halves)]
+    paths = [(name, folder_paths.get_full_path(TAE_FOLDER, name)) for name in pair]
+    return [ModelPath(TAE_FOLDER, name, Path(path)) for name, path in paths if path]
+
+
+def _folder(value: str) -> Iterator[ModelPath]:
+    """The files of a model that is a folder, such as those that DiffusersLoader offers."""
+    relative = PurePosixPath(value.replace("\\", "/"))
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        return
+    for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
+        if folder in _NO_MODELS:
+            continue
+        for root in roots:
+            place = Path(root, *relative.parts)
+            if companions.is_model(place):
+                for path in companions.below(place):
+                    name = (relative / path.relative_to(place).as_posix()).as_posix()
+                    yield ModelPath(folder, name, path)
+                break  # the first root that has it wins, as in ComfyUI
+
+
+def _with_companions(found: list[ModelPath]) -> list[ModelPath]:
+    more = [
+        ModelPath(model.folder, PurePosixPath(model.name).with_name(path.name).as_posix(), path)
+        for model in found
+        for path in companions.beside(model.path)
+    ]
+    return list(dict.fromkeys([*found, *more]))

@@ -1,0 +1,107 @@
+"""What git says of a node pack: files it tracks, files it ignores, where the pack comes from.
+
+.gitignore files are read by pathspec, because many packs come as a zip, without a repository and
+on machines without git; see docs/adr/0006-gitignore-by-pathspec.md.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+PATIENCE: Final = 20.0
+"""Seconds for one call of git, which takes milliseconds."""
+
+
+class Origin(NamedTuple):
+    """Where a pack can be cloned from; empty when it is no clean clone."""
+
+    url: str = ""
+    commit: str = ""
+
+
+class Ignored:
+    """The rules of a folder's .gitignore files. Names are relative POSIX paths."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._rules: list[tuple[str, Any]] = []
+
+    def enter(self, prefix: str, path: Path) -> None:
+        """Take up the rules of the folder `prefix` (empty or with a slash at its end)."""
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        self._rules.append((prefix, _compiled(text)))
+
+    def has(self, name: str) -> bool:
+        """Whether the file, or the folder with a slash at its end, is ignored."""
+        for prefix, rules in reversed(self._rules):  # the deepest file has the last word
+            if name.startswith(prefix) and len(name) > len(prefix):
+                verdict = rules.check_file(name[len(prefix) :]).include
+                if verdict is not None:
+                    return bool(verdict)
+        return False
+
+
+def tracked(pack: Path) -> frozenset[str]:
+    """The files that git tracks, also those that .gitignore names; empty without a repository."""
+    index = pack / ".git" / "index"
+    try:
+        stat = index.stat()
+    except OSError:
+        return frozenset()
+    return _tracked(pack, stat.st_mtime_ns, stat.st_size)
+
+
+def origin(pack: Path) -> Origin:
+    """The remote's URL, without credentials, and the commit, when nothing differs from it."""
+    if not (pack / ".git").exists():
+        return Origin()
+    changes = _git(pack, "status", "--porcelain", "-z", "--untracked-files=normal")
+    commit = _git(pack, "rev-parse", "HEAD")
+    if changes is None or commit is None or any(map(_is_change, changes.split("\0"))):
+        return Origin()
+    url = _git(pack, "config", "--get", "remote.origin.url") or ""
+    return Origin(_without_credentials(url.strip()), commit.strip())
+
+
+def _is_change(entry: str) -> bool:
+    return bool(entry) and not entry.endswith(("__pycache__/", ".pyc"))
+
+
+def _without_credentials(url: str) -> str:
+    """Tokens are often part of a clone's URL, and must not reach the bucket."""
+    return re.sub(r"^([A-Za-z][\w+.-]*://)[^/@]*@", r"\1", url)
+
+
+@lru_cache(maxsize=256)
+def _tracked(pack: Path, _mtime_ns: int, _size: int) -> frozenset[str]:
+    listed = _git(pack, "ls-files", "--cached", "-z")
+    return frozenset(name for name in (listed or "").split("\0") if name)
+
+
+@lru_cache(maxsize=512)
+def _compiled(text: str) -> Any:
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(text.splitlines())
+
+
+def _git(pack: Path, *arguments: str) -> str | None:
+    """What git prints, or None when there is no git or it refuses."""
+    program = shutil.which("git")
+    if program is None:
+        return None
+    # A repository may name a program to be asked for changes; nothing here needs it.
+    command = [program, "-C", str(pack), "-c", "core.fsmonitor=false", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else None

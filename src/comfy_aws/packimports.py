@@ -1,0 +1,94 @@
+"""What the source of a node pack tells of others: packs it imports from, tags it reads.
+
+Source is searched, not parsed: a pack has hundreds of files, and many are no valid Python for
+this interpreter. Answers are kept until a file of the pack changes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from comfy_aws import packs
+
+LARGEST_SOURCE: Final = 4 * 1024 * 1024
+"""Bytes; larger files are tables, not code."""
+
+# from X import …; import X, Y as Z; the names are told apart by a second look.
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w.,\t ]+))", re.MULTILINE
+)
+_BELOW = re.compile(r"custom_nodes[./\\]+([\w.-]+)")
+_LOADS = re.compile(r"custom_nodes|sys\.path|import_module|spec_from_file_location|__import__")
+_QUOTED = re.compile(r"""["']([\w.-]+)["']""")
+_TAG = re.compile(r"""<\\?lora|\blora:|["']lora["']""", re.IGNORECASE)
+
+
+def imported(pack: Path, others: Iterable[Path]) -> list[Path]:
+    """Those of `others` (packs of the same ComfyUI) that `pack` takes code from.
+
+    Found are imports of another's folder name, ``custom_nodes.NAME`` in any form, and, in files
+    that load code by path, the other's name in quotes.
+    """
+    by_name = {_module_name(other): other for other in others}
+    own = _module_name(pack)
+    mentioned = _names(pack, _key(pack)) - {own}
+    return [by_name[name] for name in sorted(mentioned & by_name.keys())]
+
+
+def reads_lora_tags(pack: Path) -> bool:
+    """Whether the pack's code knows tags such as ``<lora:name:0.8>``."""
+    return _reads_tags(pack, _key(pack))
+
+
+def _module_name(pack: Path) -> str:
+    return pack.stem if pack.suffix == ".py" else pack.name
+
+
+def _key(pack: Path) -> str:
+    return packs.key_of([each for each in packs.files_of(pack) if each[1].suffix == ".py"])
+
+
+@lru_cache(maxsize=256)
+def _names(pack: Path, _seen: str) -> frozenset[str]:
+    """Every name in the pack's source that could be another pack's."""
+    found: set[str] = set()
+    own = {
+        Path(name).parts[1].removesuffix(".py") for name, _ in packs.files_of(pack) if "/" in name
+    }
+    for text in _sources(pack):
+        for origin, listed in _IMPORT.findall(text):
+            names = (
+                [origin] if origin else [each.strip().split(" ")[0] for each in listed.split(",")]
+            )
+            found |= {name.partition(".")[0] for name in names} - sys.stdlib_module_names - own
+        found |= set(_below(text))
+        if _LOADS.search(text):
+            found |= set(_QUOTED.findall(text))
+    return frozenset(found)
+
+
+def _below(text: str) -> Iterable[str]:
+    """The packs behind ``custom_nodes.``; a dot ends the name in an import, not in a path."""
+    for match in _BELOW.finditer(text):
+        name = match[1].rstrip(".")
+        yield from (name, name.removesuffix(".py"), name.partition(".")[0])
+
+
+@lru_cache(maxsize=256)
+def _reads_tags(pack: Path, _seen: str) -> bool:
+    return any(_TAG.search(text) for text in _sources(pack))
+
+
+def _sources(pack: Path) -> Iterable[str]:
+    for _, path in packs.files_of(pack):
+        if path.suffix == ".py":
+            try:
+                if path.stat().st_size <= LARGEST_SOURCE:
+                    yield path.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue  # the archive, which is made next, tells of it

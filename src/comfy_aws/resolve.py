@@ -1,0 +1,295 @@
+"""Looks up everything a prompt stands on: here, in the template's manifest, in the bucket.
+
+Nobody writes a list: what an input names is decided by what this ComfyUI says of its own nodes
+(the `Catalog`). What nobody has is reported, never dropped; nothing is read here but names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from comfy_aws import formats, packimports, references
+from comfy_aws import prompt as graphs
+from comfy_aws.models import (
+    Environment,
+    InputFile,
+    InputPlace,
+    Json,
+    Manifest,
+    ModelFile,
+    NodePack,
+)
+
+EMBEDDINGS, LORAS = "embeddings", "loras"
+"""ComfyUI's names of the folders that texts refer to."""
+
+TEXT_SUFFIXES = (".safetensors", ".pt", ".bin")
+"""What ComfyUI puts behind an embedding's name that has no extension, in its order."""
+
+
+class ModelPath(NamedTuple):
+    """A model as this ComfyUI names and finds it."""
+
+    folder: str
+    name: str
+    path: Path
+
+
+class InputPath(NamedTuple):
+    """An input file as this ComfyUI names and finds it."""
+
+    place: InputPlace
+    name: str
+    path: Path
+
+
+class Catalog(Protocol):
+    """What a ComfyUI knows of its own nodes, models and files."""
+
+    def knows(self, class_type: str) -> bool:
+        """Whether the node class is installed here."""
+
+    def pack_of(self, class_type: str) -> Path | None:
+        """Folder or file of the node pack, None for ComfyUI's own classes."""
+
+    def siblings(self, pack: Path) -> list[Path]:
+        """The other node packs, which this one may import from."""
+
+    def models_of(self, literal: graphs.Literal) -> list[ModelPath]:
+        """The files that a widget value names, and those that belong to them."""
+
+    def models_named(self, folder: str, name: str) -> list[ModelPath]:
+        """The models that a text in a prompt means; see `references.matching`."""
+
+    def inputs_of(self, literal: graphs.Literal) -> list[InputPath]:
+        """The input files that a widget value names: one, or all of a folder."""
+
+    def wanted_file(self, literal: graphs.Literal) -> bool:
+        """Whether the widget takes the name of a model or an input file, found or not."""
+
+    def object_info(self, class_types: Iterable[str]) -> Json:
+        """ComfyUI's definitions of these classes, as GET /object_info gives them."""
+
+    def environment(self) -> Environment:
+        """Versions of ComfyUI, Python, torch and platform."""
+
+
+class Library(Protocol):
+    """Where the bucket's model library answers for models that are not here."""
+
+    def find(self, name: str) -> ModelFile | None:
+        """The model of this name, whatever its folder; None when there is none."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What there is to say about one input; an empty `input_name` means the node itself."""
+
+    node_id: str
+    class_type: str
+    input_name: str
+    value: str
+    reason: str
+
+
+@dataclass
+class Found:
+    """Everything that a prompt needs, before anything is read."""
+
+    models: dict[tuple[str, str], Path] = field(default_factory=dict)
+    inputs: dict[tuple[InputPlace, str], Path] = field(default_factory=dict)
+    packs: dict[Path, set[str]] = field(default_factory=dict)
+    remote_models: dict[tuple[str, str], ModelFile] = field(default_factory=dict)
+    remote_inputs: dict[tuple[InputPlace, str], InputFile] = field(default_factory=dict)
+    remote_packs: dict[str, NodePack] = field(default_factory=dict)
+    missing: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+
+
+class Resolver:
+    """Safe to share between threads.
+
+    Args:
+        fault_of: why a model's file cannot be used, or nothing; asked for every model.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        library: Library | None = None,
+        fault_of: Callable[[Path], str] = formats.fault_of,
+    ) -> None:
+        self._catalog = catalog
+        self._library = library
+        self._fault_of = fault_of
+
+    def resolve(self, prompt: Json, base: Manifest) -> Found:
+        """Look up what `prompt` needs; `base` is the template's manifest, for what is not here.
+
+        Raises:
+            FileChanged: a model vanished meanwhile.
+        """
+        found = Found()
+        for class_type, node_ids in graphs.classes(prompt).items():
+            self._find_class(class_type, node_ids, base, found)
+        self._find_imported(found)
+        # Whether a pack reads tags is told by its source, read only when there is a tag.
+        reads_tags: bool | None = None
+        for literal in graphs.strings(prompt):
+            self._find_file(literal, base, found)
+            for name in references.embeddings(literal.value):
+                self._find_reference(literal, EMBEDDINGS, name, base, found)
+            tags = references.loras(literal.value)
+            if tags and reads_tags is None:
+                reads_tags = any(map(packimports.reads_lora_tags, found.packs))
+                reads_tags |= bool(found.remote_packs)
+            for name in tags if reads_tags else ():
+                self._find_reference(literal, LORAS, name, base, found)
+        return found
+
+    # -- classes and packs ---------------------------------------------------------------------
+
+    def _find_class(
+        self, class_type: str, node_ids: list[str], base: Manifest, found: Found
+    ) -> None:
+        if self._catalog.knows(class_type):
+            pack = self._catalog.pack_of(class_type)
+            if pack is not None:
+                found.packs.setdefault(pack, set()).add(class_type)
+            return
+        for remote in base.packs:
+            if class_type in remote.classes:
+                found.remote_packs[remote.name] = remote
+                # What it imports from has no class in the graph.
+                found.remote_packs |= {p.name: p for p in base.packs if not p.classes}
+                return
+        if base.packs or base.environment.comfyui:
+            return  # one of ComfyUI's own classes in the template's version; the worker decides
+        found.missing += [
+            Finding(node_id, class_type, "", class_type,
+                    f"The node class {class_type} is not installed here and no template has it.")
+            for node_id in node_ids
+        ]  # fmt: skip
+
+    def _find_imported(self, found: Found) -> None:
+        waiting = list(found.packs)
+        while waiting:
+            pack = waiting.pop()
+            for other in packimports.imported(pack, self._catalog.siblings(pack)):
+                if other not in found.packs:
+                    found.packs[other] = set()
+                    waiting.append(other)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def _find_file(self, literal: graphs.Literal, base: Manifest, found: Found) -> None:
+        models = self._catalog.models_of(literal)
+        for model in models:
+            self._add_model(literal, model, found)
+        inputs = [] if models else self._catalog.inputs_of(literal)
+        for local in inputs:
+            found.inputs[local.place, local.name] = local.path
+        if models or inputs or self._find_remote(literal, base, found):
+            return
+        if self._catalog.wanted_file(literal):
+            reason = f"{literal.value} is neither on this machine nor in the bucket."
+            found.missing.append(_finding(literal, literal.value, reason))
+        elif self._names_model(literal):
+            reason = f"{literal.value} may be a model; it is neither here nor in the bucket."
+            found.warnings.append(_finding(literal, literal.value, reason))
+
+    def _find_reference(
+        self, literal: graphs.Literal, folder: str, name: str, base: Manifest, found: Found
+    ) -> None:
+        models = self._catalog.models_named(folder, name)
+        for model in models:
+            self._add_model(literal, model, found)
+        if models:
+            return
+        there = [m for m in base.models if m.folder == folder]
+        wanted = references.matching([model.name for model in there], name)
+        remote = [model for model in there if model.name in wanted]
+        if not remote and self._library is not None:
+            has_suffix = formats.suffix_of(name) in formats.MODELS
+            names = (name,) if has_suffix else [name + suffix for suffix in TEXT_SUFFIXES]
+            stored = next(filter(None, map(self._library.find, names)), None)
+            remote = [stored] if stored is not None and stored.folder == folder else []
+        for each in remote:
+            self._add_remote(literal, each, found)
+        if not remote:  # ComfyUI runs such a prompt, too, and leaves the name out
+            reason = f"The text names {name}, which is not in {folder}; it has no effect."
+            found.warnings.append(_finding(literal, name, reason))
+
+    def _add_model(self, literal: graphs.Literal, model: ModelPath, found: Found) -> None:
+        if (model.folder, model.name) in found.models:
+            return
+        found.models[model.folder, model.name] = model.path
+        fault = self._fault_of(model.path)
+        if fault:
+            reason = f"{model.name} {fault}. Download it again."
+            found.missing.append(_finding(literal, literal.value, reason))
+        _warn_of_pickle(literal, model.name, found)
+
+    def _add_remote(self, literal: graphs.Literal, model: ModelFile, found: Found) -> None:
+        if (model.folder, model.name) not in found.remote_models:
+            found.remote_models[model.folder, model.name] = model
+            _warn_of_pickle(literal, model.name, found)
+
+    def _find_remote(self, literal: graphs.Literal, base: Manifest, found: Found) -> bool:
+        value = literal.value
+        remote_models = [m for m in base.models if _is_named_by(m.name, value)]
+        for model in remote_models:
+            self._add_remote(literal, model, found)
+        for item in base.inputs:
+            if item.name == value:
+                found.remote_inputs[item.place, item.name] = item
+                return True
+        if remote_models:
+            return True
+        # Asking the library lists the bucket: only for what can be the name of a model.
+        if self._library is None or not self._may_be_model(literal):
+            return False
+        model_file = self._library.find(value)
+        if model_file is None:
+            return False
+        self._add_remote(literal, model_file, found)
+        return True
+
+    def _may_be_model(self, literal: graphs.Literal) -> bool:
+        if self._names_model(literal):
+            return True
+        if self._catalog.knows(literal.class_type):
+            return self._catalog.wanted_file(literal)
+        return references.looks_like_file(literal.value)
+
+    @staticmethod
+    def _names_model(literal: graphs.Literal) -> bool:
+        looks = references.looks_like_file(literal.value)
+        return looks and formats.suffix_of(literal.value) in formats.MODELS
+
+
+def _finding(literal: graphs.Literal, value: str, reason: str) -> Finding:
+    return Finding(literal.node_id, literal.class_type, literal.name, value, reason)
+
+
+def _warn_of_pickle(literal: graphs.Literal, name: str, found: Found) -> None:
+    if formats.is_pickle(name):
+        reason = f"{name} is a pickle file, which can run code when it is read; prefer safetensors."
+        found.warnings.append(_finding(literal, name, reason))
+
+
+def _is_named_by(name: str, value: str) -> bool:
+    """Whether a choice means a model of a manifest: by name, as TAESD pair, as folder."""
+    return value in (name, _family(name)) or name.startswith(f"{value}/")
+
+
+def _family(name: str) -> str:
+    """The choice that stands for a TAESD pair: taesd3_decoder.safetensors → taesd3."""
+    stem = name.rsplit(".", 1)[0]
+    for half in ("_encoder", "_decoder"):
+        if stem.endswith(half):
+            return stem[: -len(half)]
+    return name

@@ -1,0 +1,65 @@
+"""Names of files in texts, and what they stand for."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfy_aws import references
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a cat", []),
+        ("embedding:one", ["one"]),
+        ("a, embedding:one, embedding:two.pt\nembedding:one", ["one", "two.pt"]),
+        ("(embedding:sub/one:1.2) [embedding:two]", ["sub/one", "two"]),
+        (r"embedding:one\(v2\), x", ["one(v2)"]),
+        (r"embedding:sub\one", ["sub/one"]),
+        ("The end is embedding:one.", ["one"]),
+        ("myembedding:one and embedding: two", []),
+        ("embedding:bad-hands-5 {embedding:red|embedding:blue}", ["bad-hands-5", "red", "blue"]),
+    ],
+)
+def test_embeddings(text, names):
+    assert references.embeddings(text) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("<lora:glow:0.8> x <lora:deep/rays:1:0.5><lora:glow>", ["glow", "deep/rays"]),
+        ("<lora:two words:-1>", ["two words"]),
+        ("lora:glow <hypernet:x:1> <lora::1>", []),
+    ],
+)
+def test_loras(text, names):
+    assert references.loras(text) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.png", "sub/two words.safetensors", "x [1].mp4", "clipspace/m.png [input]", "a.glb [output]",
+     "thing.3mf", "v1.5.ckpt", "ü.txt"],
+)  # fmt: skip
+def test_a_file(text):
+    assert references.looks_like_file(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "euler", "1.5", "sd1.5", "a.", ".hidden", "https://example.com/a.png", "a\nb.png",
+     "A sentence. Another one.", "x" * 2000 + ".png", "folder/.gitignore"],
+)  # fmt: skip
+def test_no_file(text):
+    assert not references.looks_like_file(text)
+
+
+def test_matching():
+    listed = ["one.pt", "sub/one.safetensors", "sub/deep/two.bin", "three", "win\\four.pt"]
+    assert references.matching(listed, "one") == ["one.pt", "sub/one.safetensors"]
+    assert references.matching(listed, "one.pt") == ["one.pt"]
+    assert references.matching(listed, "deep/two") == ["sub/deep/two.bin"]
+    assert references.matching(listed, "three") == ["three"]
+    assert references.matching(listed, "four") == ["win\\four.pt"]
+    assert references.matching(listed, "ne") == []
