@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from comfy_aws import __version__, config, services, stack
+from comfy_aws import __version__, config, deps, services, stack
 from comfy_aws.differences import changes
 from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ComfyAwsError, ConfigError
@@ -237,6 +239,19 @@ def _jobs(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _deps(arguments: argparse.Namespace) -> int:
+    needs = deps.needs_of(
+        arguments.prompt,
+        arguments.comfyui,
+        python=arguments.python,
+        arguments=shlex.split(arguments.arguments),
+    )
+    rows = [(kind, name, _bytes(size), ref[:16]) for kind, name, size, ref in deps.rows(needs)]
+    lines = _table(("NEEDS", "NAME", "SIZE", "SHA256"), rows) or ["It needs no files."]
+    _print(arguments, needs, [*lines, *deps.remarks(needs)])
+    return ERROR if needs["unresolved"] else 0
+
+
 def _cloud() -> Cloud:
     return services.connect(config.load())
 
@@ -300,7 +315,20 @@ def _parser() -> argparse.ArgumentParser:
     text = "list the latest jobs in the bucket, whichever ComfyUI sent them"
     jobs = _command(topics, "jobs", _jobs, text)
     jobs.add_argument("--limit", type=_positive, default=20, help="how many (%(default)s)")
+    _add_deps(topics)
     return parser
+
+
+def _add_deps(topics: Any) -> None:
+    text = "list the models, inputs and node packs that a prompt needs; status 1 when some are not"
+    command = _command(topics, "deps", _deps, f"{text} there")
+    command.add_argument("prompt", type=Path, help="a prompt in API format, a JSON file")
+    command.add_argument("--comfyui", type=Path, required=True, metavar="DIR",
+                         help="ComfyUI's folder, whose nodes and models count")  # fmt: skip
+    command.add_argument("--python", default=sys.executable, metavar="FILE",
+                         help="that ComfyUI's Python (the one that runs this)")  # fmt: skip
+    command.add_argument("--arguments", default="", metavar="TEXT",
+                         help="for ComfyUI, as in --arguments='--base-directory DIR'")  # fmt: skip
 
 
 def _add_stack(topics: Any) -> None:

@@ -1,0 +1,92 @@
+"""What a prompt needs and what a job or a publish of it would send, told before it is done.
+
+Files are hashed (once, the cache remembers) and the bucket is asked; nothing is written there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from comfy_aws import packs
+from comfy_aws import prompt as graphs
+from comfy_aws.blobs import Blobs
+from comfy_aws.capture import Capture
+from comfy_aws.models import BlobRef, Json, to_dict
+from comfy_aws.publish import Uploader
+from comfy_aws.rate import UploadRate
+from comfy_aws.resolve import Finding
+from comfy_aws.routing import Router
+
+
+class Preflight:
+    """Safe to share between threads."""
+
+    def __init__(self, blobs: Blobs, uploader: Uploader, router: Router, rate: UploadRate) -> None:
+        self._blobs = blobs
+        self._uploader = uploader
+        self._router = router
+        self._rate = rate
+
+    def check(self, prompt: object, template: str = "") -> Json:
+        """Look a prompt over.
+
+        Args:
+            template: whose manifest stands in for what this machine does not have.
+
+        Returns:
+            The answer of POST /aws/preflight, as docs/openapi.yaml describes it.
+
+        Raises:
+            InvalidWorkflow, InvalidName, NotFound, FileChanged, AwsError.
+        """
+        graph = graphs.check_prompt(prompt)
+        capture = self._uploader.capture(graph, base=self._router.manifest(template))
+        absent = self._blobs.missing(capture.manifest.blobs().values())
+        size = sum(ref.size for ref in absent)
+        return {
+            **needs(capture, lacking={ref.digest for ref in absent}),
+            "bytes_to_upload": size,
+            "files": len(absent),
+            "expected_seconds": self._rate.seconds_for(size),
+            "node_errors": capture.node_errors(),
+        }
+
+
+def needs(capture: Capture, lacking: Collection[str] | None = None) -> Json:
+    """What a prompt needs, as plain values.
+
+    Args:
+        lacking: digests that the bucket does not have; None when no bucket was asked.
+    """
+
+    def blob(ref: BlobRef) -> Json:
+        there = {} if lacking is None else {"in_bucket": ref.digest not in lacking}
+        return {"digest": ref.digest, "size": ref.size, **there}
+
+    manifest = capture.manifest
+    left_out = {path.name: packs.left_out(path) for path in capture.pack_paths}
+    return {
+        "models": [{"folder": m.folder, "name": m.name, **blob(m.blob)} for m in manifest.models],
+        "inputs": [
+            {"name": i.name, "place": i.place.value, **blob(i.blob)} for i in manifest.inputs
+        ],
+        "packs": [
+            {"name": p.name, **blob(p.blob), "files": p.files, "left_out": left_out.get(p.name, 0),
+             "classes": list(p.classes), "requirements": list(p.requirements),
+             "url": p.url, "commit": p.commit}
+            for p in manifest.packs
+        ],
+        "environment": to_dict(manifest.environment),
+        "unresolved": [_plain(finding) for finding in capture.missing],
+        "warnings": [_plain(finding) for finding in capture.warnings],
+    }  # fmt: skip
+
+
+def _plain(finding: Finding) -> Json:
+    return {
+        "node_id": finding.node_id,
+        "class_type": finding.class_type,
+        "input": finding.input_name,
+        "value": finding.value,
+        "reason": finding.reason,
+    }

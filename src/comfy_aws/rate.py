@@ -1,0 +1,46 @@
+"""How fast this machine sends to the bucket, as last measured; kept in a file over restarts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+LEAST_BYTES: Final = 1024 * 1024
+"""A smaller upload measures the bucket's answers, not the line."""
+
+
+class UploadRate:
+    """Safe to share between threads. `path` is the file; it need not exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._rate = _stored(path)
+
+    def measured(self, size: int, seconds: float) -> None:
+        """Take up that `size` bytes took so long."""
+        if size < LEAST_BYTES or seconds <= 0:
+            return
+        with self._lock:
+            self._rate = size / seconds
+            with suppress(OSError):  # the estimate is then lost with the process, no more
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.write_text(json.dumps({"bytes_per_second": self._rate}))
+
+    def seconds_for(self, size: int) -> float | None:
+        """How long so many bytes will take; None while nothing has been measured."""
+        if size == 0:
+            return 0.0
+        with self._lock:
+            return round(size / self._rate, 1) if self._rate else None
+
+
+def _stored(path: Path) -> float:
+    try:
+        rate = float(json.loads(path.read_text())["bytes_per_second"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+    return rate if 0 < rate < float("inf") else 0.0

@@ -1,0 +1,29 @@
+"""A node pack with a models folder of its own, which it registers with ComfyUI."""
+
+from pathlib import Path
+
+import folder_paths
+import torch
+
+FOLDER = "grey_levels"
+folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir, "own", "levels")))
+
+
+class GreyLevel:
+    """A grey image whose level stands in a file."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"level_name": (folder_paths.get_filename_list(FOLDER),)}}
+
+    def run(self, level_name):
+        path = folder_paths.get_full_path_or_raise(FOLDER, level_name)
+        level = float(Path(path).read_text())
+        return (torch.full((1, 16, 16, 3), level),)
+
+
+NODE_CLASS_MAPPINGS = {"GreyLevel": GreyLevel}
