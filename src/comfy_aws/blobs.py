@@ -7,6 +7,7 @@ process, because a job asks for the same few hundred blobs again and again.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_aws import hashing, layout
-from comfy_aws.aws import PART, ObjectStore
+from comfy_aws.aws import ObjectStore, UploadLog
 from comfy_aws.callbacks import IsCancelled, OnBytes, never, no_bytes
 from comfy_aws.errors import BlobCorrupted, Cancelled, FileChanged
 from comfy_aws.models import BlobRef
@@ -47,10 +48,15 @@ def _ignore_bytes(_blob: LocalBlob, _count: int) -> None:
 
 
 class Blobs:
-    """The bucket's blobs. Safe to share between threads."""
+    """The bucket's blobs. Safe to share between threads.
 
-    def __init__(self, store: ObjectStore) -> None:
+    Args:
+        uploads: remembers unfinished uploads, which are then taken up where they stopped.
+    """
+
+    def __init__(self, store: ObjectStore, *, uploads: UploadLog | None = None) -> None:
         self._store = store
+        self._uploads = uploads
         self._present: set[str] = set()
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -140,7 +146,7 @@ class Blobs:
 
     def _send(self, blob: LocalBlob, progress: OnBlobBytes, cancelled: IsCancelled) -> None:
         key = layout.blob_key(blob.ref.digest)
-        if blob.ref.size <= PART:
+        if blob.ref.size <= self._store.part_size:
             self._store.put(key, _read_unchanged(blob))
             progress(blob, blob.ref.size)
         else:
@@ -151,6 +157,8 @@ class Blobs:
                 verify=lambda: _check_unchanged(blob),
                 progress=lambda count: progress(blob, count),
                 cancelled=cancelled,
+                log=self._uploads,
+                stands_for=f"{blob.path}|{tuple(blob.seen)}",
             )
         self._remember(blob.ref)
 
@@ -176,6 +184,9 @@ class Blobs:
     ) -> None:
         """Write a blob to a new file at `path`, whole and checked, or not at all.
 
+        Nothing waits for the disk: what a crash of the whole machine loses can be fetched again,
+        and a process that is killed loses nothing that it has written.
+
         Raises:
             BlobCorrupted: the bytes are not what the name says.
             AwsNotFound: the bucket does not have it.
@@ -183,10 +194,16 @@ class Blobs:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{threading.get_ident()}.part")
         try:
+            digest = hashlib.sha256()
             self._store.download(
-                layout.blob_key(ref.digest), part, ref.size, progress=progress, cancelled=cancelled
+                layout.blob_key(ref.digest),
+                part,
+                ref.size,
+                follow=digest.update,
+                progress=progress,
+                cancelled=cancelled,
             )
-            if hashing.of_file(part, cancelled=cancelled)[0] != ref:
+            if digest.hexdigest() != ref.digest:
                 raise _corrupted(ref)
             part.replace(path)
         finally:

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from comfy_aws import hashing, layout
-from comfy_aws.aws.store import PART, SLICE
+from comfy_aws.aws import PART
+from comfy_aws.aws.downloads import SLICE
 from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.errors import AwsNotFound, BlobCorrupted, Cancelled
 from comfy_aws.models import BlobRef

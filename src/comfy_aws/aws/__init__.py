@@ -8,12 +8,14 @@ from comfy_aws.aws.account import Identity, Logs
 from comfy_aws.aws.queues import Message, Queues
 from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
 from comfy_aws.aws.session import Session
-from comfy_aws.aws.store import PART, ObjectStore, StoredObject
+from comfy_aws.aws.store import ObjectStore, StoredObject
+from comfy_aws.aws.uploads import PART, Begun, UploadLog
 
 __all__ = [
     "INLINE_BODY",
     "PART",
     "Accepted",
+    "Begun",
     "Identity",
     "Logs",
     "Message",
@@ -22,5 +24,6 @@ __all__ = [
     "SageMaker",
     "Session",
     "StoredObject",
+    "UploadLog",
     "seconds",
 ]

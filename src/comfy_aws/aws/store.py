@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from comfy_aws.aws import downloads
+from comfy_aws.aws.downloads import Follow, RangedDownload
 from comfy_aws.aws.mapping import client_error, mapped
 from comfy_aws.aws.session import Session
+from comfy_aws.aws.uploads import PART, Buffers, MultipartUpload, Source, UploadLog
 from comfy_aws.callbacks import IsCancelled, OnBytes, never, no_bytes
-from comfy_aws.errors import AwsError, AwsNotFound, BlobCorrupted, Cancelled, FileChanged
+from comfy_aws.errors import AwsNotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-MiB: Final = 1024 * 1024
-PART: Final = 64 * MiB
-"""Part of a multipart upload; S3 allows 10,000 parts, so files up to 640 GB."""
-
-SLICE: Final = 16 * MiB
-"""Range of a parallel download."""
-
-WIDTH: Final = 8
-"""Parts or ranges in flight at once; more gained nothing on a 10 Gbit/s link."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +31,18 @@ class StoredObject:
 
 
 class ObjectStore:
-    """One bucket."""
+    """One bucket. Safe to share between threads.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        part_size: bytes of a part of an upload; S3 takes no less than 5 MiB.
+    """
+
+    def __init__(self, session: Session, *, part_size: int = PART) -> None:
         self._session = session
         self.bucket = session.access.bucket
+        self.part_size = part_size
+        self._buffers = Buffers()
+        self._ranges = threading.BoundedSemaphore(downloads.WIDTH)
 
     @property
     def _s3(self) -> S3Client:
@@ -155,44 +152,28 @@ class ObjectStore:
         verify: Callable[[], None],
         progress: OnBytes = no_bytes,
         cancelled: IsCancelled = never,
+        log: UploadLog | None = None,
+        stands_for: str = "",
     ) -> None:
         """Upload a large file in parallel parts; it becomes visible whole or not at all.
 
         Args:
             verify: called after the last part is sent and before the object becomes visible;
-                raises when the file is no longer what it was.
-            progress: called with the bytes sent since its last call, from several threads.
+                raises FileChanged when the file is no longer what it was.
+            progress: called with the bytes sent since its last call, from several threads; bytes
+                that an earlier upload has sent count, too.
+            log: where an unfinished upload is remembered, so that the next one goes on.
+            stands_for: tells the file's bytes from any others; only an upload that was begun
+                with the same is taken up.
         """
-        with mapped("s3:PutObject", self._at(key)):
-            started = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key)
-        part_of: dict[str, Any] = {
-            "Bucket": self.bucket,
-            "Key": key,
-            "UploadId": started["UploadId"],
-        }
-
-        def send(number: int) -> dict[str, Any]:
-            if cancelled():
-                raise Cancelled(f"The upload of {path.name} was cancelled.")
-            body = _read_part(path, number * PART, min(PART, size - number * PART))
-            with mapped("s3:PutObject", self._at(key)):
-                answer = self._s3.upload_part(**part_of, PartNumber=number + 1, Body=body)
-            progress(len(body))
-            return {"PartNumber": number + 1, "ETag": answer["ETag"]}
-
-        try:
-            with ThreadPoolExecutor(WIDTH) as pool:
-                parts: list[Any] = list(pool.map(send, range(max(1, -(-size // PART)))))
-            if cancelled():
-                raise Cancelled(f"The upload of {path.name} was cancelled.")
-            verify()
-            with mapped("s3:PutObject", self._at(key)):
-                self._s3.complete_multipart_upload(**part_of, MultipartUpload={"Parts": parts})
-        except BaseException:
-            # Best effort: why the upload failed matters more than that its parts stay.
-            with suppress(AwsError), mapped("s3:AbortMultipartUpload", self._at(key)):
-                self._s3.abort_multipart_upload(**part_of)
-            raise
+        source = Source(path, size, stands_for, self.part_size)
+        upload = MultipartUpload(self._s3, (self.bucket, key), source, self._buffers, log)
+        upload.run(
+            verify=verify,
+            is_there=lambda: (head := self.head(key)) is not None and head.size == size,
+            progress=progress,
+            cancelled=cancelled,
+        )
 
     def download(
         self,
@@ -200,74 +181,18 @@ class ObjectStore:
         path: Path,
         size: int,
         *,
+        follow: Follow | None = None,
         progress: OnBytes = no_bytes,
         cancelled: IsCancelled = never,
     ) -> None:
         """Read an object of a known size into a new file, in parallel ranges.
 
-        boto3's own download passes every 256 KiB through one thread; ranges written straight
-        to their place run several times as fast.
+        Args:
+            follow: given all bytes in order, while later ones are still coming.
 
         Raises:
             AwsNotFound: the object does not exist.
             BlobCorrupted: the object is shorter than `size`.
         """
-        with path.open("wb") as stream:
-            stream.truncate(size)
-            lock = threading.Lock()
-
-            def fetch(start: int) -> None:
-                if cancelled():
-                    raise Cancelled(f"The download of {key} was cancelled.")
-                want = min(SLICE, size - start)
-                body = self._range(key, start, want)
-                if len(body) != want:
-                    raise BlobCorrupted(
-                        f"{self._at(key)} is shorter than the {size:,} bytes it should have.",
-                        hint="Delete it from the bucket and publish again.",
-                    )
-                _write_at(stream.fileno(), body, start, lock)
-                progress(want)
-
-            with ThreadPoolExecutor(WIDTH) as pool:
-                for _ in pool.map(fetch, range(0, size, SLICE)):
-                    pass
-
-    def _range(self, key: str, start: int, count: int) -> bytes:
-        """Up to `count` bytes; none when the object ends before `start`."""
-        try:
-            with mapped("s3:GetObject", self._at(key)):
-                answer = self._s3.get_object(
-                    Bucket=self.bucket, Key=key, Range=f"bytes={start}-{start + count - 1}"
-                )
-                return answer["Body"].read()
-        except AwsError as exc:
-            if exc.aws_code in {"InvalidRange", "416"}:
-                return b""
-            raise
-
-
-def _read_part(path: Path, start: int, count: int) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            stream.seek(start)
-            body = stream.read(count)
-    except OSError as exc:
-        raise FileChanged(
-            f"The file {path} cannot be read: {exc.strerror or exc}.", hint="Put it back and retry."
-        ) from exc
-    if len(body) != count:
-        raise FileChanged(
-            f"The file {path} became shorter while it was uploaded.",
-            hint="Wait until whatever writes it has finished, then retry.",
-        )
-    return body
-
-
-def _write_at(handle: int, body: bytes, start: int, lock: threading.Lock) -> None:
-    if hasattr(os, "pwrite"):
-        os.pwrite(handle, body, start)
-        return
-    with lock:  # Windows has no positioned write
-        os.lseek(handle, start, os.SEEK_SET)
-        os.write(handle, body)
+        download = RangedDownload(self._s3, (self.bucket, key), path, size, self._ranges)
+        download.run(follow=follow, progress=progress, cancelled=cancelled)
