@@ -187,6 +187,36 @@ class ComfyPage:
         )
         return size
 
+    def count_heard(self, *events: str) -> None:
+        """Count from now on how many of these events reach listeners such as ComfyUI's own."""
+        self.tab.evaluate(
+            """(types) => {
+              window.awsHeard = 0
+              const hear = () => { window.awsHeard += 1 }
+              for (const type of types) {
+                window.addEventListener(type, hear, true)
+                document.addEventListener(type, hear)
+              }
+            }""",
+            list(events),
+        )
+
+    def heard(self) -> int:
+        return int(self.tab.evaluate("() => window.awsHeard"))
+
+    def drop_file(self, name: str, text: str) -> None:
+        """Let go of a file over the middle of the page."""
+        self.tab.evaluate(
+            """([name, text]) => {
+              const dataTransfer = new DataTransfer()
+              dataTransfer.items.add(new File([text], name, { type: 'application/json' }))
+              const target = document.elementFromPoint(innerWidth / 2, innerHeight / 2)
+              const options = { dataTransfer, bubbles: true, cancelable: true }
+              target.dispatchEvent(new DragEvent('drop', options))
+            }""",
+            [name, text],
+        )
+
     # -- runs ----------------------------------------------------------------------------------
 
     def record(self, nodes: list[str]) -> None:

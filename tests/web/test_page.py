@@ -157,12 +157,15 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
     begin_large_publish(page, stack, "Locked")
     with stack.frozen_bucket():
         nodes = page.node_count()
+        page.count_heard("keydown", "paste", "drop")
         for keys in ("Control+Enter", "Control+a", "Delete", "Escape", "Escape", "Escape"):
             page.tab.keyboard.press(keys)
         page.tab.mouse.click(900, 400)
         for keys in ("Delete", "Control+Enter", "Escape", "Escape"):
             page.tab.keyboard.press(keys)
+        page.drop_file("other.json", "{}")
         expect(page.find(LOCK)).to_be_visible()
+        assert page.heard() == 0, "ComfyUI's page heard what was done in the lock"
         assert page.node_count() == nodes
 
         page.reload()
