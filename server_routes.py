@@ -82,6 +82,7 @@ class Routes:
             ("GET", "/aws/templates/{name}/versions", self.list_versions),
             ("GET", "/aws/templates/{name}/diff", self.get_diff),
             ("POST", "/aws/templates/{name}/rollback", self.roll_back),
+            ("POST", "/aws/preflight", self.post_preflight),
             ("POST", "/aws/publishes", self.post_publish),
             ("GET", "/aws/publishes", self.list_publishes),
             ("GET", "/aws/publishes/{id}", self.get_publish),
@@ -235,6 +236,14 @@ class Routes:
         name = request.match_info["name"]
         template = await self._call(lambda s: s.templates.roll_back(name, number))
         return web.json_response({"template": to_dict(template)})
+
+    @answers_errors
+    async def post_preflight(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        template = str(body.get("template") or "")
+        return web.json_response(
+            await self._call(lambda s: s.preflight.check(body.get("prompt"), template))
+        )
 
     # -- publishes -----------------------------------------------------------------------------
 

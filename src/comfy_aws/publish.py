@@ -17,6 +17,7 @@ from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.capture import Capture, Capturer
 from comfy_aws.errors import Cancelled, Unresolved
 from comfy_aws.models import BlobRef, Json, Manifest, Progress, Template, TemplateVersion
+from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
 from comfy_aws.templates import ModelLibrary, Templates, taken
 
@@ -24,10 +25,17 @@ from comfy_aws.templates import ModelLibrary, Templates, taken
 class Uploader:
     """Sends what a capture found and the bucket lacks."""
 
-    def __init__(self, blobs: Blobs, library: ModelLibrary, capturer: Capturer) -> None:
+    def __init__(
+        self,
+        blobs: Blobs,
+        library: ModelLibrary,
+        capturer: Capturer,
+        rate: UploadRate | None = None,
+    ) -> None:
         self._blobs = blobs
         self._library = library
         self._capturer = capturer
+        self._rate = rate
 
     def capture(
         self,
@@ -71,9 +79,12 @@ class Uploader:
 
         if missing:
             progress(Progress("upload", "", 0, total))
+            began = time.monotonic()
             self._blobs.put_files(
                 [local[ref.digest] for ref in missing], progress=step, cancelled=cancelled
             )
+            if self._rate is not None:
+                self._rate.measured(total, time.monotonic() - began)
         self._capturer.release(capture)
         self._library.enter(capture.manifest)
         return total

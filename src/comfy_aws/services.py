@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Session
@@ -17,8 +17,10 @@ from comfy_aws.events import Mailbox
 from comfy_aws.hashcache import HashCache
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
+from comfy_aws.preflight import Preflight
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
+from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
@@ -48,6 +50,7 @@ class Services(Cloud):
     publisher: Publisher
     publications: Publications
     jobs: Jobs
+    preflight: Preflight
     _ledger: Ledger
     _cache: HashCache
 
@@ -132,9 +135,11 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
     """
     cloud = connect(config)
     cache = HashCache(state / "hashes.sqlite")
+    cloud = replace(cloud, blobs=Blobs(cloud.store, uploads=cache))
     ledger = Ledger(state / "ledger.sqlite")
     capturer = Capturer(catalog, cache, state / "spool", library=cloud.library)
-    uploader = Uploader(cloud.blobs, cloud.library, capturer)
+    rate = UploadRate(state / "upload-rate.json")
+    uploader = Uploader(cloud.blobs, cloud.library, capturer, rate)
     publisher = Publisher(cloud.templates, uploader, catalog)
     designer = ledger.fact("designer", uuid.uuid4().hex)
     jobs = Jobs(
@@ -150,6 +155,7 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         publisher=publisher,
         publications=Publications(publisher),
         jobs=jobs,
+        preflight=Preflight(cloud.blobs, uploader, cloud.router, rate),
         _ledger=ledger,
         _cache=cache,
     )
