@@ -27,8 +27,7 @@ class Origin(NamedTuple):
 class Ignored:
     """The rules of a folder's .gitignore files. Names are relative POSIX paths."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self) -> None:
         self._rules: list[tuple[str, Any]] = []
 
     def enter(self, prefix: str, path: Path) -> None:

@@ -50,7 +50,7 @@ def _module_name(pack: Path) -> str:
 
 
 def _key(pack: Path) -> str:
-    return packs.key_of([each for each in packs.files_of(pack) if each[1].suffix == ".py"])
+    return packs.key_of([each for each in packs.files_of(pack) if each[0].endswith(".py")])
 
 
 @lru_cache(maxsize=256)
