@@ -6,7 +6,7 @@
 An environment is installed once (`installer.py`), stored in the bucket as a tar, and unpacked by
 every later worker with the same Python and the same packages of its own: `environments/{key}.json`
 names the blob. Workers that build the same one at once each use what they built; the first to
-store it names it, and the tars of equal packages are equal bytes.
+store it names it, and the others take back what they have sent.
 
 The runner finds `start` first on its PYTHONPATH, so that Python runs that `sitecustomize`, which
 appends `packages` to sys.path: nothing there shadows what ComfyUI brings, and processes that node
@@ -259,23 +259,31 @@ class Environments:
 
     def _store_it(self, key: str, archive: Path, installed: tuple[str, ...], took: float) -> None:
         """For the next worker; this one has what it needs, so that a failure is only told."""
+        location, replaces = layout.environment_key(key), key in self._unusable
         try:
+            if not replaces and self._store.head(location) is not None:
+                return
             ref, seen = hashing.of_file(archive)
             self._blobs.forget([ref])  # it may have been deleted since
             self._blobs.put_files([LocalBlob(ref, archive, seen)], cancelled=lambda: self._closed)
             built = BuiltEnvironment(ref, installed, round(took, 3), self._clock())
-            self._store.put(
-                layout.environment_key(key), to_json(built).encode(),
-                content_type="application/json", if_none_match=key not in self._unusable,
-            )  # fmt: skip
+            self._name(location, built, replaces=replaces)
             self._unusable.discard(key)
-            log.info("The environment %s is stored: %d bytes.", key, ref.size)
-        except AwsConflict:
-            log.info("Another worker has stored the environment %s.", key)
         except (ComfyAwsError, OSError) as exc:
             log.warning("The environment %s could not be stored: %s", key, exc)
         finally:
             archive.unlink(missing_ok=True)
+
+    def _name(self, location: str, built: BuiltEnvironment, *, replaces: bool) -> None:
+        body = to_json(built).encode()
+        try:
+            self._store.put(
+                location, body, content_type="application/json", if_none_match=not replaces
+            )
+        except AwsConflict:  # bytecode differs from build to build, so the other's blob is another
+            named = from_json(BuiltEnvironment, self._store.get(location))
+            if named.blob != built.blob:
+                self._store.delete(layout.blob_key(built.blob.digest))
 
     # -- on the disk -----------------------------------------------------------------------
 
@@ -303,7 +311,7 @@ class Environments:
 def _pack(folder: Path, archive: Path) -> None:
     """A tar, not compressed: within a region the network is faster than any gzip.
 
-    Without times and owners, so that equal packages make equal bytes.
+    Times and owners say nothing to the next worker and are left out.
     """
 
     def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
