@@ -9,7 +9,7 @@ from pathlib import Path
 
 _SRC = Path(__file__).resolve().parent / "src"
 
-WEB_DIRECTORY = "./web/js"
+WEB_DIRECTORY = "./web"
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
 

@@ -6,6 +6,7 @@ error of the library becomes ``{"error": {"code", "message", "hint"}}`` with its
 
 import asyncio
 import functools
+import getpass
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -111,12 +112,12 @@ class Routes:
         try:
             config = self._designer.config()
             state = stack.read_state(config.stack_home)
+            if config.target == "local":
+                self._designer.follow_stack(state)
             if config.target:
                 self._designer.services().identity.account()
         except ComfyAwsError as exc:
             problem = exc.to_dict()
-            if config and config.target == "local":
-                self._designer.forget_services()  # a stack that comes back has other ports
         local = config is not None and config.target == "local"
         return {
             "configured": bool(config and config.target),
@@ -250,15 +251,20 @@ class Routes:
     @answers_errors
     async def post_publish(self, request: web.Request) -> web.Response:
         body = await _body(request)
+        new_version = bool(body.get("new_version"))
+        author = request.headers.get("comfy-user") or _user()
 
         def start(services: Any) -> Publication:
+            if not new_version and services.templates.exists(body.get("name")):
+                raise taken(str(body.get("name")))
             publication: Publication = services.publications.start(
                 body.get("name"),
                 body.get("workflow"),
                 body.get("prompt"),
                 client_id=str(body.get("client_id") or ""),
                 changed=self._publish_changed,
-                new_version=bool(body.get("new_version")),
+                new_version=new_version,
+                author=author,
                 description=str(body.get("description") or ""),
             )
             return publication
@@ -339,6 +345,14 @@ class Routes:
     async def _call(self, work: Callable[[Any], Any]) -> Any:
         """Run `work` with the services in a thread: everything below is synchronous."""
         return await asyncio.to_thread(lambda: work(self._designer.services()))
+
+
+def _user() -> str:
+    """Who runs this ComfyUI; empty on a machine that has no name for its user."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def _number(value: object, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from comfy_aws.errors import (
     NotFound,
 )
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
+
+log = logging.getLogger(__name__)
 
 
 class Endpoints:
@@ -213,7 +216,10 @@ class Endpoints:
             failure=raw.get("FailureReason", ""),
         )
         if endpoint.status is EndpointStatus.IN_SERVICE:
-            self._register(spec)
+            try:
+                self._register(spec)
+            except AwsError as exc:  # it takes jobs all the same, on the instances it has
+                log.warning("The endpoint %s does not scale: %s", endpoint.name, exc)
         return endpoint
 
     def _spec_of(self, raw: dict[str, Any]) -> EndpointSpec | None:

@@ -31,6 +31,7 @@ from comfy_aws.templates import ModelLibrary, Templates
 class Cloud:
     """What needs no ComfyUI around it: the bucket, the endpoints, the logs."""
 
+    access: AwsAccess
     store: ObjectStore
     queues: Queues
     sagemaker: SageMaker
@@ -111,6 +112,7 @@ def connect(config: Config) -> Cloud:
     templates = Templates(store)
     endpoints = Endpoints(sagemaker, worker, access.bucket)
     return Cloud(
+        access=access,
         store=store,
         queues=Queues(session),
         sagemaker=sagemaker,

@@ -100,7 +100,6 @@ def running_designer(base: Path) -> Iterator[Designer]:
     home = base / "home"
     env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(FOREIGN)}
     env["COMFY_AWS_HOME"] = str(home)
-    env["COMFY_AWS_RUNNER_ARGS"] = "--cpu --preview-method latent2rgb"
     with ComfyUIProcess(base, with_extension=True, env=env) as process:
         running = Designer(process, home)
         try:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import comfy.cli_args
 import execution
 import folder_paths
 
@@ -68,9 +69,16 @@ class Designer:
     def config(self) -> Config:
         """The configuration as it stands now. Raises ConfigError."""
         loaded = configuration.load(self.home)
-        if loaded.comfyui:
+        if loaded.target != "local":
             return loaded
-        return replace(loaded, comfyui=str(Path(execution.__file__).resolve().parent))
+        # Workers of the local stack run this very ComfyUI, on the same kind of device.
+        here = str(Path(execution.__file__).resolve().parent)
+        device = "--cpu" if comfy.cli_args.args.cpu else ""
+        return replace(
+            loaded,
+            comfyui=loaded.comfyui or here,
+            runner_args=loaded.runner_args or device,
+        )
 
     def services(self) -> Services:
         """The services, built on first use.
@@ -96,10 +104,22 @@ class Designer:
                 self._services.close()
             self._services = None
 
+    def follow_stack(self, state: stack.StackState | None) -> None:
+        """Build the services anew when the local stack came back under another address.
+
+        A stack that is down for the moment changes nothing: live publishes and jobs wait for it.
+        """
+        with self._lock:
+            built = self._services
+            if built and state and built.access.endpoint_url != state.endpoint_url:
+                self.forget_services()
+
     def start_stack(self) -> stack.StackState:
         """Start the local stack and make it the target. Raises LocalStackError."""
         state, _ = stack.up(self.config().stack_home)
         configuration.save(self.home, target="local")
+        chosen = self.config()  # written down for endpoints that a terminal creates
+        configuration.save(self.home, comfyui=chosen.comfyui, runner_args=chosen.runner_args)
         self.forget_services()
         return state
 
