@@ -37,6 +37,8 @@ MODELS = {
     "diffusion_models/same.safetensors": safetensors("as a diffusion model"),
     "vae/same.safetensors": safetensors("as a vae"),
     "vae/other.safetensors": safetensors("other"),
+    "vae/extra.safetensors": safetensors("of the same name as a LoRA"),
+    "checkpoints/extra.safetensors": safetensors("of the same name, too"),
     "vae_approx/taesd3_encoder.safetensors": safetensors("in"),
     "vae_approx/taesd3_decoder.safetensors": safetensors("out"),
     "embeddings/style.pt": b"style",
@@ -151,7 +153,8 @@ def needs(told: tuple[int, Needs]) -> Needs:
 
 def test_every_model_is_found_in_its_folder(needs: Needs) -> None:
     found = {f"{model['folder']}/{model['name']}" for model in needs["models"]}
-    unused = {"checkpoints/sub/base.png", "vae/other.safetensors", "embeddings/unused.pt",
+    unused = {"checkpoints/sub/base.png", "vae/other.safetensors", "vae/extra.safetensors",
+              "checkpoints/extra.safetensors", "embeddings/unused.pt",
               "loras/off.safetensors", "diffusers/pipe/.cache/half.safetensors"}  # fmt: skip
     own = {name for name in MODELS if name.startswith("own/")}
     assert found == (MODELS.keys() - unused - own) | {
