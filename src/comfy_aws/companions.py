@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 CONFIGS: Final = (".yaml", ".yml", ".json")
@@ -37,6 +37,16 @@ def beside(path: Path) -> list[Path]:
     return sorted(each for each in found if each != path and each.is_file())
 
 
+def belongs(name: str, other: str) -> bool:
+    """Whether `other` is read with `name`, by their names below a models folder alone."""
+    path, more = PurePosixPath(name), PurePosixPath(other)
+    if path == more or path.parent != more.parent:
+        return False
+    whole = _whole(path.name)
+    is_config = more.suffix in CONFIGS and more.stem == path.stem
+    return is_config or (whole != "" and whole == _whole(more.name))
+
+
 def below(folder: Path) -> list[Path]:
     """Every file of a model that is a folder, sorted; hidden folders are tools' own."""
     return sorted(
@@ -50,6 +60,14 @@ def below(folder: Path) -> list[Path]:
 def is_model(folder: Path) -> bool:
     """Whether a folder is one model of several files."""
     return folder.is_dir() and any((folder / mark).is_file() for mark in MARKS)
+
+
+def _whole(name: str) -> str:
+    """The model that a shard or an index is of: m-00001-of-00002.sft → m.sft; else nothing."""
+    shard = _SHARD.fullmatch(name)
+    if shard:
+        return f"{shard['stem']}{shard['suffix']}"
+    return name.removesuffix(INDEX) if name.endswith(INDEX) else ""
 
 
 def _shards(index: Path) -> set[Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from comfy_aws import formats, packimports, references
+from comfy_aws import companions, formats, packimports, references
 from comfy_aws import prompt as graphs
 from comfy_aws.models import (
     Environment,
@@ -243,6 +243,9 @@ class Resolver:
         remote_models = [m for m in base.models if _is_named_by(m.name, value)]
         for model in remote_models:
             self._add_remote(literal, model, found)
+            for other in base.models:
+                if other.folder == model.folder and companions.belongs(model.name, other.name):
+                    self._add_remote(literal, other, found)
         for item in base.inputs:
             if item.name == value:
                 found.remote_inputs[item.place, item.name] = item

@@ -89,6 +89,18 @@ def test_shards_and_their_index(tmp_path):
         assert companions.beside(index) == []
 
 
+def test_what_belongs_together_by_name():
+    shard = "sub/m-00001-of-00002.safetensors"
+    for other in ("sub/m-00002-of-00002.safetensors", "sub/m.safetensors.index.json"):
+        assert companions.belongs(shard, other)
+        assert companions.belongs(other, shard)
+        assert not companions.belongs(shard, other.removeprefix("sub/"))
+    assert companions.belongs("a.safetensors", "a.yaml")
+    assert not companions.belongs("a.safetensors", "a.safetensors")
+    assert not companions.belongs("a.safetensors", "b.safetensors")
+    assert not companions.belongs("a.yaml", "a.safetensors")
+
+
 def test_a_folder_that_is_a_model(tmp_path):
     pipe = tmp_path / "pipe"
     for name in ("unet/w.bin", ".git/x", "a.txt"):

@@ -1,0 +1,118 @@
+"""What is not on this machine comes from the template or the bucket, or is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfy_aws.capture import Capturer
+from comfy_aws.errors import Unresolved
+from comfy_aws.hashcache import HashCache
+from comfy_aws.models import BlobRef, Environment, InputFile, Manifest, ModelFile, NodePack
+
+REF = BlobRef("ab" * 32, 9)
+BASE = Manifest(
+    models=(
+        *(ModelFile("text_encoders", f"m-0000{n}-of-00002.safetensors", REF) for n in (1, 2)),
+        ModelFile("text_encoders", "m.safetensors.index.json", REF),
+        ModelFile("diffusers", "pipe/unet/w.bin", REF),
+        ModelFile("embeddings", "sub/style.pt", REF),
+        ModelFile("loras", "glow.safetensors", REF),
+        ModelFile("loras", "unused.safetensors", REF),
+    ),
+    inputs=(InputFile("a.png", REF),),
+    packs=(NodePack("pack", REF, ("Theirs",)), NodePack("imported", REF)),
+    environment=Environment(comfyui="0.3.75"),
+)
+
+
+class Nothing:
+    """A ComfyUI that has no classes, files or packs: an inference port's."""
+
+    def knows(self, class_type):
+        return class_type == "Here"
+
+    def pack_of(self, class_type):
+        return None
+
+    def siblings(self, pack):
+        return []
+
+    def models_of(self, literal):
+        return []
+
+    def models_named(self, folder, name):
+        return []
+
+    def inputs_of(self, literal):
+        return []
+
+    def wanted_file(self, literal):
+        return literal.name == "file"
+
+    def environment(self):
+        return Environment()
+
+
+class Shelf:
+    """A model library of one model."""
+
+    def find(self, name):
+        return ModelFile("embeddings", name, REF) if name == "far.pt" else None
+
+
+@pytest.fixture
+def capture(tmp_path):
+    cache = HashCache(tmp_path / "hashes.sqlite")
+    capturer = Capturer(Nothing(), cache, tmp_path / "spool", library=Shelf())
+
+    def run(base=BASE, class_type="Theirs", **inputs):
+        prompt = {"7": {"class_type": class_type, "inputs": inputs}}
+        return capturer.capture(prompt, base=base, is_present=lambda ref: True)
+
+    yield run
+    cache.close()
+
+
+def names(capture):
+    return {model.name for model in capture.manifest.models}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("m-00001-of-00002.safetensors", {m.name for m in BASE.models[:3]}),
+        ("pipe", {"pipe/unet/w.bin"}),
+        ("a sea, embedding:style, (embedding:far:1.1) <lora:glow:1>",
+         {"sub/style.pt", "far.pt", "glow.safetensors"}),
+        ({"on": True, "lora": "glow.safetensors"}, {"glow.safetensors"}),
+    ],
+    ids=["shards", "folder", "text", "row"],
+)  # fmt: skip
+def test_models_of_the_template_and_the_bucket(capture, value, found):
+    got = capture(x=value)
+    assert names(got) == found
+    assert got.missing == ()
+
+
+def test_packs_come_with_what_they_import(capture):
+    got = capture(image="a.png")
+    assert [pack.name for pack in got.manifest.packs] == ["pack", "imported"]
+    assert [item.name for item in got.manifest.inputs] == ["a.png"]
+
+
+def test_pickles_and_names_without_effect_are_warnings(capture):
+    got = capture(text="embedding:style embedding:nowhere", row={"lora": "gone.safetensors"})
+    assert [(each.value, each.input_name) for each in got.warnings] == [
+        ("sub/style.pt", "text"), ("nowhere", "text"), ("gone.safetensors", "row"),
+    ]  # fmt: skip
+    got.check()
+
+
+def test_what_nobody_has_is_an_error_at_its_node(capture):
+    got = capture(class_type="Here", file="gone.safetensors")
+    with pytest.raises(Unresolved, match=r"gone\.safetensors is neither") as caught:
+        got.check()
+    assert caught.value.node_errors == got.node_errors()
+    [error] = caught.value.node_errors["7"]["errors"]
+    assert error["extra_info"] == {"input_name": "file", "received_value": "gone.safetensors"}
+    assert [each.class_type for each in capture(base=None).missing] == ["Theirs"]
