@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import platform
 import sys
+import time
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import folder_paths
 
@@ -29,8 +30,15 @@ OWN_PACK = Path(__file__).resolve().parents[3]
 """This extension; its nodes never travel."""
 
 
+KEPT: Final = 0.25
+"""Seconds that a node's choices are used again: as long as one look at a prompt, not longer."""
+
+
 class ComfyUICatalog:
     """The `resolve.Catalog` of this process's ComfyUI."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, tuple[float, Json]] = {}
 
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS
@@ -126,18 +134,26 @@ class ComfyUICatalog:
         _, extra = self._spec(literal)
         return any(key.endswith("_upload") and value for key, value in extra.items())
 
-    @staticmethod
-    def _spec(literal: Literal) -> tuple[Any, Json]:
+    def _spec(self, literal: Literal) -> tuple[Any, Json]:
         node = nodes.NODE_CLASS_MAPPINGS.get(literal.class_type)
         if node is None:
             return None, {}
-        declared = node.INPUT_TYPES()
+        declared = self._declared(literal.class_type, node)
         for group in ("required", "optional"):
             spec = declared.get(group, {}).get(literal.name)
             if spec is not None:
                 extra = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
                 return spec[0], extra
         return None, {}
+
+    def _declared(self, class_type: str, node: Any) -> Json:
+        """The node's INPUT_TYPES, which list folders, asked once for all inputs of a prompt."""
+        now = time.monotonic()
+        at, declared = self._types.get(class_type, (-KEPT, {}))
+        if now - at >= KEPT:
+            declared = node.INPUT_TYPES()
+            self._types[class_type] = now, declared
+        return declared
 
 
 def node_info(class_type: str) -> Json:
