@@ -16,12 +16,15 @@ packs start see it, too.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import shutil
 import tarfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ from typing import Any
 from comfy_aws import hashing, layout
 from comfy_aws.aws import ObjectStore
 from comfy_aws.blobs import Blobs, LocalBlob
-from comfy_aws.errors import AwsConflict, AwsNotFound, Cancelled, ComfyAwsError
+from comfy_aws.errors import AwsConflict, AwsNotFound, BlobCorrupted, Cancelled, ComfyAwsError
 from comfy_aws.models import BuiltEnvironment, Manifest, from_json, to_json
 from comfy_aws.requirements import Line
 from comfy_aws.worker import installer, packages
@@ -41,6 +44,8 @@ KEPT = 3
 
 PLANS = 64
 """Sets of packs whose plans are remembered."""
+
+PIPE = 1024 * 1024
 
 START = '''"""Appends the packages of the node packs to sys.path, behind ComfyUI's own."""
 
@@ -217,12 +222,28 @@ class Environments:
         progress: Callable[[int], None],
         cancelled: Callable[[], bool],
     ) -> None:
+        """Unpack while it comes; what came is only made visible when its digest is right."""
         archive = self._root / f".{overlay.key}.tar"
         part = self._part(overlay)
+        digest = hashlib.sha256()
+        reader, writer = os.pipe()
         try:
-            self._blobs.download(built.blob, archive, progress=progress, cancelled=cancelled)
-            with tarfile.open(archive) as tar:
-                tar.extractall(part, filter="data")
+            with ThreadPoolExecutor(1) as pool:
+                unpacked = pool.submit(_extract, reader, part)
+                with os.fdopen(writer, "wb") as pipe:
+
+                    def follow(piece: bytes | memoryview) -> None:
+                        digest.update(piece)
+                        with suppress(BrokenPipeError):  # `unpacked` knows why
+                            pipe.write(piece)
+
+                    self._store.download(
+                        layout.blob_key(built.blob.digest), archive, built.blob.size,
+                        follow=follow, progress=progress, cancelled=cancelled,
+                    )  # fmt: skip
+            unpacked.result()
+            if digest.hexdigest() != built.blob.digest:
+                raise BlobCorrupted(f"The blob {built.blob.digest} has other bytes.")
             self._finish(overlay, part)
         finally:
             archive.unlink(missing_ok=True)
@@ -306,6 +327,13 @@ class Environments:
         folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for folder in folders[max(0, KEPT - len(keep)) :]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _extract(reader: int, folder: Path) -> None:
+    with os.fdopen(reader, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        tar.extractall(folder, filter="data")
+        while stream.read(PIPE):  # the end of the archive, which tarfile leaves
+            pass
 
 
 def _pack(folder: Path, archive: Path) -> None:
