@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from comfy_aws import prompt as graphs
-from comfy_aws.aws import ObjectStore, Queues, SageMaker, Session
+from comfy_aws.aws import PART, ObjectStore, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.capture import Capturer
@@ -146,17 +146,18 @@ class _Raw(io.BytesIO):
 class Parts:
     """Everything that publishing needs, as the composition root puts it together."""
 
-    def __init__(self, state: StackState, root: Path) -> None:
+    def __init__(self, state: StackState, root: Path, *, part_size: int = PART) -> None:
         self.state = state
         self.access = access_to(state)
         self.session = Session(self.access)
         self.catalog = FolderCatalog(root)
         self.wire = Wire(self.session)
-        self.store = ObjectStore(self.session)
+        self.store = ObjectStore(self.session, part_size=part_size)
         self.queues, self.sagemaker = Queues(self.session), SageMaker(self.session)
-        self.blobs, self.templates = Blobs(self.store), Templates(self.store)
-        self.library = ModelLibrary(self.store)
         self.cache = HashCache(root / "hashes.sqlite")
+        self.blobs = Blobs(self.store, uploads=self.cache)
+        self.templates = Templates(self.store)
+        self.library = ModelLibrary(self.store)
         self.spool = root / "spool"
         # The models here are any bytes, whatever their names say.
         capturer = Capturer(

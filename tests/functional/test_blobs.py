@@ -9,7 +9,6 @@ import pytest
 
 from comfy_aws import hashing, layout
 from comfy_aws.aws import PART
-from comfy_aws.aws.downloads import SLICE
 from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.errors import AwsNotFound, BlobCorrupted, Cancelled
 from comfy_aws.models import BlobRef
@@ -25,7 +24,7 @@ def stored(parts: Parts, ref: BlobRef, body: bytes) -> None:
     parts.store.put(layout.blob_key(ref.digest), body)
 
 
-@pytest.mark.parametrize("size", [0, 1, 100_000, SLICE, SLICE + 1], ids=str)
+@pytest.mark.parametrize("size", [0, 1, 100_000, PART, PART + 1], ids=str)
 def test_there_and_back(parts, tmp_path, size):
     body = os.urandom(size)
     ref = parts.blobs.put(body)
@@ -50,9 +49,9 @@ def test_a_file_in_parts(parts, tmp_path):
     assert local(tmp_path / "back").ref == blob.ref
 
 
-@pytest.mark.parametrize("keep", [0, 10, SLICE - 1, SLICE, SLICE + 5], ids=str)
+@pytest.mark.parametrize("keep", [0, 10, PART - 1, PART, PART + 5], ids=str)
 def test_a_truncated_blob(parts, tmp_path, keep):
-    body = os.urandom(SLICE + 10)
+    body = os.urandom(PART + 10)
     ref = hashing.of_bytes(body)
     stored(parts, ref, body[:keep])
     assert not parts.blobs.has(ref)
@@ -109,7 +108,7 @@ def test_presence_is_remembered_until_forgotten(parts):
 
 
 def test_cancel_in_the_middle(parts, tmp_path):
-    body = os.urandom(1024) * (SLICE * 12 // 1024)
+    body = os.urandom(1024) * (PART * 12 // 1024)
     path = tmp_path / "large"
     path.write_bytes(body)
     blob = local(path)

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 MiB: Final = 1024 * 1024
 
-SLICE: Final = 16 * MiB
-"""Bytes of a range: long enough to hide the wait for its first byte."""
-
 WIDTH: Final = 8
 """Ranges in flight at once, of all files together."""
 
@@ -39,7 +36,12 @@ Follow = Callable[[memoryview], object]
 
 
 class RangedDownload:
-    """Reads one object of a known size into a new file. Its `run` may be called once."""
+    """Reads one object of a known size into a new file. Its `run` may be called once.
+
+    Args:
+        piece: bytes of a range.
+        slots: held while a range comes; shared by all downloads.
+    """
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class RangedDownload:
         at: tuple[str, str],
         path: Path,
         size: int,
+        *,
+        piece: int,
         slots: threading.Semaphore,
     ) -> None:
         self._s3 = s3
@@ -54,6 +58,7 @@ class RangedDownload:
         self._url = f"s3://{self._bucket}/{self._key}"
         self._path = path
         self._size = size
+        self._piece = piece
         self._slots = slots
 
     def run(self, *, follow: Follow | None, progress: OnBytes, cancelled: IsCancelled) -> None:
@@ -63,14 +68,14 @@ class RangedDownload:
             with self._slots:
                 if cancelled():
                     raise Cancelled(f"The download of {self._key} was cancelled.")
-                count = min(SLICE, self._size - start)
+                count = min(self._piece, self._size - start)
                 self._fetch(start, count)
             progress(count)
             return count
 
         with self._path.open("wb") as made:
             made.truncate(self._size)
-        starts = range(0, self._size, SLICE)
+        starts = range(0, self._size, self._piece)
         with (
             self._path.open("rb", buffering=0) as back,
             ThreadPoolExecutor(max(1, min(WIDTH, len(starts)))) as pool,

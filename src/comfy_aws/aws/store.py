@@ -34,7 +34,8 @@ class ObjectStore:
     """One bucket. Safe to share between threads.
 
     Args:
-        part_size: bytes of a part of an upload; S3 takes no less than 5 MiB.
+        part_size: bytes of a part of an upload and of a range of a download; S3 takes no parts
+            below 5 MiB.
     """
 
     def __init__(self, session: Session, *, part_size: int = PART) -> None:
@@ -194,5 +195,7 @@ class ObjectStore:
             AwsNotFound: the object does not exist.
             BlobCorrupted: the object is shorter than `size`.
         """
-        download = RangedDownload(self._s3, (self.bucket, key), path, size, self._ranges)
+        download = RangedDownload(
+            self._s3, (self.bucket, key), path, size, piece=self.part_size, slots=self._ranges
+        )
         download.run(follow=follow, progress=progress, cancelled=cancelled)

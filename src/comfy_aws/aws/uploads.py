@@ -32,7 +32,7 @@ MOST_PARTS: Final = 10_000
 WIDTH: Final = 8
 """Parts in flight at once, of all files together; more gained nothing on a 10 Gbit/s link."""
 
-_GONE: Final = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
+_GONE: Final = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
 """The upload was completed, aborted or expired meanwhile, or its parts are not what they were."""
 
 _ATTEMPTS: Final = 3
