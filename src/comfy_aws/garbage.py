@@ -1,8 +1,8 @@
 """Finds and deletes blobs that nothing names any more.
 
-A blob is kept while a version of a template or a recent job names it, and for a grace period
-after it came: a publish sends its blobs before the version that names them. Nothing is deleted
-unless it is asked for twice (`plan`, then `delete`).
+A blob is kept while a version of a template, a recent job or a built environment names it, and
+for a grace period after it came: a publish sends its blobs before the version that names them.
+Nothing is deleted unless it is asked for twice (`plan`, then `delete`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import Final
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, StoredObject
 from comfy_aws.errors import AwsNotFound, ConfigError
-from comfy_aws.models import JobRequest, Manifest, ModelFile, TemplateVersion, from_json
+from comfy_aws.models import (
+    BuiltEnvironment,
+    JobRequest,
+    Manifest,
+    ModelFile,
+    TemplateVersion,
+    from_json,
+)
 
 DAY: Final = 24 * 3600.0
 GRACE: Final = 7 * DAY
@@ -90,9 +97,10 @@ class Collector:
             for entry in self._store.list(layout.JOBS)
             if entry.key.endswith("/request.json") and entry.modified >= since
         ]
+        environments = [entry.key for entry in self._store.list(layout.ENVIRONMENTS)]
         with ThreadPoolExecutor(READERS) as pool:
-            manifests = pool.map(self._manifest, keys)
-            return {digest for manifest in manifests for digest in manifest.blobs()}
+            named = {digest for each in pool.map(self._manifest, keys) for digest in each.blobs()}
+            return named | set(pool.map(self._environment, environments))
 
     def _manifest(self, of: tuple[str, type[TemplateVersion | JobRequest]]) -> Manifest:
         key, kind = of
@@ -100,6 +108,13 @@ class Collector:
             return from_json(kind, self._store.get(key), where=key).manifest
         except AwsNotFound:
             return Manifest()  # deleted since it was listed
+
+    def _environment(self, key: str) -> str:
+        """The digest of a built environment; empty when it is gone."""
+        try:
+            return from_json(BuiltEnvironment, self._store.get(key), where=key).blob.digest
+        except AwsNotFound:
+            return ""
 
     def _library(self) -> Iterator[tuple[str, ModelFile]]:
         for entry in self._store.list(layout.MODELS):

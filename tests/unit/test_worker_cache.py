@@ -302,11 +302,15 @@ def test_a_bad_archive_leaves_nothing(cloud, restorer, archive):
 
 def test_a_folder_that_a_pack_keeps_elsewhere(cloud, restorer):
     models = restorer.base / "models"
-    restorer.runner_started({"bbox": [str(models / "ultra/bbox")], "odd": ["/elsewhere"]})
+    inside = restorer.base / "custom_nodes/pack/weights"
+    folders = {"bbox": [str(models / "ultra/bbox")], "odd": ["/elsewhere"], "own": [str(inside)]}
+    restorer.runner_started(folders)
+    names = {"bbox": "a.pt", "odd": "b.pt", "own": "c.pt"}
     manifest = Manifest(
-        models=(cloud.model("bbox", "a.pt", b"a"), cloud.model("odd", "b.pt", b"b"))
+        models=tuple(cloud.model(folder, name, name[:1].encode()) for folder, name in names.items())
     )
     restore(restorer, manifest)
+    assert (inside / "c.pt").read_bytes() == b"c"
     assert (models / "ultra/bbox/a.pt").read_bytes() == b"a"
     assert (models / "odd/b.pt").read_bytes() == b"b"
 

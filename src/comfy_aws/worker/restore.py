@@ -202,14 +202,14 @@ class Restorer:
         return plan
 
     def _model_path(self, folder: str, name: str) -> Path:
-        """Below models/{folder}, unless a node pack keeps that folder name elsewhere in there."""
+        """Below models/{folder}, unless a node pack keeps that folder elsewhere, or in itself."""
         default = self.base / "models" / folder
         known = [Path(path) for path in self._folders.get(folder, [])]
         if default not in known:
             for path in known:
-                if path.is_relative_to(self.base / "models") and path != self.base / "models":
-                    place = path.relative_to(self.base / "models").as_posix()
-                    return below(self.base / "models", place, name)
+                for root in (self.base / "models", self.base / "custom_nodes"):
+                    if path.is_relative_to(root) and path != root:
+                        return below(root, path.relative_to(root).as_posix(), name)
         return below(self.base / "models", folder, name)
 
     def _is_laid(self, placed: Placed) -> bool:
