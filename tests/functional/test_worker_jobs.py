@@ -11,6 +11,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,11 +273,17 @@ def test_the_runner_has_no_credentials(worker, manifest):
     assert not [name for name in names if name.startswith(("AWS_", "COMFY_AWS_", "SAGEMAKER_"))]
 
 
-def test_the_same_name_with_other_bytes_is_read_again(worker, cloud, manifest):
+@pytest.mark.parametrize("folder", ["loras", "checkpoints", "input"])
+def test_the_same_name_with_other_bytes_is_read_again(worker, cloud, manifest, folder):
+    name = "same.png" if folder == "input" else "same.safetensors"
+
     def seen(body: bytes) -> str:
-        model = cloud.model("loras", "same.safetensors", body)
-        more = Manifest((*manifest.models, model), manifest.inputs, manifest.packs)
-        job = request({"1": node("TestModel", name="same.safetensors")}, manifest=more)
+        more = (
+            replace(manifest, inputs=(*manifest.inputs, cloud.input(name, body)))
+            if folder == "input"
+            else replace(manifest, models=(*manifest.models, cloud.model(folder, name, body)))
+        )
+        job = request({"1": node("TestModel", name=name, folder=folder)}, manifest=more)
         return worker.run(job).outputs["1"]["text"][0]
 
     pid = worker.runner_pid()
