@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -312,7 +313,7 @@ class ComfyClient:
         return content
 
 
-def _heard(frame: aiohttp.WSMessage) -> Message | None:
+def _heard(frame: Any) -> Message | None:  # aiohttp's type differs with Python's version
     """The message in a frame; what a node pack garbled must not end the stream."""
     try:
         if frame.type is aiohttp.WSMsgType.TEXT:

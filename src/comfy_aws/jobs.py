@@ -27,7 +27,6 @@ from comfy_aws.errors import (
     AwsNotFound,
     AwsUnreachable,
     Cancelled,
-    ComfyAwsError,
     Conflict,
     EndpointUnusable,
     InvalidDocument,
@@ -46,7 +45,16 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
-from comfy_aws.orders import JobEnd, JobView, Listener, Order, advanced
+from comfy_aws.orders import (
+    STATE_OF,
+    JobEnd,
+    JobView,
+    Listener,
+    Order,
+    advanced,
+    end_by,
+    message_of,
+)
 from comfy_aws.publish import Uploader
 from comfy_aws.routing import Router
 
@@ -60,14 +68,6 @@ CLOSING: Final = 5.0
 
 CANCEL_PATIENCE: Final = 30.0
 """Seconds that a running job is given to stop before it counts as cancelled all the same."""
-
-STATE_OF: Final = {
-    Outcome.SUCCESS: JobState.SUCCEEDED,
-    Outcome.ERROR: JobState.FAILED,
-    Outcome.INVALID: JobState.FAILED,
-    Outcome.FAILED: JobState.FAILED,
-    Outcome.INTERRUPTED: JobState.CANCELLED,
-}
 
 
 @dataclass
@@ -244,7 +244,7 @@ class Jobs:
         try:
             end = work(run)
         except Exception as exc:  # noqa: BLE001 – a job must end, also by a mistake of ours
-            end = None if self._closed.is_set() else _end_by(exc, run.order.job_id)
+            end = None if self._closed.is_set() else end_by(exc, run.order.job_id)
         if end is None:
             self._leave(run)
             run.listener.released()
@@ -253,7 +253,7 @@ class Jobs:
 
     def _finish(self, run: _Run, end: JobEnd) -> None:
         job_id = run.order.job_id
-        message = _message(end)
+        message = message_of(end)
         run.view = replace(run.view, job=self._ledger.move(
             job_id, end.state, at=self._clock(), message=message), phase=None)  # fmt: skip
         try:
@@ -454,20 +454,3 @@ class Jobs:
                 run = self._runs.get(job_id)
             if run is not None:
                 run.inbox.put(tuple(batch))
-
-
-def _end_by(exc: Exception, job_id: str) -> JobEnd:
-    if isinstance(exc, Cancelled):
-        return JobEnd(JobState.CANCELLED)
-    if isinstance(exc, ComfyAwsError):
-        return JobEnd(JobState.FAILED, error=exc.to_dict())
-    log.error("Job %s failed on this side", job_id, exc_info=exc)
-    text = f"Forwarding the job failed: {type(exc).__name__}: {exc}"
-    return JobEnd(JobState.FAILED, error={"code": "internal", "message": text, "hint": ""})
-
-
-def _message(end: JobEnd) -> str:
-    if end.state is not JobState.FAILED:
-        return ""
-    error = end.error
-    return str(error.get("message") or error.get("exception_message") or "The job failed.").strip()

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Final, Protocol
 
-from comfy_aws.models import Event, EventKind, Job, JobResult, JobState, Json, to_dict
+from comfy_aws.errors import Cancelled, ComfyAwsError
+from comfy_aws.models import Event, EventKind, Job, JobResult, JobState, Json, Outcome, to_dict
+
+log = logging.getLogger(__name__)
+
+STATE_OF: Final = {
+    Outcome.SUCCESS: JobState.SUCCEEDED,
+    Outcome.ERROR: JobState.FAILED,
+    Outcome.INVALID: JobState.FAILED,
+    Outcome.FAILED: JobState.FAILED,
+    Outcome.INTERRUPTED: JobState.CANCELLED,
+}
+"""How a job has ended by the worker's word."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +102,22 @@ def _with_progress(view: JobView, nodes: Json) -> JobView:
             "value": node.get("value"), "max": node.get("max"),
         }  # fmt: skip
     return replace(view, progress=progress, nodes_done=max(finished, view.nodes_done))
+
+
+def end_by(exc: Exception, job_id: str) -> JobEnd:
+    """The end of a job that failed on this side."""
+    if isinstance(exc, Cancelled):
+        return JobEnd(JobState.CANCELLED)
+    if isinstance(exc, ComfyAwsError):
+        return JobEnd(JobState.FAILED, error=exc.to_dict())
+    log.error("Job %s failed on this side", job_id, exc_info=exc)
+    text = f"Forwarding the job failed: {type(exc).__name__}: {exc}"
+    return JobEnd(JobState.FAILED, error={"code": "internal", "message": text, "hint": ""})
+
+
+def message_of(end: JobEnd) -> str:
+    """What the ledger keeps of a failure; empty for other ends."""
+    if end.state is not JobState.FAILED:
+        return ""
+    error = end.error
+    return str(error.get("message") or error.get("exception_message") or "The job failed.").strip()
