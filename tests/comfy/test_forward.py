@@ -287,6 +287,22 @@ def test_a_job_may_use_other_packs_than_its_template(client: Client, template: s
     assert client.end(job)["status"]["completed"] is True
 
 
+def test_a_refused_graph_is_not_run_in_place_of_a_later_one(artist: Client, template: str) -> None:
+    """Both have the same prompt_id; the first has no output node, the second is a local one."""
+    node_id = pipeline.CONDITIONING_ID
+    nothing_to_show = {node_id: pipeline.load_prompt()[node_id]}
+    image = {"width": 16, "height": 16, "batch_size": 1, "color": 0}
+    local = {"1": {"class_type": "EmptyImage", "inputs": image},
+             "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}  # fmt: skip
+    body = {"prompt_id": "twice-the-same", "client_id": artist.id}
+    mark = {"aws": {"template": template}}
+    refused = artist.post("/prompt", {**body, "prompt": nothing_to_show, "extra_data": mark})
+    assert refused.status_code == 400
+    assert artist.post("/prompt", {**body, "prompt": local}).status_code == 200
+    assert artist.end("twice-the-same")["prompt"][2] == local
+    assert all(job["id"] != "twice-the-same" for job in artist.get("/aws/jobs")["jobs"])
+
+
 def test_a_ports_mistakes_come_back_at_their_node(artist: Client, template: str) -> None:
     prompt = pipeline.load_prompt()
     prompt[pipeline.SAMPLER_ID]["inputs"]["steps"] = 0

@@ -232,8 +232,10 @@ class Designer:
         """ComfyUI's hook before validation: swap a graph that it cannot validate itself.
 
         Only output nodes are kept, as wrapper nodes with the same ids; the graph itself is put
-        back when the item reaches the queue. Runs on the event loop: no I/O.
+        back when the item reaches the queue. Runs on the event loop, on what `check` read just now.
         """
+        # ComfyUI may have refused the graph of an earlier prompt with this id.
+        self._originals.pop(str(body.get("prompt_id")), None)
         try:
             mark = self.mark_of(body.get("extra_data") or {})
         except ComfyAwsError:
@@ -248,8 +250,9 @@ class Designer:
             version = self.services().router.version(mark["template"])  # read by `check` just now
         outputs = validation.output_nodes(prompt, self._definitions(prompt, version))
         job_id = str(body.setdefault("prompt_id", str(uuid.uuid4())))
-        self._originals[job_id] = prompt
-        if self.wraps_all:
+        if not self.wraps_all:
+            self._originals[job_id] = prompt
+        else:
             targets = tuple(map(str, body.get("partial_execution_targets") or outputs))
             self._wrapped[job_id] = WrappedRun(self._order(
                 job_id, prompt, targets, {**(body.get("extra_data") or {}),
