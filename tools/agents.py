@@ -21,7 +21,7 @@ SAID = {
     "web/types/comfyui.d.ts": "Types of what the page takes from ComfyUI.",
     "web/types/aws.d.ts": "Types of the values that the page and the routes exchange.",
     "tests/functional/conftest.py": "One local stack for all tests of the services.",
-    "docs/openapi.yaml": "The /aws routes; a test holds it against server_routes.py.",
+    "docs/openapi.yaml": "The /aws routes; a test holds it against comfyui/routes/.",
     "tests/functional/worker_nodes.py.txt": "Node pack source for the worker's tests.",
 }
 

@@ -57,8 +57,9 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_the_document_names_the_very_routes() -> None:
-    source = (REPO_ROOT / "server_routes.py").read_text()
-    table = set(re.findall(r'\("(GET|POST|PATCH|DELETE|PUT)", "(/aws/[^"]*)"', source))
+    folder = REPO_ROOT / "src" / "comfy_aws" / "comfyui" / "routes"
+    source = "\n".join(path.read_text() for path in folder.glob("*.py"))
+    table = set(re.findall(r'\bRoute\("(GET|POST|PATCH|DELETE|PUT)", "(/aws/[^"]*)"', source))
     assert table == OPERATIONS
 
 

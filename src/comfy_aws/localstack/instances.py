@@ -162,7 +162,7 @@ class Instance:
         return self._stopping
 
     def condemn(self) -> None:
-        """It takes no connections: end the process, so that a new one is started."""
+        """It takes no connections or lost one: end the process, so that a new one is started."""
         if self.state is InstanceState.READY and self._process is not None:
             self._move(InstanceState.STARTING)
             self._ending = asyncio.create_task(self._process.stop(0))

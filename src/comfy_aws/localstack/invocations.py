@@ -173,6 +173,8 @@ class InvocationQueue:
                 return None
             return _failed(f"The worker cannot be reached: {exc}.")
         except (aiohttp.ClientError, OSError) as exc:
+            # Before the next request goes there: its socket may outlive the worker for a moment.
+            instance.condemn()
             return _failed(f"The worker died while it ran the request ({type(exc).__name__}).")
 
     async def _invoke(self, invocation: Invocation, instance: Instance) -> Outcome:

@@ -1,0 +1,91 @@
+"""What the commands share: how they are declared, and how they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from comfy_aws import config, services
+from comfy_aws.models import Json
+from comfy_aws.services import Cloud
+
+ERROR: Final = 1
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells have it."""
+
+
+def cloud() -> Cloud:
+    return services.connect(config.load())
+
+
+# -- output ------------------------------------------------------------------------------------
+
+
+def emit(arguments: argparse.Namespace, value: Json | list[Json], lines: Iterable[str]) -> None:
+    """Print `value` as JSON when the user asked for it, else the lines."""
+    text = json.dumps(value, indent=2) if arguments.json else "\n".join(lines)
+    print(text)
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> list[str]:
+    """Aligned columns; empty without rows. Columns that say nothing are left out."""
+    if not rows:
+        return []
+    cells = [head, *(tuple(str(cell) for cell in row) for row in rows)]
+    columns = [column for column in zip(*cells, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def cell(value: object) -> str:
+    """A value in a table's cell: what is not there as a dash, what is long cut."""
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 32 else text[:31] + "…"
+
+
+def moment(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def size_text(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+# -- arguments ---------------------------------------------------------------------------------
+
+
+def topic(topics: Any, name: str, about: str) -> Any:
+    parser = topics.add_parser(name, help=about, description=sentence(about))
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], about: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=sentence(about)
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def sentence(about: str) -> str:
+    return f"{about[0].upper()}{about[1:]}."
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number

@@ -1,0 +1,87 @@
+"""`comfy-aws endpoint`: SageMaker endpoints."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from comfy_aws.cli.common import cloud, command, emit, positive, table, topic
+from comfy_aws.endpoint_plan import spec_for
+from comfy_aws.errors import ConfigError
+from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, to_dict
+
+_SPEC = EndpointSpec(name="")
+
+
+def add(topics: Any) -> None:
+    commands = topic(topics, "endpoint", "create, list, await and delete SageMaker endpoints")
+    command(commands, "list", _list, "list the endpoints that this product made")
+    text = "start an endpoint; any endpoint can run any template"
+    create = command(commands, "create", _create, text)
+    create.add_argument("name", nargs="?", help="by default it follows from the template's name")
+    create.add_argument("--template", default="", help="template to make ready at the start")
+    create.add_argument("--type", default=_SPEC.instance_type, help="instance type (%(default)s)")
+    for name, default, text in (
+        ("min", _SPEC.min_instances, "fewest instances, 0 to stop when idle"),
+        ("max", _SPEC.max_instances, "most instances"),
+        ("initial", _SPEC.initial_instances, "instances at the start"),
+        ("idle", _SPEC.idle_seconds, "seconds without jobs before an instance stops"),
+    ):
+        create.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (%(default)s)"
+        )
+    create.add_argument("--wait", action="store_true", help="return when it is InService")
+    wait = command(commands, "wait", _wait, "return when it is InService, or has failed")
+    delete = command(commands, "delete", _delete, "delete it with all that belongs to it")
+    for each in (create, wait):
+        each.add_argument("--timeout", type=positive, default=3600, metavar="SECONDS",
+                             help="give up waiting after this long (%(default)s)")  # fmt: skip
+    for each in (wait, delete):
+        each.add_argument("name", help="the endpoint")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = cloud().endpoints.list()
+    rows = [(e.name, e.status.value, e.instances, f"{e.min_instances}-{e.max_instances}",
+             e.instance_type, e.template, e.failure) for e in found]  # fmt: skip
+    head = ("NAME", "STATUS", "RUNNING", "SCALES", "TYPE", "TEMPLATE", "FAILURE")
+    emit(arguments, [to_dict(e) for e in found], table(head, rows) or ["No endpoints."])
+    return 0
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    if not (arguments.name or arguments.template):
+        raise ConfigError("An endpoint needs a name.", hint="Give one, or --template.")
+    endpoints = cloud().endpoints
+    spec = spec_for(
+        arguments.name or "",
+        arguments.template,
+        instance_type=arguments.type,
+        min_instances=arguments.min,
+        max_instances=arguments.max,
+        initial_instances=arguments.initial,
+        idle_seconds=arguments.idle,
+    )
+    endpoint = endpoints.create(spec)
+    if arguments.wait:
+        endpoint = endpoints.wait(endpoint.name, timeout=arguments.timeout)
+    _show_endpoint(arguments, endpoint)
+    return 0
+
+
+def _wait(arguments: argparse.Namespace) -> int:
+    _show_endpoint(arguments, cloud().endpoints.wait(arguments.name, timeout=arguments.timeout))
+    return 0
+
+
+def _show_endpoint(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
+    lines = [f"The endpoint {endpoint.name} is {endpoint.status.value}."]
+    if endpoint.status is EndpointStatus.CREATING:
+        lines.append(f"  Wait for it: comfy-aws endpoint wait {endpoint.name}")
+    emit(arguments, to_dict(endpoint), lines)
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    cloud().endpoints.delete(arguments.name)
+    emit(arguments, {"deleted": arguments.name}, [f"Deleting the endpoint {arguments.name}."])
+    return 0

@@ -1,0 +1,15 @@
+"""The /aws routes by group; a handler reads the request, calls a service, writes the answer.
+
+Every error of the library becomes ``{"error": {"code", "message", "hint"}}`` with its status.
+"""
+
+from __future__ import annotations
+
+from comfy_aws.comfyui.routes.endpoints import EndpointRoutes
+from comfy_aws.comfyui.routes.jobs import JobRoutes
+from comfy_aws.comfyui.routes.publishes import PublishRoutes
+from comfy_aws.comfyui.routes.status import StatusRoutes
+from comfy_aws.comfyui.routes.templates import TemplateRoutes
+
+GROUPS = (StatusRoutes, TemplateRoutes, PublishRoutes, EndpointRoutes, JobRoutes)
+"""In the order of docs/openapi.yaml."""

@@ -1,0 +1,27 @@
+"""Jobs: what this designer sent to AWS."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors
+
+
+class JobRoutes(RouteGroup):
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/aws/jobs", self.list_jobs),
+            Route("POST", "/aws/jobs/{id}/cancel", self.cancel_job),
+        ]
+
+    @answers_errors
+    async def list_jobs(self, _request: web.Request) -> web.Response:
+        found = await self._call(lambda s: s.jobs.views())
+        return web.json_response({"jobs": [view.to_dict() for view in found]})
+
+    @answers_errors
+    async def cancel_job(self, request: web.Request) -> web.Response:
+        job_id = request.match_info["id"]
+        await self._call(lambda s: s.jobs.cancel(job_id))
+        view = await self._call(lambda s: s.jobs.view(job_id))
+        return web.json_response({"job": view.to_dict()})

@@ -1,0 +1,77 @@
+"""Publishes: started, watched, cancelled."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from aiohttp import web
+
+from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of
+from comfy_aws.models import to_dict
+from comfy_aws.publications import Publication, PublishState
+from comfy_aws.templates import taken
+
+
+class PublishRoutes(RouteGroup):
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", "/aws/publishes", self.post_publish),
+            Route("GET", "/aws/publishes", self.list_publishes),
+            Route("GET", "/aws/publishes/{id}", self.get_publish),
+            Route("DELETE", "/aws/publishes/{id}", self.cancel_publish),
+        ]
+
+    @answers_errors
+    async def post_publish(self, request: web.Request) -> web.Response:
+        body = await body_of(request)
+        new_version = bool(body.get("new_version"))
+        author = request.headers.get("comfy-user") or _user()
+
+        def start(services: Any) -> Publication:
+            if not new_version and services.templates.exists(body.get("name")):
+                raise taken(str(body.get("name")))
+            publication: Publication = services.publications.start(
+                body.get("name"),
+                body.get("workflow"),
+                body.get("prompt"),
+                client_id=str(body.get("client_id") or ""),
+                changed=self._publish_changed,
+                new_version=new_version,
+                author=author,
+                description=str(body.get("description") or ""),
+            )
+            return publication
+
+        publication = await self._call(start)
+        return web.json_response({"publish": to_dict(publication)}, status=202)
+
+    def _publish_changed(self, publication: Publication) -> None:
+        if publication.state is not PublishState.RUNNING:
+            self._designer.definitions.forget()
+        self._server.send_sync("aws.publish", to_dict(publication))
+
+    @answers_errors
+    async def list_publishes(self, _request: web.Request) -> web.Response:
+        if not self._designer.has_services:
+            return web.json_response({"publishes": []})
+        found = await self._call(lambda s: s.publications.list())
+        return web.json_response({"publishes": [to_dict(publication) for publication in found]})
+
+    @answers_errors
+    async def get_publish(self, request: web.Request) -> web.Response:
+        found = await self._call(lambda s: s.publications.get(request.match_info["id"]))
+        return web.json_response({"publish": to_dict(found)})
+
+    @answers_errors
+    async def cancel_publish(self, request: web.Request) -> web.Response:
+        found = await self._call(lambda s: s.publications.cancel(request.match_info["id"]))
+        return web.json_response({"publish": to_dict(found)})
+
+
+def _user() -> str:
+    """Who runs this ComfyUI; empty on a machine that has no name for its user."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
