@@ -42,6 +42,7 @@ const nameDialog = new NameDialog({
 const panel = new Panel({
   store,
   actions,
+  session,
   newWorkflow: () => void newWorkflow(),
   titleOf: (promptId, nodeId) => marker.title(promptId, nodeId),
 })

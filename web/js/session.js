@@ -4,7 +4,7 @@
 
 const KEY = 'aws.tab'
 
-/** @typedef {{on: boolean, template: string, publish: string}} Remembered */
+/** @typedef {{on: boolean, template: string, publish: string, page: string}} Remembered */
 
 export class Session {
   #storage
@@ -16,13 +16,14 @@ export class Session {
 
   /** @returns {Remembered} */
   read() {
-    const empty = { on: false, template: '', publish: '' }
+    const empty = { on: false, template: '', publish: '', page: '' }
     try {
       const stored = JSON.parse(this.#storage.getItem(KEY) ?? '{}')
       return {
         on: stored.on === true,
         template: typeof stored.template === 'string' ? stored.template : '',
         publish: typeof stored.publish === 'string' ? stored.publish : '',
+        page: typeof stored.page === 'string' ? stored.page : '',
       }
     } catch {
       return empty

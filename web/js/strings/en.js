@@ -10,6 +10,9 @@ export const EN = Object.freeze({
   'loading': 'Loading…',
   'time.now': 'just now',
 
+  'pages.label': 'Parts of Prompt on AWS',
+  'page.run': 'Run',
+
   'error.offline': 'ComfyUI does not answer.',
   'error.offline.hint': 'Check that it still runs, then try again.',
   'error.unexpected': 'The server answered with status {status}.',

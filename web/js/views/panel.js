@@ -3,15 +3,20 @@
  * again at any time; everything worth keeping is in the store.
  */
 
-import { h, icon } from '../dom.js'
+import { h } from '../dom.js'
 import { t } from '../i18n.js'
-import { connected } from '../store.js'
-import { Endpoints } from './endpoints.js'
 import { Header } from './header.js'
-import { Jobs } from './jobs.js'
-import { RunTarget } from './run_target.js'
-import { Setup } from './setup.js'
-import { Templates } from './templates.js'
+import { Pages } from './pages.js'
+import { RunPage } from './run_page.js'
+
+/**
+ * @typedef {object} Parts what the pages are built from
+ * @property {import('../store.js').Store} store
+ * @property {import('../actions.js').Actions} actions
+ * @property {import('../session.js').Session} session
+ * @property {() => void} newWorkflow
+ * @property {import('./jobs.js').TitleOf} titleOf
+ */
 
 export class Panel {
   #parts
@@ -20,13 +25,7 @@ export class Panel {
   /** @type {HTMLElement | null} */
   #host = null
 
-  /**
-   * @param {object} parts
-   * @param {import('../store.js').Store} parts.store
-   * @param {import('../actions.js').Actions} parts.actions
-   * @param {() => void} parts.newWorkflow
-   * @param {import('./jobs.js').TitleOf} parts.titleOf
-   */
+  /** @param {Parts} parts */
   constructor(parts) {
     this.#parts = parts
   }
@@ -56,42 +55,20 @@ export class Panel {
 
   /** @param {AbortSignal} signal */
   #build(signal) {
-    const { store, actions, newWorkflow, titleOf } = this.#parts
-    const publish = h(
-      'button',
+    const { store, actions, session } = this.#parts
+    const pages = [
       {
-        type: 'button',
-        class: 'aws-button aws-wide',
-        title: t('workflow.new.hint'),
-        testid: 'aws-new-workflow',
-        on: { click: newWorkflow },
+        id: 'run',
+        icon: 'pi-play',
+        label: t('page.run'),
+        build: (/** @type {AbortSignal} */ shown) => new RunPage(this.#parts, shown).element,
       },
-      icon('pi-cloud-upload'),
-      t('workflow.new')
-    )
-    const lists = h(
-      'div',
-      { class: 'aws-lists' },
-      publish,
-      new Templates(store, actions, newWorkflow, signal).element,
-      new Endpoints(store, actions, signal).element,
-      new Jobs(store, actions, titleOf, signal).element
-    )
-    const target = new RunTarget(store, actions, signal).element
-    store.watch(
-      ['status', 'statusProblem'],
-      (state) => {
-        const waiting = !state.status && !state.statusProblem
-        target.hidden = waiting || Boolean(state.statusProblem) || !connected(state)
-        lists.hidden = target.hidden
-      },
-      signal
-    )
+    ]
     return h(
       'div',
       { class: 'aws aws-panel', testid: 'aws-panel' },
       new Header(store, actions, signal).element,
-      h('div', { class: 'aws-scroll' }, new Setup(store, actions, signal).element, target, lists)
+      new Pages(pages, session, signal).element
     )
   }
 }

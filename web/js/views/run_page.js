@@ -1,0 +1,53 @@
+/**
+ * The first page: where runs go, templates, endpoints, jobs; the way out while AWS is not there.
+ */
+
+import { h, icon } from '../dom.js'
+import { t } from '../i18n.js'
+import { connected } from '../store.js'
+import { Endpoints } from './endpoints.js'
+import { Jobs } from './jobs.js'
+import { RunTarget } from './run_target.js'
+import { Setup } from './setup.js'
+import { Templates } from './templates.js'
+
+export class RunPage {
+  /**
+   * @param {import('./panel.js').Parts} parts
+   * @param {AbortSignal} signal
+   */
+  constructor({ store, actions, newWorkflow, titleOf }, signal) {
+    const publish = h(
+      'button',
+      {
+        type: 'button',
+        class: 'aws-button aws-wide',
+        title: t('workflow.new.hint'),
+        testid: 'aws-new-workflow',
+        on: { click: newWorkflow },
+      },
+      icon('pi-cloud-upload'),
+      t('workflow.new')
+    )
+    const lists = h(
+      'div',
+      { class: 'aws-lists' },
+      publish,
+      new Templates(store, actions, newWorkflow, signal).element,
+      new Endpoints(store, actions, signal).element,
+      new Jobs(store, actions, titleOf, signal).element
+    )
+    const target = new RunTarget(store, actions, signal).element
+    store.watch(
+      ['status', 'statusProblem'],
+      (state) => {
+        const waiting = !state.status && !state.statusProblem
+        target.hidden = waiting || Boolean(state.statusProblem) || !connected(state)
+        lists.hidden = target.hidden
+      },
+      signal
+    )
+    const setup = new Setup(store, actions, signal).element
+    this.element = h('div', { class: 'aws-lists' }, setup, target, lists)
+  }
+}
