@@ -63,6 +63,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "publications",
                 "publish",
                 "rate",
+                "readlog",
                 "resolve",
                 "routing",
                 "stack",

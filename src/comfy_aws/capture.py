@@ -119,8 +119,8 @@ class Capturer:
             packed.append(self._pack(path, class_types, is_present, files))
         manifest = Manifest(
             models=(
-                *(ModelFile(folder, name, refs[path])
-                  for (folder, name), path in found.models.items()),
+                *(ModelFile(*key, refs[path], found.readers.get(key, ""))
+                  for key, path in found.models.items()),
                 *found.remote_models.values(),
             ),
             inputs=(

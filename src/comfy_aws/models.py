@@ -91,11 +91,15 @@ class BlobRef:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file below a models folder: `folder` is ComfyUI's folder name, `name` the choice."""
+    """One file below a models folder: `folder` is ComfyUI's folder name, `name` the choice.
+
+    `reader` is the class of the node that reads it without naming it; empty when it is named.
+    """
 
     folder: str
     name: str
     blob: BlobRef
+    reader: str = ""
 
 
 class InputPlace(str, Enum):

@@ -64,6 +64,9 @@ class Catalog(Protocol):
     def models_named(self, folder: str, name: str) -> list[ModelPath]:
         """The models that a text in a prompt means; see `references.matching`."""
 
+    def models_read_by(self, class_type: str, inputs: Json) -> list[ModelPath]:
+        """The files that such a node was seen to read in a local run."""
+
     def inputs_of(self, literal: graphs.Literal) -> list[InputPath]:
         """The input files that a widget value names: one, or all of a folder."""
 
@@ -97,9 +100,13 @@ class Finding:
 
 @dataclass
 class Found:
-    """Everything that a prompt needs, before anything is read."""
+    """Everything that a prompt needs, before anything is read.
+
+    `readers` holds the node class of each model that is read without being named.
+    """
 
     models: dict[tuple[str, str], Path] = field(default_factory=dict)
+    readers: dict[tuple[str, str], str] = field(default_factory=dict)
     inputs: dict[tuple[InputPlace, str], Path] = field(default_factory=dict)
     packs: dict[Path, set[str]] = field(default_factory=dict)
     remote_models: dict[tuple[str, str], ModelFile] = field(default_factory=dict)
@@ -148,6 +155,7 @@ class Resolver:
                 reads_tags |= bool(found.remote_packs)
             for name in tags if reads_tags else ():
                 self._find_reference(literal, LORAS, name, base, found)
+        self._find_read(prompt, base, found)
         return found
 
     # -- classes and packs ---------------------------------------------------------------------
@@ -222,6 +230,21 @@ class Resolver:
         if not remote:  # ComfyUI runs such a prompt, too, and leaves the name out
             reason = f"The text names {name}, which is not in {folder}; it has no effect."
             found.warnings.append(_finding(literal, name, reason))
+
+    def _find_read(self, prompt: Json, base: Manifest, found: Found) -> None:
+        """The models that nodes read without naming them."""
+        for node_id, node in prompt.items():
+            class_type = node["class_type"]
+            for model in self._catalog.models_read_by(class_type, node.get("inputs", {})):
+                if model.path not in found.models.values():
+                    found.readers[model.folder, model.name] = class_type
+                    literal = graphs.Literal(node_id, class_type, "", model.name)
+                    self._add_model(literal, model, found)
+            for stored in base.models:
+                known = (stored.folder, stored.name) in found.models
+                if stored.reader == class_type and not known:
+                    literal = graphs.Literal(node_id, class_type, "", stored.name)
+                    self._add_remote(literal, stored, found)
 
     def _add_model(self, literal: graphs.Literal, model: ModelPath, found: Found) -> None:
         if (model.folder, model.name) in found.models:

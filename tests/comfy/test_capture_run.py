@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.conftest import PACKS
@@ -19,12 +22,16 @@ from tests.support.client import Client
 def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """A designer whose packs need each other, and keep models in a folder of their own."""
     base = tmp_path_factory.mktemp("maker")
-    for name in ("imports_other", "shared_parts", "own_folder", "broken"):
+    for name in ("imports_other", "shared_parts", "own_folder", "silent_reader", "broken"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PACKS / name, base / "custom_nodes" / name, ignore=ignore)
     level = base / "models" / "own" / "levels" / "dark.txt"
     level.parent.mkdir(parents=True)
     level.write_text("0.1")
+    for size, grey in (("small", "0.1"), ("large", "0.4")):
+        (base / "models" / "silent" / size).mkdir(parents=True)
+        (base / "models" / "silent" / size / "level.txt").write_text(grey)
+    save_file({"scale": torch.tensor([2.0])}, base / "models" / "silent" / "scale.safetensors")
     env = {"COMFY_AWS_HOME": str(home)}
     with ComfyUIProcess(base, with_extension=True, env=env) as process:
         yield process
@@ -48,17 +55,40 @@ def client(maker: ComfyUIProcess) -> Iterator[Client]:
 def test_the_same_pixels(
     maker: ComfyUIProcess, client: Client, source: dict[str, Any], grey: int
 ) -> None:
+    assert _run(maker, client, source, on_aws=True) == (grey, grey, grey)
+    assert _run(maker, client, source, on_aws=False) == (grey, grey, grey)
+
+
+def test_models_that_no_widget_names_are_known_after_a_local_run(
+    maker: ComfyUIProcess, client: Client
+) -> None:
+    def needed(size: str, seed: int) -> set[str]:
+        node = {"class_type": "SilentGrey", "inputs": {"size": size, "seed": seed}}
+        prompt = {"1": node, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+        answer = requests.post(f"{maker.url}/aws/preflight", json={"prompt": prompt}, timeout=60)
+        return {f"{each['folder']}/{each['name']}" for each in answer.json()["models"]}
+
+    assert needed("large", 1) == set()
+    source = {"class_type": "SilentGrey", "inputs": {"size": "large", "seed": 1}}
+    assert _run(maker, client, source, on_aws=False) == (204, 204, 204)
+    assert needed("large", 2) == {"silent/large/level.txt", "silent/scale.safetensors"}
+    assert needed("small", 1) == set()  # what it reads then was never seen
+    source["inputs"]["seed"] = 3
+    assert _run(maker, client, source, on_aws=True) == (204, 204, 204)
+
+
+def _run(
+    maker: ComfyUIProcess, client: Client, source: dict[str, Any], *, on_aws: bool
+) -> tuple[int, ...]:
+    """The colour of the one-coloured image that a node makes."""
     save = {"images": ["1", 0], "filename_prefix": "same"}
     prompt = {"1": source, "2": {"class_type": "SaveImage", "inputs": save}}
-    pictures = []
-    for aws in ({}, None):
-        entry = client.end(client.queue(prompt, aws=aws))
-        assert entry["status"]["status_str"] == "success", entry["status"]
-        [saved] = entry["outputs"]["2"]["images"]
-        with Image.open(maker.base_dir / "output" / saved["filename"]) as picture:
-            pictures.append((picture.size, picture.getpixel((0, 0)), picture.tobytes()))
-    assert pictures[0] == pictures[1]
-    assert pictures[0][1] == (grey, grey, grey)
+    entry = client.end(client.queue(prompt, aws={} if on_aws else None))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    [saved] = entry["outputs"]["2"]["images"]
+    with Image.open(maker.base_dir / "output" / saved["filename"]) as picture:
+        [(_, colour)] = picture.getcolors()
+    return tuple(colour)
 
 
 def test_the_pack_that_is_broken_here_is_not_known(client: Client) -> None:

@@ -87,6 +87,9 @@ class FolderCatalog:
     def models_named(self, folder: str, name: str) -> list[ModelPath]:
         return []
 
+    def models_read_by(self, class_type: str, inputs: Json) -> list[ModelPath]:
+        return []
+
     def siblings(self, pack: Path) -> list[Path]:
         return []
 

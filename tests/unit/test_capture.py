@@ -18,6 +18,7 @@ BASE = Manifest(
         ModelFile("embeddings", "sub/style.pt", REF),
         ModelFile("loras", "glow.safetensors", REF),
         ModelFile("loras", "unused.safetensors", REF),
+        ModelFile("faces", "unnamed.onnx", REF, reader="Reader"),
     ),
     inputs=(InputFile("a.png", REF),),
     packs=(NodePack("pack", REF, ("Theirs",)), NodePack("imported", REF)),
@@ -41,6 +42,9 @@ class Nothing:
         return []
 
     def models_named(self, folder, name):
+        return []
+
+    def models_read_by(self, class_type, inputs):
         return []
 
     def inputs_of(self, literal):
@@ -92,6 +96,11 @@ def test_models_of_the_template_and_the_bucket(capture, value, found):
     got = capture(x=value)
     assert names(got) == found
     assert got.missing == ()
+
+
+def test_models_that_nobody_names_come_with_the_node_that_reads_them(capture):
+    assert names(capture(class_type="Reader")) == {"unnamed.onnx"}
+    assert names(capture(class_type="Theirs")) == set()
 
 
 def test_packs_come_with_what_they_import(capture):

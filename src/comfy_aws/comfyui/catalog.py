@@ -19,8 +19,10 @@ import folder_paths
 
 import nodes
 from comfy_aws.comfyui import modelfiles
+from comfy_aws.comfyui.model_reads import ModelReads
 from comfy_aws.models import Environment, InputPlace, Json
 from comfy_aws.prompt import Literal
+from comfy_aws.readlog import ReadLog
 from comfy_aws.references import looks_like_file
 from comfy_aws.resolve import InputPath, ModelPath
 
@@ -37,8 +39,9 @@ KEPT: Final = 0.25
 class ComfyUICatalog:
     """The `resolve.Catalog` of this process's ComfyUI."""
 
-    def __init__(self) -> None:
+    def __init__(self, reads: ReadLog) -> None:
         self._types: dict[str, tuple[float, Json]] = {}
+        self.reads = ModelReads(reads, self.choices_of)
 
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS
@@ -72,6 +75,14 @@ class ComfyUICatalog:
 
     def models_named(self, folder: str, name: str) -> list[ModelPath]:
         return modelfiles.meant(folder, name)
+
+    def models_read_by(self, class_type: str, inputs: Json) -> list[ModelPath]:
+        return self.reads.of(class_type, inputs) if self.knows(class_type) else []
+
+    def choices_of(self, class_type: str, inputs: Json) -> Json:
+        """What a node's combo widgets are set to."""
+        found = (Literal("", class_type, name, value) for name, value in inputs.items())
+        return {each.name: each.value for each in found if self.options(each) is not None}
 
     def inputs_of(self, literal: Literal) -> list[InputPath]:
         found = self.input_of(literal)

@@ -69,16 +69,19 @@ def _needs_of(prompt: object) -> Json:
     from comfy_aws import prompt as graphs
     from comfy_aws.capture import Capturer
     from comfy_aws.comfyui.catalog import ComfyUICatalog
+    from comfy_aws.readlog import READS, ReadLog
 
     graph = graphs.check_prompt(prompt)
-    cache = HashCache(Path(folder_paths.get_user_directory(), "comfy-aws", "hashes.sqlite"))
+    state = Path(folder_paths.get_user_directory(), "comfy-aws")
+    cache, reads = HashCache(state / "hashes.sqlite"), ReadLog(state / READS)
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-aws-deps-") as spool:
-            capturer = Capturer(ComfyUICatalog(), cache, Path(spool))
+            capturer = Capturer(ComfyUICatalog(reads), cache, Path(spool))
             capture = capturer.capture(graph, is_present=lambda ref: False)
             return preflight.needs(capture)
     finally:
         cache.close()
+        reads.close()
 
 
 if __name__ == "__main__":

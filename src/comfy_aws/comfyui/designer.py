@@ -30,6 +30,7 @@ from comfy_aws.config import Config
 from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
 from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
 from comfy_aws.orders import JobEnd, Listener, Order
+from comfy_aws.readlog import READS, ReadLog
 from comfy_aws.services import Services
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Designer:
 
     def __init__(self, server: Any) -> None:
         self.server = server
-        self.catalog = ComfyUICatalog()
+        self.catalog = ComfyUICatalog(ReadLog(self.state / READS))
         self.canvas = Canvas(server)
         self.outputs = Outputs()
         self.definitions = Definitions(self.services)

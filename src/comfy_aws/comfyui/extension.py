@@ -26,6 +26,7 @@ def designer() -> Designer:
                 "at a time and hold up local ones; please report your ComfyUI version."
             )
         PromptServer.instance.add_on_prompt_handler(made.on_prompt)
+        made.catalog.reads.install(PromptServer.instance.prompt_queue)
         Middleware(made).install(PromptServer.instance.app)
         _designer = made
     return _designer

@@ -1,0 +1,174 @@
+"""Watches which model files a local run opens, for those that no widget names.
+
+Face analysers, captioners and the like read fixed files below the models folders. Python tells
+an audit hook of each file that it opens; safetensors opens its files in native code, so its
+`safe_open` is wrapped. During a run this costs a comparison of strings for each opened file; what
+was seen is looked at and written down by a thread of its own afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import folder_paths
+
+from comfy_aws.models import Json
+from comfy_aws.readlog import ReadLog
+from comfy_aws.resolve import ModelPath
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS: Final = 1.0
+"""From the first file of a batch to its entry in the log."""
+
+ROOTS_SECONDS: Final = 5.0
+"""How long the list of models folders is used again; node packs add folders while they load."""
+
+_CODE: Final = (".py", ".pyc", ".so", ".pyd", ".dll")
+
+Read = tuple[str, str, str]
+"""Prompt id, node id, path."""
+
+
+class ModelReads:
+    """The recorder of this ComfyUI, and what it has recorded.
+
+    Args:
+        choices_of: what a node's combo widgets are set to, by its class and inputs.
+    """
+
+    def __init__(self, reads: ReadLog, choices_of: Callable[[str, Json], Json]) -> None:
+        self._log = reads
+        self._choices_of = choices_of
+        self._queue: Any = None
+        self._lock = threading.Lock()
+        self._seen: dict[Read, tuple[str, Json]] = {}
+        self._done: set[Read] = set()
+        self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
+
+    def install(self, queue: Any) -> None:
+        """Watch from now on; a second call changes nothing.
+
+        Args:
+            queue: ComfyUI's PromptQueue, which holds the graph of the running prompt.
+        """
+        if self._queue is not None:
+            return
+        self._queue = queue
+        sys.addaudithook(self._hear)
+        for name in ("safetensors", "safetensors.torch"):
+            module = sys.modules.get(name)  # ComfyUI has loaded it, if it is to be used at all
+            if module is not None and hasattr(module, "safe_open"):
+                module.safe_open = self._noting(module.safe_open)  # type: ignore[attr-defined]
+
+    def of(self, class_type: str, inputs: Json) -> list[ModelPath]:
+        """The files that such a node has read on this machine, besides those that it names."""
+        self._write_down()
+        found = self._log.of(class_type, self._choices_of(class_type, inputs))
+        return [ModelPath(*each) for each in found]
+
+    # -- while a prompt runs -------------------------------------------------------------------
+
+    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and type(args[0]) is str and not args[2] & (os.O_WRONLY | os.O_RDWR):
+            self._note(args[0])
+
+    def _noting(self, opened: Any) -> Any:
+        def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
+            self._note(os.fspath(filename))
+            return opened(filename, *args, **kwargs)
+
+        return safe_open
+
+    def _note(self, path: str) -> None:
+        if not path.startswith(self._model_roots()) or path.endswith(_CODE):
+            return
+        try:
+            where = _executing()
+            if where is None:
+                return
+            read = (*where, path)
+            if read not in self._done and read not in self._seen:
+                self._keep(read)
+        except Exception:  # a watcher must not break what it watches
+            log.exception("Prompt on AWS could not note that %s was read", path)
+
+    def _keep(self, read: Read) -> None:
+        prompt_id, node_id, _ = read
+        items = list(self._queue.currently_running.values())
+        graph: Json = next((item[2] for item in items if item[1] == prompt_id), {})
+        # Nodes that a node makes while it runs are named after it: 5.0.1 was made by 5.
+        node = graph.get(node_id) or graph.get(node_id.partition(".")[0])
+        if node is None:
+            return
+        with self._lock:
+            first = not self._seen
+            self._seen[read] = (node["class_type"], node.get("inputs", {}))
+        if first:
+            timer = threading.Timer(SETTLE_SECONDS, self._write_down)
+            timer.daemon = True
+            timer.start()
+
+    def _model_roots(self) -> tuple[str, ...]:
+        now = time.monotonic()
+        at, roots = self._roots
+        if now - at > ROOTS_SECONDS:
+            listed = [folder_paths.models_dir]
+            for folder, (places, _) in folder_paths.folder_names_and_paths.items():
+                listed += [] if folder == "custom_nodes" else places
+            roots = tuple({str(each).rstrip(os.sep) + os.sep for each in listed})
+            self._roots = (now, roots)
+        return roots
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    def _write_down(self) -> None:
+        with self._lock:
+            seen, self._seen = self._seen, {}
+            self._done |= seen.keys()
+            if len(self._done) > 10_000:  # of prompts long gone
+                self._done.clear()
+        try:
+            for (_, _, path), (class_type, inputs) in seen.items():
+                model = named(Path(path))
+                if model is not None:
+                    self._log.add(class_type, self._choices_of(class_type, inputs), [model])
+        except Exception:
+            log.exception("Prompt on AWS could not write down which models were read")
+
+
+def named(path: Path) -> ModelPath | None:
+    """A file below a models folder by ComfyUI's names; None when it is in none of them."""
+    best: tuple[int, str, str] | None = None
+    for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
+        for root in map(Path, roots if folder != "custom_nodes" else ()):
+            if root in path.parents and (best is None or len(root.parts) > best[0]):
+                best = len(root.parts), folder, path.relative_to(root).as_posix()
+    if best is not None:
+        return ModelPath(best[1], best[2], path)
+    models = Path(folder_paths.models_dir)
+    if models not in path.parents:
+        return None
+    folder, *rest = path.relative_to(models).parts
+    return ModelPath(folder, "/".join(rest), path) if rest else None
+
+
+def _executing() -> tuple[str, str] | None:
+    """(prompt id, node id) of the node that this thread executes."""
+    try:
+        from comfy_execution.utils import get_executing_context
+    except ImportError:  # an older or newer ComfyUI than those we know: it tells its page
+        from server import PromptServer
+
+        server = PromptServer.instance
+        prompt_id, node_id = server.last_prompt_id, server.last_node_id
+        return (prompt_id, node_id) if prompt_id and node_id else None
+    context = get_executing_context()
+    return None if context is None else (context.prompt_id, context.node_id)
