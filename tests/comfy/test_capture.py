@@ -143,7 +143,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(base: Path) -> tuple[int, Needs]:
-    return deps(base, PROMPT)
+    with pytest.MonkeyPatch.context() as patch:
+        # As in a ComfyUI without a base directory, whose own folder is on the path.
+        patch.setenv("PYTHONPATH", str(base))
+        return deps(base, PROMPT)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
         (base / "models" / "silent" / size).mkdir(parents=True)
         (base / "models" / "silent" / size / "level.txt").write_text(grey)
     save_file({"scale": torch.tensor([2.0])}, base / "models" / "silent" / "scale.safetensors")
-    env = {"COMFY_AWS_HOME": str(home)}
+    # As in a ComfyUI without a base directory, whose own folder is on the path.
+    env = {"COMFY_AWS_HOME": str(home), "PYTHONPATH": str(base)}
     with ComfyUIProcess(base, with_extension=True, env=env) as process:
         yield process
 

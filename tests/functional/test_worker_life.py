@@ -32,6 +32,10 @@ from tests.functional.worker_harness import (
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 NODES = Path(__file__).with_name("worker_nodes.py.txt").read_text()
+GRAPH = {
+    "1": node("TestLoad", lora_name="warm.safetensors"),
+    "2": node("TestWait", file="ran", seconds=0, after=["1", 0]),
+}
 Start = Callable[..., WorkerProcess]
 
 
@@ -47,9 +51,10 @@ def manifest(cloud: Cloud) -> Manifest:
     """Of the template that the workers warm."""
     manifest = Manifest(
         models=(cloud.model("loras", "warm.safetensors", b"warm"),),
-        packs=(cloud.pack("worker-nodes", {"__init__.py": NODES}, "TestWait"),),
+        packs=(cloud.pack("worker-nodes", {"__init__.py": NODES}, "TestWait", "TestLoad"),),
     )
-    version = TemplateVersion("warm", 3, 0.0, {}, {}, manifest)
+    info = {"TestLoad": {"output": ["STRING"]}}
+    version = TemplateVersion("warm", 3, 0.0, {}, GRAPH, manifest, object_info=info)
     cloud.store.put(layout.version_key("warm", 3), to_json(version).encode())
     cloud.store.put(layout.template_key("warm"), to_json(Template("warm", 3, 0.0, 0.0)).encode())
     return manifest
@@ -85,6 +90,14 @@ def test_from_the_first_ping_to_the_last(start, cloud, manifest):
     worker.wait_ready()
     laid = worker.base / "models/loras/warm.safetensors"
     assert laid.read_bytes() == b"warm"  # before any job
+    assert (worker.base / "temp" / "loaded").exists()
+    assert not (worker.base / "temp" / "ran").exists()
+    warm = request(GRAPH, manifest=manifest, events=cloud.queue())
+    with worker.running(warm):
+        pass
+    [cached] = [e.data["data"]["nodes"] for e in cloud.events(warm.events)
+                if e.data.get("type") == "execution_cached"]  # fmt: skip
+    assert cached == ["1"]
 
     # Whoever asked has gone: nobody waits for this job any more.
     lost = request({"1": node("TestWait", file="lost", seconds=60)}, manifest=manifest)

@@ -15,9 +15,10 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from comfy_aws.comfy import ComfyClient, Message
-from comfy_aws.errors import ComfyUIError, PackBroken, PromptRejected, RunnerCrashed
+from comfy_aws.errors import Cancelled, ComfyUIError, PackBroken, PromptRejected, RunnerCrashed
 from comfy_aws.models import Json, NodePack
 from comfy_aws.worker.environment import Overlay
 from comfy_aws.worker.process import Child, exit_reason, without_secrets
@@ -29,6 +30,9 @@ STOP_GRACE = 3.0
 CONNECT_LIMIT = 10.0
 SHOWN_LINES = 20
 """Lines of the runner's output in an error message."""
+
+ALONE_LOOK = 0.2
+"""Seconds between two looks whether a prompt that is nobody's job has ended."""
 
 IDLE_LABEL = "[comfyui] "
 """Before a line of the runner's output while no job runs."""
@@ -91,7 +95,7 @@ class Runner:
         self._child = await Child.start(
             self._command(port),
             cwd=self._comfyui,
-            environ=_environment(self.overlay),
+            environ=_environment(self._base, self.overlay),
             said=self._said,
         )
         client = ComfyClient(f"http://127.0.0.1:{port}", self._client_id)
@@ -177,6 +181,25 @@ class Runner:
             await self.start()
             return True
         return False
+
+    async def run_alone(self, prompt: Json, stopped: asyncio.Future[Any]) -> None:
+        """Run a prompt that is nobody's job, to its end.
+
+        Raises:
+            PromptRejected: ComfyUI's validation refuses it.
+            RunnerCrashed: it died meanwhile.
+            Cancelled: `stopped` was done first.
+        """
+        prompt_id = f"alone-{uuid.uuid4().hex}"
+        await self.client.submit(prompt, prompt_id=prompt_id)
+        while await self.client.history(prompt_id) is None:
+            await asyncio.wait({stopped, self.ended}, timeout=ALONE_LOOK,
+                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+            if stopped.done():
+                raise Cancelled("The work was stopped.")
+            if self.ended.done():
+                raise self.crash()
+        await self.client.forget_history(prompt_id)
 
     async def check_packs(self, packs: Sequence[NodePack]) -> None:
         """See that every class of these packs is there and is theirs.
@@ -321,8 +344,10 @@ def _quoted(lines: Sequence[str]) -> str:
     return "\nIts last lines:\n" + "\n".join(last) if last else ""
 
 
-def _environment(overlay: Overlay | None) -> dict[str, str]:
+def _environment(base: Path, overlay: Overlay | None) -> dict[str, str]:
     environ = without_secrets(PYTHONUNBUFFERED="1")
+    # As in a ComfyUI without a base directory, where packs may `import custom_nodes.OTHER`.
+    environ["PYTHONPATH"] = os.pathsep.join([*_paths(environ, "PYTHONPATH"), str(base)])
     if overlay is not None:
         first = str(overlay.start)
         environ["PYTHONPATH"] = os.pathsep.join([first, *_paths(environ, "PYTHONPATH")])

@@ -5,8 +5,8 @@ from outside the container, and on loopback alone on any other port, which only 
 asks for.
 
 /ping answers 200 when the runner is ready, and before the first time only after the template
-to warm has been restored; a worker that takes no more jobs answers 503. /invocations answers
-200 with the JobResult for everything that the worker could report itself.
+to warm has been restored and its models loaded; a worker that takes no more jobs answers 503.
+/invocations answers 200 with the JobResult for everything that the worker could report itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -23,7 +24,7 @@ from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, Queues, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.config import WorkerConfig
-from comfy_aws.errors import Cancelled, ComfyAwsError, WorkerError
+from comfy_aws.errors import Cancelled, ComfyAwsError, PromptRejected, WorkerError
 from comfy_aws.models import (
     JobRequest,
     JobResult,
@@ -41,6 +42,7 @@ from comfy_aws.worker.phases import Told
 from comfy_aws.worker.restore import Restorer
 from comfy_aws.worker.runner import IDLE_LABEL, Runner
 from comfy_aws.worker.stage import Stage
+from comfy_aws.worker.warming import loaders
 
 SAGEMAKER_PORT = 8080
 DRAIN = 25.0
@@ -113,8 +115,9 @@ class Worker:
         """
         async with self._turn:
             try:
-                manifest = await asyncio.to_thread(self._warm_manifest)
-                await self._make_true(manifest)
+                version = await asyncio.to_thread(self._warm_version)
+                await self._make_true(version.manifest if version else Manifest())
+                await self._load_models(version)
             except Cancelled:
                 return
             except ComfyAwsError as exc:
@@ -191,13 +194,27 @@ class Worker:
             stopped=self._halt,
         )
 
-    def _warm_manifest(self) -> Manifest:
+    async def _load_models(self, version: TemplateVersion | None) -> None:
+        """Run the template's loaders; what fails here fails in a job, with its user to be told."""
+        graph = loaders(version) if version else {}
+        if not graph:
+            return
+        began = time.perf_counter()
+        log.info("Loading the models of %s", self._config.warm)
+        try:
+            await self._stage.runner.run_alone(graph, self._halt)
+        except PromptRejected as exc:
+            log.warning("The models of %s cannot be loaded: %s", self._config.warm, exc)
+            return
+        log.info("Loaded the models in %.1f s", time.perf_counter() - began)
+
+    def _warm_version(self) -> TemplateVersion | None:
         name = self._config.warm
         if not name:
-            return Manifest()
+            return None
         pointer = from_json(Template, self._store.get(layout.template_key(name)))
         body = self._store.get(layout.version_key(name, pointer.version))
-        return from_json(TemplateVersion, body, where=f"template {name}").manifest
+        return from_json(TemplateVersion, body, where=f"template {name}")
 
 
 def build(config: WorkerConfig, *, drain: float = DRAIN) -> Worker:

@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from custom_nodes.shared_parts import SHADE  # as ComfyUI's own folder is on the path
+
 sys.path.append(str(Path(__file__).parent.parent))
 
 import shared_parts  # found now that the folder of all packs is on the path
@@ -14,7 +16,7 @@ TAG = re.compile(r"<lora:([^:>]+):([^>]+)>")
 class SharedGrey:
     """A grey image by the neighbour's function; `text` may have tags."""
 
-    CATEGORY = "tests"
+    CATEGORY = f"tests/{SHADE}"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "run"
 

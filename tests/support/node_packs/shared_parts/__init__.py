@@ -1,6 +1,7 @@
 """A node pack that another one imports from."""
 
 GREY = 0.25
+SHADE = "grey"
 
 
 def grey_image(height, width):
