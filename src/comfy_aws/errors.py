@@ -5,6 +5,9 @@
     ├── InvalidName               a template or endpoint name breaks a rule
     ├── InvalidWorkflow           not JSON, not a graph, too large
     ├── InvalidDocument           a stored JSON document does not fit its type
+    ├── InvalidFile               a picture or a template file is damaged, too large, or none
+    ├── InvalidParameters         values for a template's parameters do not fit
+    ├── Forbidden                 the role of this ComfyUI does not allow it
     ├── InvalidTransition         a state machine was asked for an illegal step
     ├── NotFound                  no such template, version, endpoint or job
     ├── Conflict                  the name is taken, or somebody else was faster
@@ -14,6 +17,8 @@
     ├── BlobCorrupted             bytes in the bucket do not match their digest
     ├── EndpointUnusable          the endpoint cannot take a job now
     ├── Cancelled                 the caller asked to stop
+    ├── DownloadFailed            a file of the web is refused, missing or not what it should be
+    │   └── DownloadBroken        … for now: it can be taken up again
     ├── LocalStackError           the loopback cloud failed to start or stop
     ├── WorkerError               the worker cannot do what the job asks
     │   ├── RunnerCrashed         the headless ComfyUI died (crash, out of memory)
@@ -87,6 +92,38 @@ class InvalidDocument(ComfyAwsError):
     http_status = 502
 
 
+class InvalidFile(ComfyAwsError):
+    """Raised when a file that a user gives is damaged, too large, or not of its kind."""
+
+    code = "invalid_file"
+    http_status = 400
+
+
+class InvalidParameters(ComfyAwsError):
+    """Raised when values for a template's parameters do not fit.
+
+    Args:
+        parameters: what is wrong, by the name that the caller used.
+    """
+
+    code = "invalid_parameters"
+    http_status = 400
+
+    def __init__(self, message: str, *, parameters: dict[str, str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.parameters = parameters
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "parameters": self.parameters}
+
+
+class Forbidden(ComfyAwsError):
+    """Raised when the role of this ComfyUI does not allow what was asked."""
+
+    code = "forbidden"
+    http_status = 403
+
+
 class InvalidTransition(ComfyAwsError):
     """Raised when a state machine is asked for a step it does not have."""
 
@@ -157,6 +194,20 @@ class Cancelled(ComfyAwsError):
 
     code = "cancelled"
     http_status = 409
+
+
+class DownloadFailed(ComfyAwsError):
+    """Raised when a file of the web is refused, missing, or not what it should be."""
+
+    code = "download"
+    http_status = 422
+
+
+class DownloadBroken(DownloadFailed):
+    """Raised when a download breaks off, or its server is busy; it can be taken up again."""
+
+    code = "download_broken"
+    http_status = 502
 
 
 class LocalStackError(ComfyAwsError):

@@ -165,6 +165,11 @@ class Manifest:
         """The distinct blobs, by digest."""
         return {part.blob.digest: part.blob for part in self.parts()}
 
+    @property
+    def size(self) -> int:
+        """Bytes of the distinct blobs."""
+        return sum(blob.size for blob in self.blobs().values())
+
 
 @dataclass(frozen=True)
 class BuiltEnvironment:
@@ -183,8 +188,21 @@ class BuiltEnvironment:
 
 
 @dataclass(frozen=True)
+class ChosenInput:
+    """A widget that the designer offers to those who run the template; `node` is its id."""
+
+    node: str
+    input: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class Template:
-    """The pointer of a template: what changes. Its versions never do."""
+    """The pointer of a template: what changes. Its versions never do.
+
+    `size` is that of the current version's blobs together, `cover` a small WebP picture.
+    `parameters` are those the designer chose; when there are none, they are found by rule.
+    """
 
     name: str
     version: int
@@ -193,6 +211,9 @@ class Template:
     author: str = ""
     description: str = ""
     endpoint: str = ""
+    size: int = 0
+    cover: BlobRef | None = None
+    parameters: tuple[ChosenInput, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,404 @@
+"""The parameters of a template: the widgets that people change, with their types. Pure.
+
+The main ones are found by rule, for forms and for programs that never look at the graph: prompts,
+files, seeds, sizes, steps and strengths, also where the value comes from a node of its own (such
+as a primitive). A designer may choose others; then exactly these are meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Final
+
+from comfy_aws.errors import InvalidParameters
+from comfy_aws.models import ChosenInput, Json
+from comfy_aws.prompt import is_link, needed, unwrapped
+from comfy_aws.validation import output_nodes
+
+ROLES: Final[dict[str, str]] = {
+    "prompt": "prompt", "positive": "prompt", "positive_prompt": "prompt", "text": "prompt",
+    "negative": "negative_prompt", "negative_prompt": "negative_prompt",
+    "image": "file",
+    "seed": "seed", "noise_seed": "seed",
+    "width": "width", "height": "height", "batch_size": "batch_size",
+    "steps": "steps", "cfg": "cfg", "guidance": "guidance",
+    "denoise": "denoise", "strength": "strength", "strength_model": "strength",
+}  # fmt: skip
+"""What an input of this name is, when its kind fits."""
+
+ORDER: Final = tuple(dict.fromkeys(ROLES.values()))
+"""Roles as a form shows them."""
+
+
+class ParameterKind(str, Enum):
+    """What values a parameter takes. FILE is the name of a file in the input folder."""
+
+    TEXT = "text"
+    INT = "int"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    CHOICE = "choice"
+    FILE = "file"
+
+
+_SCALARS = {
+    "STRING": ParameterKind.TEXT,
+    "INT": ParameterKind.INT,
+    "FLOAT": ParameterKind.FLOAT,
+    "BOOLEAN": ParameterKind.BOOLEAN,
+}
+_FITTING: dict[str, frozenset[ParameterKind]] = {
+    "prompt": frozenset({ParameterKind.TEXT}),
+    "negative_prompt": frozenset({ParameterKind.TEXT}),
+    "file": frozenset({ParameterKind.FILE}),
+    **dict.fromkeys(("seed", "width", "height", "batch_size"), frozenset({ParameterKind.INT})),
+    **dict.fromkeys(
+        ("steps", "cfg", "guidance", "denoise", "strength"),
+        frozenset({ParameterKind.INT, ParameterKind.FLOAT}),
+    ),
+}
+
+
+class _UnfitError(Exception):
+    """Why a value cannot be taken; becomes a part of InvalidParameters."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One widget that can be set.
+
+    `name` is ``node id.input`` and unique; `title` is the node's. `label` is what the designer
+    calls it, else empty; `role` is one of ROLES' values, else empty. `minimum`, `maximum` and
+    `step` are None where nothing bounds it. `media` is ``image``, ``audio``, ``video`` or
+    ``file`` for a FILE.
+    """
+
+    name: str
+    node: str
+    input: str
+    kind: ParameterKind
+    value: Any
+    title: str = ""
+    label: str = ""
+    role: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+    multiline: bool = False
+    media: str = ""
+    tooltip: str = ""
+
+
+def parameters(
+    prompt: Json, object_info: Json, chosen: Sequence[ChosenInput] = ()
+) -> tuple[Parameter, ...]:
+    """The parameters of a graph: those chosen, else those that the rules find.
+
+    A chosen input that the graph no longer has is passed over: a later version may lack it.
+    """
+    everything = every(prompt, object_info)
+    if chosen:
+        by_name = {parameter.name: parameter for parameter in everything}
+        return tuple(
+            replace(by_name[name], label=each.label)
+            for each in chosen
+            if (name := f"{each.node}.{each.input}") in by_name
+        )
+    found = [parameter for parameter in everything if parameter.role]
+    return tuple(sorted(found, key=lambda parameter: ORDER.index(parameter.role)))
+
+
+def every(prompt: Json, object_info: Json) -> tuple[Parameter, ...]:
+    """Every widget of every node that an output stands on, in the order of the graph."""
+    outputs = tuple(output_nodes(prompt, object_info))
+    graph = _Graph(needed(prompt, outputs), object_info)
+    roles = graph.roles()
+    return tuple(replace(each, role=roles.get(each.name, "")) for each in graph.widgets.values())
+
+
+def check_chosen(prompt: Json, object_info: Json, chosen: Sequence[ChosenInput]) -> None:
+    """Raises InvalidParameters when a chosen input is no widget of the graph, or is named twice."""
+    known = {parameter.name for parameter in every(prompt, object_info)}
+    names = [f"{each.node}.{each.input}" for each in chosen]
+    problems = {name: "The template has no such widget." for name in names if name not in known}
+    problems |= {name: "It is chosen twice." for name in names if names.count(name) > 1}
+    _raise(problems)
+
+
+def apply(prompt: Json, parameters: Sequence[Parameter], values: Mapping[str, Any]) -> Json:
+    """A copy of the graph with new values.
+
+    Args:
+        values: by the parameter's name (``node id.input``), or by ``node title.input`` or label
+            where only one has it. Numbers and booleans may come as text.
+
+    Raises:
+        InvalidParameters: with a message for each name that is unknown or whose value does not
+            fit.
+    """
+    problems: dict[str, str] = {}
+    changed = {node_id: {**node, "inputs": dict(node.get("inputs", {}))}
+               for node_id, node in prompt.items()}  # fmt: skip
+    for name, value in values.items():
+        try:
+            parameter = _named(parameters, name)
+            changed[parameter.node]["inputs"][parameter.input] = _CHECKS[parameter.kind](
+                parameter, value
+            )
+        except _UnfitError as exc:
+            problems[name] = str(exc)
+    _raise(problems)
+    return changed
+
+
+def _raise(problems: dict[str, str]) -> None:
+    if problems:
+        name, first = next(iter(problems.items()))
+        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
+        raise InvalidParameters(f"{name}: {first}{more}", parameters=problems)
+
+
+def _named(parameters: Sequence[Parameter], name: str) -> Parameter:
+    for key in (
+        lambda each: each.name,
+        lambda each: each.label,
+        lambda each: f"{each.title}.{each.input}",
+    ):
+        found = [each for each in parameters if key(each) == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(each.name for each in found)
+            raise _UnfitError(f"Several parameters are called so; use one of {names}.")
+    known = ", ".join(each.name for each in parameters) or "none"
+    raise _UnfitError(f"There is no such parameter. Known: {_short(known, 500)}.")
+
+
+# -- values ------------------------------------------------------------------------------------
+
+
+def _text(_parameter: Parameter, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _UnfitError(f"It is text; got {_shown(value)}.")
+    return value
+
+
+def _int(parameter: Parameter, value: Any) -> int:
+    number: Any = value
+    if isinstance(value, str):
+        try:
+            number = int(value.strip())
+        except ValueError:
+            number = None
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise _UnfitError(f"It is a whole number; got {_shown(value)}.")
+    _check_range(parameter, number)
+    return number
+
+
+def _float(parameter: Parameter, value: Any) -> float:
+    try:
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or not math.isfinite(number):
+        raise _UnfitError(f"It is a number; got {_shown(value)}.")
+    _check_range(parameter, number)
+    return number
+
+
+def _check_range(parameter: Parameter, number: float) -> None:
+    low, high = parameter.minimum, parameter.maximum
+    if low is not None and number < low:
+        raise _UnfitError(f"It is at least {low}; got {number}.")
+    if high is not None and number > high:
+        raise _UnfitError(f"It is at most {high}; got {number}.")
+
+
+def _boolean(_parameter: Parameter, value: Any) -> bool:
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    if not isinstance(value, bool):
+        raise _UnfitError(f"It is true or false; got {_shown(value)}.")
+    return value
+
+
+def _choice(parameter: Parameter, value: Any) -> Any:
+    options = (*parameter.choices, parameter.value)
+    if value in options and not isinstance(value, bool):
+        return value
+    as_text = [option for option in options if str(option) == value]
+    if not as_text:
+        known = _short(", ".join(map(str, parameter.choices)), 500)
+        raise _UnfitError(f"It is one of: {known}; got {_shown(value)}.")
+    return as_text[0]
+
+
+def _file(_parameter: Parameter, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _UnfitError(f"It is the name of a file in the input folder; got {_shown(value)}.")
+    for path in (PurePosixPath(value), PureWindowsPath(value)):
+        if path.is_absolute() or path.drive or ".." in path.parts:
+            raise _UnfitError(f"It is a name below the input folder; got {_shown(value)}.")
+    return value
+
+
+_CHECKS: dict[ParameterKind, Callable[[Parameter, Any], Any]] = {
+    ParameterKind.TEXT: _text,
+    ParameterKind.INT: _int,
+    ParameterKind.FLOAT: _float,
+    ParameterKind.BOOLEAN: _boolean,
+    ParameterKind.CHOICE: _choice,
+    ParameterKind.FILE: _file,
+}
+
+
+def _shown(value: Any) -> str:
+    return _short(repr(value), 60)
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+# -- the graph ---------------------------------------------------------------------------------
+
+
+class _Graph:
+    """The widgets of a graph, and what their values reach."""
+
+    def __init__(self, prompt: Json, object_info: Json) -> None:
+        self._prompt = prompt
+        self._info = object_info
+        self.widgets = {each.name: each for each in self._widgets()}
+
+    def roles(self) -> dict[str, str]:
+        """Role by the name of the widget that the value comes from."""
+        found: dict[str, str] = {}
+        for node_id, name, spec in self._inputs():
+            kind = _kind(spec)
+            role = self._role(node_id, name, kind, spec)
+            if not role or kind is None:
+                continue
+            sources = list(self._sources(node_id, name, kind, set()))
+            if len(sources) == 1 or role in ("prompt", "negative_prompt"):
+                for source in sources:
+                    found.setdefault(source, role)
+        return found
+
+    def _role(self, node_id: str, name: str, kind: ParameterKind | None, spec: Any) -> str:
+        if kind is ParameterKind.FILE:
+            return "file"
+        multiline = bool(_extra(spec).get("multiline"))
+        role = ROLES.get(name, "")
+        if kind is ParameterKind.TEXT and "CONDITIONING" in self._returns(node_id):
+            if not (multiline or role):
+                return ""
+            return "negative_prompt" if self._is_negative(node_id) else "prompt"
+        if kind not in _FITTING.get(role, ()):
+            return ""
+        # A short text named so may be anything; a prompt has room to be written in.
+        return role if kind is not ParameterKind.TEXT or multiline else ""
+
+    def _is_negative(self, node_id: str) -> bool:
+        """Whether a node's conditioning reaches inputs called negative alone."""
+        reached: set[str] = set()
+        waiting, seen = [node_id], {node_id}
+        while waiting:
+            source = waiting.pop()
+            for consumer, node in self._prompt.items():
+                for name, value in node.get("inputs", {}).items():
+                    if not is_link(value) or value[0] != source:
+                        continue
+                    if name in ("positive", "negative"):
+                        reached.add(name)
+                    elif "CONDITIONING" in self._returns(consumer) and consumer not in seen:
+                        seen.add(consumer)
+                        waiting.append(consumer)
+        return reached == {"negative"}
+
+    def _sources(
+        self, node_id: str, name: str, kind: ParameterKind, seen: set[str]
+    ) -> Iterator[str]:
+        """The widgets whose values come to an input, which may be a widget itself."""
+        value = self._prompt[node_id].get("inputs", {}).get(name)
+        if not is_link(value):
+            if f"{node_id}.{name}" in self.widgets:
+                yield f"{node_id}.{name}"
+            return
+        source = value[0]
+        if source in seen or source not in self._prompt:
+            return
+        seen.add(source)
+        for other, inner, spec in self._inputs():
+            if other == source and _kind(spec) is kind:
+                yield from self._sources(other, inner, kind, seen)
+
+    def _inputs(self) -> Iterator[tuple[str, str, Any]]:
+        for node_id, node in self._prompt.items():
+            definition = self._info.get(node["class_type"], {})
+            for group in ("required", "optional"):
+                for name, spec in definition.get("input", {}).get(group, {}).items():
+                    if name in node.get("inputs", {}):
+                        yield node_id, name, spec
+
+    def _returns(self, node_id: str) -> list[Any]:
+        definition = self._info.get(self._prompt[node_id]["class_type"], {})
+        return list(definition.get("output") or ())
+
+    def _widgets(self) -> Iterator[Parameter]:
+        for node_id, name, spec in self._inputs():
+            node = self._prompt[node_id]
+            kind, value = _kind(spec), node["inputs"][name]
+            if kind is None or is_link(value):
+                continue
+            extra = _extra(spec)
+            definition = self._info[node["class_type"]]
+            title = (node.get("_meta") or {}).get("title") or definition.get("display_name")
+            yield Parameter(
+                name=f"{node_id}.{name}",
+                node=node_id,
+                input=name,
+                kind=kind,
+                value=unwrapped(value),
+                title=str(title or node["class_type"]),
+                minimum=_number(extra.get("min")),
+                maximum=_number(extra.get("max")),
+                step=_number(extra.get("step")),
+                choices=tuple(_options(spec) or ()),
+                multiline=bool(extra.get("multiline")),
+                media=_media(extra) if kind is ParameterKind.FILE else "",
+                tooltip=str(extra.get("tooltip") or ""),
+            )
+
+
+def _extra(spec: Any) -> Json:
+    return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+
+
+def _options(spec: Any) -> list[Any] | None:
+    if isinstance(spec[0], list):
+        return spec[0]
+    return list(_extra(spec).get("options") or ()) if spec[0] == "COMBO" else None
+
+
+def _kind(spec: Any) -> ParameterKind | None:
+    if _options(spec) is not None:
+        return ParameterKind.FILE if _media(_extra(spec)) else ParameterKind.CHOICE
+    return _SCALARS.get(spec[0]) if isinstance(spec[0], str) else None
+
+
+def _media(extra: Json) -> str:
+    uploads = (key for key, value in extra.items() if key.endswith("_upload") and value)
+    return next((key.removesuffix("_upload") for key in uploads), "")
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
