@@ -25,8 +25,10 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "pure",
         frozenset(
             {
+                "bundle",
                 "codecs",
                 "companions",
+                "deploy_plan",
                 "differences",
                 "endpoint_plan",
                 "formats",
@@ -38,6 +40,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "packimports",
                 "packs",
                 "parameters",
+                "permissions",
                 "prompt",
                 "references",
                 "requirements",
@@ -52,6 +55,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             {
                 "blobs",
                 "capture",
+                "deployments",
                 "deps",
                 "endpoints",
                 "events",

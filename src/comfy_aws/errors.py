@@ -19,6 +19,7 @@
     ├── Cancelled                 the caller asked to stop
     ├── DownloadFailed            a file of the web is refused, missing or not what it should be
     │   └── DownloadBroken        … for now: it can be taken up again
+    ├── DeployFailed              CloudFormation or the image's build ended in failure
     ├── LocalStackError           the loopback cloud failed to start or stop
     ├── WorkerError               the worker cannot do what the job asks
     │   ├── RunnerCrashed         the headless ComfyUI died (crash, out of memory)
@@ -208,6 +209,12 @@ class DownloadBroken(DownloadFailed):
 
     code = "download_broken"
     http_status = 502
+
+
+class DeployFailed(ComfyAwsError):
+    """Raised when CloudFormation refuses or fails a change, or the worker image does not build."""
+
+    code = "deploy_failed"
 
 
 class LocalStackError(ComfyAwsError):

@@ -1,7 +1,7 @@
 """Finds and deletes blobs that nothing names any more.
 
-A blob is kept while a version of a template, a recent job or a built environment names it, and
-for a grace period after it came: a publish sends its blobs before the version that names them.
+A blob is kept while a template, a version of one, a recent job or a built environment names it,
+and for a grace period after it came: a publish sends its blobs before the version that names them.
 Nothing is deleted unless it is asked for twice (`plan`, then `delete`).
 """
 
@@ -21,6 +21,7 @@ from comfy_aws.models import (
     JobRequest,
     Manifest,
     ModelFile,
+    Template,
     TemplateVersion,
     from_json,
 )
@@ -87,11 +88,11 @@ class Collector:
         self._store.delete(*keys)
 
     def _named(self, since: float) -> set[str]:
+        templates = [entry.key for entry in self._store.list(layout.TEMPLATES)]
         keys: list[tuple[str, type[TemplateVersion | JobRequest]]] = [
-            (entry.key, TemplateVersion)
-            for entry in self._store.list(layout.TEMPLATES)
-            if "/versions/" in entry.key
+            (key, TemplateVersion) for key in templates if "/versions/" in key
         ]
+        pointers = [key for key in templates if layout.template_of(key)]
         keys += [
             (entry.key, JobRequest)
             for entry in self._store.list(layout.JOBS)
@@ -100,6 +101,7 @@ class Collector:
         environments = [entry.key for entry in self._store.list(layout.ENVIRONMENTS)]
         with ThreadPoolExecutor(READERS) as pool:
             named = {digest for each in pool.map(self._manifest, keys) for digest in each.blobs()}
+            named.update(pool.map(self._cover, pointers))
             return named | set(pool.map(self._environment, environments))
 
     def _manifest(self, of: tuple[str, type[TemplateVersion | JobRequest]]) -> Manifest:
@@ -108,6 +110,14 @@ class Collector:
             return from_json(kind, self._store.get(key), where=key).manifest
         except AwsNotFound:
             return Manifest()  # deleted since it was listed
+
+    def _cover(self, key: str) -> str:
+        """The digest of a template's cover; empty when there is none."""
+        try:
+            cover = from_json(Template, self._store.get(key), where=key).cover
+        except AwsNotFound:
+            return ""
+        return cover.digest if cover else ""
 
     def _environment(self, key: str) -> str:
         """The digest of a built environment; empty when it is gone."""

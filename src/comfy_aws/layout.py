@@ -6,6 +6,8 @@ models/{folder}/{name}.json
 templates/{name}/template.json
 templates/{name}/versions/{n}.json
 jobs/{id}/request.json result.json events.jsonl cancel outputs/…
+async/{endpoint}/out failed           SageMaker's own answers
+deploy/source.zip                     what the worker image and the designer are made of
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ MODELS: Final = "models/"
 ENVIRONMENTS: Final = "environments/"
 """Built environments; each object names a blob that no manifest names."""
 BLOBS: Final = "blobs/sha256/"
+ASYNC: Final = "async/"
+SOURCE: Final = "deploy/source.zip"
 
 
 def check_template_name(name: object) -> str:
@@ -88,6 +92,12 @@ def environment_key(key: str) -> str:
 
 def template_key(name: str) -> str:
     return f"{TEMPLATES}{name}/template.json"
+
+
+def template_of(key: str) -> str:
+    """The name of the template whose pointer has this key; empty for any other key."""
+    name, slash, rest = key.removeprefix(TEMPLATES).partition("/")
+    return name if slash and rest == "template.json" else ""
 
 
 def version_prefix(name: str) -> str:

@@ -15,6 +15,7 @@ from comfy_aws import layout
 from comfy_aws.errors import Cancelled, ComfyAwsError, Conflict, InvalidTransition, NotFound
 from comfy_aws.models import Json, Progress
 from comfy_aws.publish import Publisher
+from comfy_aws.rate import Speed
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,10 @@ class PublishState(str, Enum):
 
 @dataclass(frozen=True)
 class Publication:
-    """One publish as the page shows it; bytes done of total where they are known."""
+    """One publish as the page shows it; bytes done of total where they are known.
+
+    `rate` is bytes a second, `seconds_left` an estimate; None where nothing can be said.
+    """
 
     id: str
     name: str
@@ -51,6 +55,8 @@ class Publication:
     item: str = ""
     done: int = 0
     total: int = 0
+    rate: float | None = None
+    seconds_left: float | None = None
     version: int | None = None
     error: Json | None = None
     client_id: str = ""
@@ -149,9 +155,13 @@ class Publications:
         return False
 
     def _run(self, live: _Live, name: str, workflow: object, prompt: object, wishes: Json) -> None:
+        speed = Speed()
+
         def step(progress: Progress) -> None:
-            self._change(live, phase=progress.phase, item=progress.item,
-                         done=progress.done, total=progress.total)  # fmt: skip
+            rate = speed.take(progress.done) if progress.phase == "upload" else 0.0
+            left = (progress.total - progress.done) / rate if rate else None
+            self._change(live, phase=progress.phase, item=progress.item, done=progress.done,
+                         total=progress.total, rate=rate or None, seconds_left=left)  # fmt: skip
 
         try:
             template = self._publisher.publish(

@@ -15,6 +15,7 @@ from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.capture import Capture, Capturer
+from comfy_aws.codecs import cover_of
 from comfy_aws.errors import Cancelled, Unresolved
 from comfy_aws.models import BlobRef, Json, Manifest, Progress, Template, TemplateVersion
 from comfy_aws.rate import UploadRate
@@ -89,6 +90,10 @@ class Uploader:
         self._library.enter(capture.manifest)
         return total
 
+    def put(self, body: bytes) -> BlobRef:
+        """Store a small blob that no file holds."""
+        return self._blobs.put(body)
+
     def forget(self, manifest: Manifest | None = None) -> None:
         """Ask the bucket again whether it has these blobs, or any."""
         self._blobs.forget(None if manifest is None else manifest.blobs().values())
@@ -130,6 +135,7 @@ class Publisher:
         new_version: bool = False,
         author: str = "",
         description: str = "",
+        cover: bytes = b"",
         progress: OnProgress = no_progress,
         cancelled: IsCancelled = never,
     ) -> Template:
@@ -139,20 +145,23 @@ class Publisher:
             workflow: the UI graph.
             prompt: the same graph in API format.
             new_version: the template must exist, and gets a further version.
+            cover: a picture, as `codecs.cover_of` takes it.
 
         Raises:
-            InvalidName, InvalidWorkflow, Conflict, NotFound, Unresolved, FileChanged, Cancelled,
-            AwsError.
+            InvalidName, InvalidWorkflow, InvalidFile, Conflict, NotFound, Unresolved, FileChanged,
+            Cancelled, AwsError.
         """
         layout.check_template_name(name)
         graph = graphs.check_prompt(prompt)
         drawing = graphs.check_workflow(workflow)
+        picture = cover_of(cover) if cover else b""
         base = self._base(name, new_version=new_version)
         self._uploader.forget()  # a template must stand on what the bucket has now
         progress(Progress("capture"))
         capture = self._uploader.capture(graph, base=base, progress=progress, cancelled=cancelled)
         self._uploader.send(capture, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
+        shown = self._uploader.put(picture) if picture else None
         draft = TemplateVersion(
             name=name,
             version=0,
@@ -167,8 +176,8 @@ class Publisher:
         if cancelled():
             raise Cancelled(f"Publishing {name} was cancelled.")
         if new_version:
-            return self._templates.add_version(draft, description=description)
-        return self._templates.create(draft, description=description)
+            return self._templates.add_version(draft, description=description, cover=shown)
+        return self._templates.create(draft, description=description, cover=shown)
 
     def _base(self, name: str, *, new_version: bool) -> Manifest:
         """What this machine lacks may come from the version before. Also the early conflict."""

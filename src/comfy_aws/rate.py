@@ -1,9 +1,12 @@
-"""How fast this machine sends to the bucket, as last measured; kept in a file over restarts."""
+"""How fast this machine sends: a transfer under way, and the bucket as last measured."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,8 +15,35 @@ LEAST_BYTES: Final = 1024 * 1024
 """A smaller upload measures the bucket's answers, not the line."""
 
 
+WINDOW: Final = 8.0
+"""Seconds over which a transfer's speed is told: a line has ups and downs."""
+
+
+class Speed:
+    """The speed of one transfer, from its progress.
+
+    Args:
+        clock: seconds that never go backwards.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._steps: deque[tuple[float, int]] = deque()
+
+    def take(self, done: int) -> float:
+        """Bytes a second now that `done` bytes are through; 0 while nothing can be said."""
+        now = self._clock()
+        if self._steps and done < self._steps[-1][1]:
+            self._steps.clear()  # another transfer
+        self._steps.append((now, done))
+        while len(self._steps) > 2 and now - self._steps[1][0] >= WINDOW:
+            self._steps.popleft()
+        began, before = self._steps[0]
+        return (done - before) / (now - began) if now > began else 0.0
+
+
 class UploadRate:
-    """Safe to share between threads. `path` is the file; it need not exist."""
+    """Kept in a file over restarts. Safe to share between threads. `path` is the file; it need not exist."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

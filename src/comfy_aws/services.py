@@ -10,6 +10,7 @@ from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Sessio
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess, Config
+from comfy_aws.deployments import Deployments, Tell
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, LocalStackError
@@ -24,6 +25,7 @@ from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
+from comfy_aws.template_files import TemplateFiles
 from comfy_aws.templates import ModelLibrary, Templates
 
 
@@ -37,6 +39,7 @@ class Cloud:
     sagemaker: SageMaker
     blobs: Blobs
     templates: Templates
+    template_files: TemplateFiles
     library: ModelLibrary
     endpoints: Endpoints
     router: Router
@@ -109,21 +112,33 @@ def connect(config: Config) -> Cloud:
     access, worker = access_of(config)
     session = Session(access)
     store, sagemaker = ObjectStore(session), SageMaker(session)
-    templates = Templates(store)
+    templates, blobs, library = Templates(store), Blobs(store), ModelLibrary(store)
     endpoints = Endpoints(sagemaker, worker, access.bucket)
     return Cloud(
         access=access,
         store=store,
         queues=Queues(session),
         sagemaker=sagemaker,
-        blobs=Blobs(store),
+        blobs=blobs,
         templates=templates,
-        library=ModelLibrary(store),
+        template_files=TemplateFiles(templates, blobs, library),
+        library=library,
         endpoints=endpoints,
         router=Router(templates, endpoints, config.endpoint),
         logs=Logs(session),
         identity=Identity(session),
     )
+
+
+def deployments(config: Config, tell: Tell) -> Deployments:
+    """The stacks at AWS, whatever the target is: there is no stack to be configured yet."""
+    return Deployments(AwsAccess("", config.region, config.profile), tell=tell)
+
+
+def account(config: Config) -> tuple[str, str]:
+    """Region and account number of the credentials in force."""
+    session = Session(AwsAccess("", config.region, config.profile))
+    return session.region, Identity(session).account()
 
 
 def build(config: Config, state: Path, catalog: Catalog) -> Services:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore
@@ -18,6 +19,7 @@ from comfy_aws.errors import (
     AwsConflict,
     AwsError,
     AwsNotFound,
+    ComfyAwsError,
     Conflict,
     InvalidDocument,
     InvalidName,
@@ -36,7 +38,10 @@ from comfy_aws.models import (
 log = logging.getLogger(__name__)
 
 READERS = 16
-"""Pointers read at once for a list."""
+"""Documents read at once."""
+
+TRIES = 5
+"""How often a change is tried when others are faster."""
 
 
 class Templates:
@@ -45,23 +50,32 @@ class Templates:
     def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
+        self._seen: dict[str, tuple[str, Template]] = {}
+        """ETag and pointer by name, as last listed: of a thousand templates few have changed."""
 
     def list(self) -> list[Template]:
         """All templates, the one changed last first."""
+        seen = self._seen
 
-        def read(name: str) -> Template | None:
+        def read(of: tuple[str, str]) -> tuple[str, Template] | None:
+            name, etag = of
+            if name in seen and seen[name][0] == etag:
+                return seen[name]
             try:
-                return self.get(name)
+                template, etag = self._read(name)
             except NotFound:
-                return None  # being published or deleted at this moment
+                return None  # deleted at this moment
             except (InvalidDocument, InvalidName) as exc:
                 log.warning("The template %r is not listed: %s", name, exc)
                 return None
+            return etag, template
 
-        names = list(self._store.folders(layout.TEMPLATES))
+        entries = self._store.list(layout.TEMPLATES)
+        pointers = [(name, e.etag) for e in entries if (name := layout.template_of(e.key))]
         with ThreadPoolExecutor(READERS) as pool:
-            found = [template for template in pool.map(read, names) if template]
-        return sorted(found, key=lambda template: -template.updated)
+            found = [each for each in pool.map(read, pointers) if each]
+        self._seen = {template.name: (etag, template) for etag, template in found}
+        return sorted((template for _, template in found), key=lambda t: -t.updated)
 
     def exists(self, name: str) -> bool:
         return self._store.head(layout.template_key(layout.check_template_name(name))) is not None
@@ -95,7 +109,15 @@ class Templates:
         stems = (entry.key[len(prefix) : -len(".json")] for entry in self._store.list(prefix))
         yield from sorted(int(stem) for stem in stems if stem.isdecimal())
 
-    def create(self, draft: TemplateVersion, *, description: str = "") -> Template:
+    def history(self, name: str) -> Sequence[TemplateVersion]:
+        """All versions, ascending. Raises NotFound, InvalidName."""
+        self.get(name)
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(lambda number: self.version(name, number), self.versions(name)))
+
+    def create(
+        self, draft: TemplateVersion, *, description: str = "", cover: BlobRef | None = None
+    ) -> Template:
         """Store a first version and point a new template at it.
 
         Raises:
@@ -104,8 +126,9 @@ class Templates:
         version = self._add_version(draft)
         now = self._clock()
         template = Template(
-            draft.name, version.version, now, now, draft.author, description=description
-        )
+            draft.name, version.version, now, now, draft.author, description,
+            size=draft.manifest.size, cover=cover,
+        )  # fmt: skip
         try:
             self._write(template, if_none_match=True)
         except AwsError as exc:
@@ -118,8 +141,14 @@ class Templates:
             raise
         return template
 
-    def add_version(self, draft: TemplateVersion, *, description: str = "") -> Template:
-        """Store a next version and move the pointer to it. Raises NotFound, Conflict."""
+    def add_version(
+        self, draft: TemplateVersion, *, description: str = "", cover: BlobRef | None = None
+    ) -> Template:
+        """Store a next version and move the pointer to it; without a new one the old cover stays.
+
+        Raises:
+            NotFound, Conflict.
+        """
         self.get(draft.name)
         version = self._add_version(draft)
         return self.change(
@@ -128,6 +157,8 @@ class Templates:
                 template,
                 version=version.version,
                 description=description or template.description,
+                size=draft.manifest.size,
+                cover=cover or template.cover,
             ),
         )
 
@@ -138,7 +169,7 @@ class Templates:
             NotFound: no such template.
             Conflict: others kept changing it.
         """
-        for _ in range(5):
+        for _ in range(TRIES):
             template, etag = self._read(name)
             changed = replace(edit(template), updated=self._clock())
             try:
@@ -156,7 +187,79 @@ class Templates:
             Conflict: others kept changing the template.
         """
         version = self.version(name, number)
-        return self.change(name, lambda template: replace(template, version=version.version))
+        size = version.manifest.size
+        return self.change(name, lambda old: replace(old, version=version.version, size=size))
+
+    def rename(self, name: str, new: str) -> Template:
+        """Give a template another name; its versions keep their numbers.
+
+        Everything is there under the new name before the old one goes, and the old one goes only
+        as it was copied. A rename that is killed half-way leaves both names, and loses nothing.
+
+        Raises:
+            NotFound: no such template.
+            Conflict: the new name is taken, or others kept changing the template.
+        """
+        if self.exists(new):
+            raise taken(new)
+        copied: dict[int, bool] = {}
+        renamed = None
+        for _ in range(TRIES):
+            try:
+                template, etag = self._read(name)
+                self._copy_versions(name, new, copied)
+                renamed = self._move_pointer(template, new, renamed)
+                self._store.delete_unchanged(layout.template_key(name), etag)
+            except AwsConflict:
+                continue  # it was changed under the old name meanwhile
+            except (NotFound, AwsNotFound):
+                if renamed is None:
+                    raise
+                # Somebody else has removed it, or our own removal was sent twice.
+            except ComfyAwsError:
+                if renamed is None:
+                    made = (number for number, is_ours in copied.items() if is_ours)
+                    self._store.delete(*(layout.version_key(new, number) for number in made))
+                raise
+            self._store.delete(*(layout.version_key(name, number) for number in copied))
+            return renamed
+        raise Conflict(
+            f"The template {name} is being changed by somebody else.",
+            hint=f"It may exist as {new}, too; then delete one of them.",
+        )
+
+    def _move_pointer(self, template: Template, new: str, before: Template | None) -> Template:
+        """Create the pointer of the new name, or bring it up to the old one's."""
+        if before is not None:
+            return self.change(new, lambda _: replace(template, name=new))
+        renamed = replace(template, name=new, updated=self._clock())
+        try:
+            self._write(renamed, if_none_match=True)
+        except AwsConflict as exc:
+            if not self._points_to(renamed):
+                raise taken(new) from exc
+        return renamed
+
+    def _copy_versions(self, name: str, new: str, copied: dict[int, bool]) -> None:
+        """Copy versions under a new name; `copied` tells which are there, and are our writing."""
+
+        def copy(number: int) -> None:
+            version = replace(self.version(name, number), name=new)
+            key = layout.version_key(new, number)
+            try:
+                self._put(key, version, if_none_match=True)
+            except AwsConflict as exc:
+                if self._store.get(key) != to_json(version).encode():
+                    raise Conflict(
+                        f"Somebody is publishing a template named {new}.",
+                        hint="Choose another name.",
+                    ) from exc
+                copied[number] = False
+            else:
+                copied[number] = True
+
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(copy, [n for n in self.versions(name) if n not in copied]))
 
     def delete(self, name: str) -> None:
         """Remove the template and its versions; blobs stay for others. Raises NotFound."""
@@ -179,25 +282,18 @@ class Templates:
             version = replace(draft, version=number)
             key = layout.version_key(draft.name, number)
             try:
-                self._store.put(
-                    key, to_json(version).encode(), content_type="application/json",
-                    if_none_match=True,
-                )  # fmt: skip
+                self._put(key, version, if_none_match=True)
             except AwsConflict:
                 number += 1  # another publisher took this number a moment ago
                 continue
             return version
 
-    def _write(
-        self, template: Template, *, if_none_match: bool = False, if_match: str = ""
-    ) -> None:
-        self._store.put(
-            layout.template_key(template.name),
-            to_json(template).encode(),
-            content_type="application/json",
-            if_none_match=if_none_match,
-            if_match=if_match,
-        )
+    def _write(self, template: Template, **conditions: Any) -> None:
+        self._put(layout.template_key(template.name), template, **conditions)
+
+    def _put(self, key: str, document: Template | TemplateVersion, **conditions: Any) -> None:
+        body = to_json(document).encode()
+        self._store.put(key, body, content_type="application/json", **conditions)
 
 
 class ModelLibrary:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from comfy_aws import layout
-from comfy_aws.errors import Conflict, InvalidDocument, InvalidName, NotFound
+from comfy_aws.errors import AwsDenied, Conflict, InvalidDocument, InvalidName, NotFound
 from comfy_aws.models import BlobRef, Manifest, ModelFile, TemplateVersion
 from comfy_aws.templates import Templates
 
@@ -139,3 +139,100 @@ def test_the_library(parts):
     newer = replace(small, blob=BlobRef("cd" * 32, 3))
     parts.library.enter(Manifest(models=(newer,)))
     assert newer in parts.library.list()
+
+
+def test_a_renamed_template_keeps_everything(templates, parts):
+    ref = parts.blobs.put(b"the cover")
+    templates.create(draft("Old", author="one"), description="what it is", cover=ref)
+    templates.add_version(draft("Old", author="two"))
+    templates.roll_back("Old", 1)
+    before = templates.get("Old")
+    renamed = templates.rename("Old", "New")
+    assert renamed == templates.get("New")
+    assert replace(renamed, name="Old", updated=before.updated) == before
+    assert [(v.name, v.version, v.author) for v in templates.history("New")] == [
+        ("New", 1, "one"),
+        ("New", 2, "two"),
+    ]
+    assert parts.keys("templates/Old/") == []
+
+
+def test_a_taken_name_is_refused_and_nothing_stays(templates, parts):
+    for name in ("Old", "Taken"):
+        templates.create(draft(name))
+    before = parts.keys("templates/")
+    with pytest.raises(Conflict, match="Taken exists already"):
+        templates.rename("Old", "Taken")
+    with pytest.raises(NotFound, match="no template named Gone"):
+        templates.rename("Gone", "New")
+    with pytest.raises(InvalidName):
+        templates.rename("Old", "../New")
+    assert parts.keys("templates/") == before
+
+
+def test_a_name_that_is_taken_while_it_is_renamed(templates, parts):
+    templates.create(draft("Old", author="old"))
+    templates.add_version(draft("Old"))
+
+    def publish(method, key):
+        if (method, key) == ("PUT", layout.template_key("New")):
+            parts.wire.before = lambda method, key: None
+            templates.create(draft("New", author="faster"))
+
+    parts.wire.before = publish
+    with pytest.raises(Conflict, match="New exists already"):
+        templates.rename("Old", "New")
+    assert [v.author for v in templates.history("New")] == ["faster"]
+    assert [v.author for v in templates.history("Old")] == ["old", ""]
+
+
+def test_a_version_that_is_published_while_it_is_renamed_comes_along(templates, parts):
+    templates.create(draft("Old"))
+
+    def publish(method, key):
+        if (method, key) == ("DELETE", layout.template_key("Old")):
+            parts.wire.before = lambda method, key: None
+            templates.add_version(draft("Old", author="late"))
+
+    parts.wire.before = publish
+    assert templates.rename("Old", "New").version == 2
+    assert [v.author for v in templates.history("New")] == ["", "late"]
+    assert parts.keys("templates/Old/") == []
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_rename_that_dies_loses_nothing_and_can_be_done_again(templates, parts, step):
+    templates.create(draft("Old", author="one"))
+    templates.add_version(draft("Old", author="two"))
+    writes = iter(range(100))
+
+    def dies(method, key):
+        return method in {"PUT", "DELETE", "POST"} and next(writes) >= step
+
+    parts.wire.refuses = dies
+    try:
+        templates.rename("Old", "New")
+        died = False
+    except AwsDenied:
+        died = True
+    parts.wire.refuses = lambda method, key: False
+    assert died == (step < 5), "two versions, a pointer, and two deletions are five steps"
+    kept = [name for name in ("Old", "New") if templates.exists(name)]
+    for name in kept:
+        assert [v.author for v in templates.history(name)] == ["one", "two"]
+    assert kept
+    if kept == ["Old"]:
+        assert templates.rename("Old", "New").version == 2
+
+
+def test_only_what_changed_is_read_again_for_a_list(templates, parts):
+    for number in range(30):
+        templates.create(draft(f"T{number}"))
+    assert len(templates.list()) == 30
+    templates.change("T7", lambda t: replace(t, description="changed"))
+    parts.wire.sent.clear()
+    [first, *_] = templates.list()
+    assert (first.name, first.description) == ("T7", "changed")
+    assert [key for method, key in parts.wire.sent if key] == [layout.template_key("T7")]
+    templates.delete("T7")
+    assert "T7" not in {template.name for template in templates.list()}

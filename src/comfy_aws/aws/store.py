@@ -144,6 +144,11 @@ class ObjectStore:
                     {"Error": failed}, "s3:DeleteObject", f" for {self._at(failed['Key'])}"
                 )
 
+    def delete_unchanged(self, key: str, etag: str) -> None:
+        """Delete an object that still has this ETag. Raises AwsConflict, AwsNotFound."""
+        with mapped("s3:DeleteObject", self._at(key)):
+            self._s3.delete_object(Bucket=self.bucket, Key=key, IfMatch=etag)
+
     def upload(
         self,
         key: str,

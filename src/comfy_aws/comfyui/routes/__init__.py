@@ -9,7 +9,15 @@ from comfy_aws.comfyui.routes.endpoints import EndpointRoutes
 from comfy_aws.comfyui.routes.jobs import JobRoutes
 from comfy_aws.comfyui.routes.publishes import PublishRoutes
 from comfy_aws.comfyui.routes.status import StatusRoutes
+from comfy_aws.comfyui.routes.template_files import TemplateFileRoutes
 from comfy_aws.comfyui.routes.templates import TemplateRoutes
 
-GROUPS = (StatusRoutes, TemplateRoutes, PublishRoutes, EndpointRoutes, JobRoutes)
+GROUPS = (
+    StatusRoutes,
+    TemplateRoutes,
+    TemplateFileRoutes,
+    PublishRoutes,
+    EndpointRoutes,
+    JobRoutes,
+)
 """In the order of docs/openapi.yaml."""

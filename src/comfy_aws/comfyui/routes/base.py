@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import getpass
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -61,6 +62,14 @@ def answers_errors(handler: Callable[..., Awaitable[web.StreamResponse]]) -> Any
             return web.json_response({"error": error}, status=500)
 
     return wrapped
+
+
+def author_of(request: web.Request) -> str:
+    """Who asks: the user of a ComfyUI that has several, else who runs it, if anybody is known."""
+    try:
+        return request.headers.get("comfy-user") or getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def number_of(value: object, name: str) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
+import base64
+import binascii
 from typing import Any
 
 from aiohttp import web
 
-from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of
+from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, author_of, body_of
+from comfy_aws.errors import InvalidFile
 from comfy_aws.models import to_dict
 from comfy_aws.publications import Publication, PublishState
 from comfy_aws.templates import taken
@@ -26,7 +28,7 @@ class PublishRoutes(RouteGroup):
     async def post_publish(self, request: web.Request) -> web.Response:
         body = await body_of(request)
         new_version = bool(body.get("new_version"))
-        author = request.headers.get("comfy-user") or _user()
+        author, cover = author_of(request), _picture(body.get("cover"))
 
         def start(services: Any) -> Publication:
             if not new_version and services.templates.exists(body.get("name")):
@@ -40,6 +42,7 @@ class PublishRoutes(RouteGroup):
                 new_version=new_version,
                 author=author,
                 description=str(body.get("description") or ""),
+                cover=cover,
             )
             return publication
 
@@ -69,9 +72,11 @@ class PublishRoutes(RouteGroup):
         return web.json_response({"publish": to_dict(found)})
 
 
-def _user() -> str:
-    """Who runs this ComfyUI; empty on a machine that has no name for its user."""
+def _picture(text: object) -> bytes:
+    """The bytes of a picture in base64; none for nothing. Raises InvalidFile."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""
+        return base64.b64decode(str(text or ""), validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidFile(
+            f"The cover is not base64: {exc}.", hint="Send the bytes of a picture in base64."
+        ) from exc

@@ -6,9 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
+from comfy_aws.codecs import COVER_TYPE
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of, number_of
 from comfy_aws.differences import changes
-from comfy_aws.errors import ComfyAwsError
+from comfy_aws.errors import ComfyAwsError, NotFound
 from comfy_aws.models import Json, to_dict
 from comfy_aws.templates import taken
 
@@ -21,6 +22,8 @@ class TemplateRoutes(RouteGroup):
             Route("GET", "/aws/templates/{name}", self.get_template),
             Route("PATCH", "/aws/templates/{name}", self.patch_template),
             Route("DELETE", "/aws/templates/{name}", self.delete_template),
+            Route("GET", "/aws/templates/{name}/cover", self.get_cover),
+            Route("POST", "/aws/templates/{name}/rename", self.rename_template),
             Route("GET", "/aws/templates/{name}/versions", self.list_versions),
             Route("GET", "/aws/templates/{name}/diff", self.get_diff),
             Route("POST", "/aws/templates/{name}/rollback", self.roll_back),
@@ -86,15 +89,39 @@ class TemplateRoutes(RouteGroup):
         return web.Response(status=204)
 
     @answers_errors
+    async def get_cover(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+
+        def read(services: Any) -> tuple[str, bytes]:
+            cover = services.templates.get(name).cover
+            if cover is None:
+                raise NotFound(f"The template {name} has no cover.", hint="Publish it with one.")
+            return cover.digest, services.blobs.read(cover)
+
+        digest, body = await self._call(read)
+        is_fixed = request.query.get("digest") == digest
+        headers = {
+            "Cache-Control": "private, max-age=31536000, immutable" if is_fixed else "no-cache"
+        }
+        return web.Response(body=body, content_type=COVER_TYPE, headers=headers)
+
+    @answers_errors
+    async def rename_template(self, request: web.Request) -> web.Response:
+        name, new = request.match_info["name"], (await body_of(request)).get("name")
+        template = await self._call(lambda s: s.templates.rename(name, new))
+        self._designer.definitions.forget()
+        return web.json_response({"template": to_dict(template)})
+
+    @answers_errors
     async def list_versions(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
 
         def read(services: Any) -> list[Json]:
             current = services.templates.get(name).version
-            found = [services.templates.version(name, n) for n in services.templates.versions(name)]
             return [
                 {"version": each.version, "created": each.created, "author": each.author,
-                 "current": each.version == current} for each in found
+                 "current": each.version == current, "nodes": len(each.prompt),
+                 "size": each.manifest.size} for each in services.templates.history(name)
             ]  # fmt: skip
 
         return web.json_response({"versions": await self._call(read)})
