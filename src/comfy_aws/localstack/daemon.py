@@ -30,7 +30,7 @@ from comfy_aws.localstack.notifications import publish
 from comfy_aws.localstack.objects import ObjectStore
 from comfy_aws.localstack.processes import free_port
 from comfy_aws.localstack.scaling import DEFAULT_PERIOD_SECONDS, Scaler
-from comfy_aws.localstack.state import Identity, load_identity, write_json
+from comfy_aws.localstack.state import Identity, load_identity, read_json, write_json
 from comfy_aws.stack import StackState
 
 _log = logging.getLogger(__name__)
@@ -132,7 +132,9 @@ async def _start(
         auto_decompress=False,
     )
     parts.push_async_callback(session.close)
-    chosen = port or free_port()
+    usual = (read_json(home / "front.json") or {}).get("port", 0)
+    chosen = port or free_port(usual)
+    write_json(home / "front.json", {"port": chosen})
     url = f"http://127.0.0.1:{chosen}"
 
     address: dict[str, str] = {}

@@ -110,7 +110,8 @@ class ObjectStore:
         """Start SeaweedFS and create the bucket. Raises LocalStackError."""
         weed = find_weed()
         self._forget_sockets()
-        self._ports = {name: free_port() for name in _PORTS}
+        usual = read_json(self._home / "ports.json") or {}
+        self._ports = {name: free_port(usual.get(name, 0)) for name in _PORTS}
         write_json(self._home / "ports.json", self._ports)
         (self._home / "objects").mkdir(parents=True, exist_ok=True)
         credentials = {

@@ -26,13 +26,19 @@ descendant that escaped holds the pipe open, is the status itself looked at, so 
 _given: set[int] = set()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on, never given twice by this process."""
-    for _ in range(1000):
-        port = random.choice(_PORTS)  # noqa: S311 - no secret
+def free_port(usual: int = 0) -> int:
+    """A port of 127.0.0.1 that nothing listens on, never given twice by this process.
+
+    Args:
+        usual: the one to give if it is free, so that clients of an earlier life find us.
+    """
+    for attempt in range(1000):
+        port = usual if usual and not attempt else random.choice(_PORTS)  # noqa: S311 - no secret
         if port in _given:
             continue
         with socket.socket() as probe:
+            # What an earlier life has closed lingers, and keeps nobody from listening again.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
