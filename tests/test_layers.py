@@ -20,7 +20,7 @@ EXTENSION = "extension"
 
 # Lowest first. A module imports from lower layers and, without a cycle, from its own.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("foundation", frozenset({"__init__", "callbacks", "config", "errors", "layout", "models"})),
+    ("foundation", frozenset({"__init__", "callbacks", "config", "errors", "guard", "layout", "models"})),
     (
         "pure",
         frozenset(
@@ -69,6 +69,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "logs",
                 "machinelogs",
                 "modelstore",
+                "ports",
                 "preflight",
                 "publications",
                 "publish",

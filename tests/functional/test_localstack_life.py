@@ -211,7 +211,7 @@ def test_missing_packages_are_named(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_guard_kills_what_is_below_when_its_pipe_closes(tmp_path: Path) -> None:
-    guard = Path(stack.__file__).with_name("localstack") / "guard.py"
+    guard = Path(stack.__file__).with_name("guard.py")
     mark = f"guarded-{time.time_ns()}"
     script = (
         "import subprocess, sys, time;"

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the stack, each below a guard (see `guard.py`)."""
+"""Child processes that never outlive the stack, each below a guard (see `comfy_aws.guard`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 
 from comfy_aws.errors import LocalStackError
 
-_GUARD: Final = Path(__file__).with_name("guard.py")
+_GUARD: Final = Path(__file__).resolve().parents[1] / "guard.py"
 _CHUNK_BYTES: Final = 1 << 16
 _PORTS: Final = range(18000, 32000)
 """Below the range from which Linux takes the local ports of outgoing connections: a port chosen

@@ -1,7 +1,7 @@
-"""Run a command as a container would: when its first process or the stack dies, all of it dies.
+"""Run a command as a container would: when its first process or its starter dies, all of it dies.
 
 Started by path (`python -I -S guard.py COMMAND…`) as leader of a session of its own, with its
-standard input as a pipe that the stack holds. The pipe closes when the stack ends in any way,
+standard input as a pipe that the starter holds. The pipe closes when that ends in any way,
 kill -9 included, and then every process below is killed. SIGTERM goes to the command alone, as
 `docker stop` does; what the command leaves behind is killed when it ends. On Linux the guard
 adopts orphans (PR_SET_CHILD_SUBREAPER), so that descendants in sessions of their own are found,
