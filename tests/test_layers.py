@@ -62,6 +62,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "fetches",
                 "garbage",
                 "hashcache",
+                "hosted",
                 "jobindex",
                 "jobs",
                 "ledger",

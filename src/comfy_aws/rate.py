@@ -43,7 +43,11 @@ class Speed:
 
 
 class UploadRate:
-    """Kept in a file over restarts. Safe to share between threads. `path` is the file; it need not exist."""
+    """Kept in a file over restarts; safe to share between threads.
+
+    Args:
+        path: the file; it need not exist.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

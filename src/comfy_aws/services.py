@@ -141,6 +141,18 @@ def account(config: Config) -> tuple[str, str]:
     return session.region, Identity(session).account()
 
 
+def build_publisher(config: Config, catalog: Catalog, cache: HashCache, spool: Path) -> Publisher:
+    """Build what publishing needs, without a designer around it.
+
+    Raises:
+        ConfigError, LocalStackError: as `access_of`.
+    """
+    cloud = connect(config)
+    blobs = Blobs(cloud.store, uploads=cache)
+    capturer = Capturer(catalog, cache, spool, library=cloud.library)
+    return Publisher(cloud.templates, Uploader(blobs, cloud.library, capturer), catalog)
+
+
 def build(config: Config, state: Path, catalog: Catalog) -> Services:
     """Build the designer's services.
 

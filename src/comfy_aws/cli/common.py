@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from comfy_aws import config, services
@@ -78,6 +81,25 @@ def command(
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
     return parser
+
+
+def comfyui_arguments(parser: argparse.ArgumentParser) -> None:
+    """Whose nodes, models and inputs count; `hosted_by` reads them."""
+    parser.add_argument("--comfyui", type=Path, required=True, metavar="DIR",
+                        help="ComfyUI's folder, whose nodes and models count")  # fmt: skip
+    parser.add_argument("--python", default=sys.executable, metavar="FILE",
+                        help="that ComfyUI's Python (the one that runs this)")  # fmt: skip
+    parser.add_argument("--arguments", default="", metavar="TEXT",
+                        help="for ComfyUI, as in --arguments='--base-directory DIR'")  # fmt: skip
+
+
+def hosted_by(arguments: argparse.Namespace) -> dict[str, Any]:
+    """As `hosted.ask` takes them."""
+    return {
+        "comfyui": arguments.comfyui,
+        "python": arguments.python,
+        "arguments": shlex.split(arguments.arguments),
+    }
 
 
 def sentence(about: str) -> str:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import dataclasses
+import getpass
+from pathlib import Path
 from typing import Any
 
+from comfy_aws import hosted
 from comfy_aws.cli.common import (
     cell,
     cloud,
+    comfyui_arguments,
     command,
     emit,
+    hosted_by,
     moment,
     positive,
     size_text,
     table,
     topic,
 )
+from comfy_aws.deps import read_graph
 from comfy_aws.differences import changes
+from comfy_aws.errors import InvalidFile
 from comfy_aws.models import Json, to_dict
 
 
@@ -32,8 +40,19 @@ def add(topics: Any) -> None:
     text = "make an older version the current one; no version is lost"
     rollback = command(commands, "rollback", _rollback, text)
     delete = command(commands, "delete", _delete, "delete all its versions, at once")
-    for each in (versions, diff, rollback, delete):
+    rename = command(commands, "rename", _rename, "give it another name; its versions stay")
+    export = command(commands, "export", _export, "write a version into a file")
+    for each in (versions, diff, rollback, delete, rename, export):
         each.add_argument("name", help="the template, case-sensitive")
+    rename.add_argument("new", help="1 to 20 letters and digits")
+    export.add_argument("file", type=Path, nargs="?", help="the zip to write; else NAME.zip")
+    export.add_argument("--version", type=positive, default=0, help="its number; else the current")
+    text = "also write models, inputs and node packs, for a bucket that does not have them"
+    export.add_argument("--with-blobs", action="store_true", help=text)
+    taken_in = command(commands, "import", _import, "make a template of an exported file")
+    taken_in.add_argument("file", type=Path, help="the zip that `export` has written")
+    taken_in.add_argument("--name", default="", help="its name; else that in the file")
+    _add_publish(commands)
     diff.add_argument("before", type=positive, help="a version's number")
     diff.add_argument("after", type=positive, nargs="?", default=0, help="another; else current")
     rollback.add_argument("version", type=positive, help="the version's number")
@@ -41,8 +60,10 @@ def add(topics: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     found = cloud().templates.list()
-    rows = [(t.name, t.version, moment(t.updated), t.endpoint, t.description) for t in found]
-    lines = table(("NAME", "VERSION", "CHANGED", "ENDPOINT", "DESCRIPTION"), rows)
+    rows = [(t.name, t.version, size_text(t.size), moment(t.updated), t.author, t.endpoint,
+             t.description) for t in found]  # fmt: skip
+    head = ("NAME", "VERSION", "SIZE", "CHANGED", "AUTHOR", "ENDPOINT", "DESCRIPTION")
+    lines = table(head, rows)
     emit(arguments, [to_dict(template) for template in found], lines or ["No templates."])
     return 0
 
@@ -75,9 +96,9 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _versions(arguments: argparse.Namespace) -> int:
     templates = cloud().templates
     current = templates.get(arguments.name).version
-    found = [templates.version(arguments.name, n) for n in templates.versions(arguments.name)]
+    found = templates.history(arguments.name)
     rows = [(v.version, "current" if v.version == current else "", moment(v.created), v.author,
-             len(v.prompt), size_text(sum(b.size for b in v.manifest.blobs().values())))
+             len(v.prompt), size_text(v.manifest.size))
             for v in found]  # fmt: skip
     value: list[Json] = [
         {"version": v.version, "current": v.version == current, "created": v.created,
@@ -104,3 +125,73 @@ def _rollback(arguments: argparse.Namespace) -> int:
     text = f"The current version of {template.name} is {template.version}."
     emit(arguments, to_dict(template), [text])
     return 0
+
+
+def _rename(arguments: argparse.Namespace) -> int:
+    template = cloud().templates.rename(arguments.name, arguments.new)
+    emit(arguments, to_dict(template), [f"{arguments.name} is named {template.name} now."])
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    path = arguments.file or Path(f"{arguments.name}.zip")
+    made = cloud().template_files.export(
+        arguments.name, path, version=arguments.version, with_blobs=arguments.with_blobs
+    )
+    size = path.stat().st_size
+    value = {"name": made.name, "version": made.version, "file": str(path), "size": size}
+    text = f"Version {made.version} of {made.name} is in {path} ({size_text(size)})."
+    emit(arguments, value, [text])
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    template = cloud().template_files.take_in(arguments.file, name=arguments.name, author=_author())
+    emit(arguments, to_dict(template), [f"The template {template.name} is there."])
+    return 0
+
+
+def _add_publish(commands: Any) -> None:
+    text = "publish a workflow with what it needs, by the nodes and files of a ComfyUI"
+    publish = command(commands, "publish", _publish, text)
+    publish.add_argument("name", help="1 to 20 letters and digits")
+    publish.add_argument("--workflow", type=Path, required=True, metavar="FILE",
+                         help="the graph as ComfyUI's 'Export' writes it")  # fmt: skip
+    publish.add_argument("--prompt", type=Path, required=True, metavar="FILE",
+                         help="the same graph as 'Export (API)' writes it")  # fmt: skip
+    comfyui_arguments(publish)
+    publish.add_argument("--new-version", action="store_true",
+                         help="add a version to the template of this name")  # fmt: skip
+    publish.add_argument("--description", default="", metavar="TEXT", help="what it is for")
+    publish.add_argument("--cover", type=Path, metavar="FILE", help="a PNG, JPEG or WebP picture")
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    question = {
+        "name": arguments.name,
+        "workflow": read_graph(arguments.workflow, "Export"),
+        "prompt": read_graph(arguments.prompt, "Export (API)"),
+        "new_version": arguments.new_version,
+        "description": arguments.description,
+        "author": _author(),
+        "cover": base64.b64encode(_bytes_of(arguments.cover)).decode(),
+    }
+    answer = hosted.ask("comfy_aws.comfyui.publish", question, **hosted_by(arguments))
+    template = answer["template"]
+    text = f"{template['name']} is published: version {template['version']}, "
+    emit(arguments, template, [text + f"{size_text(template['size'])} of files."])
+    return 0
+
+
+def _bytes_of(path: Path | None) -> bytes:
+    try:
+        return path.read_bytes() if path else b""
+    except OSError as exc:
+        raise InvalidFile(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""  # a machine that has no name for its user

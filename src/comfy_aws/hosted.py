@@ -1,0 +1,86 @@
+"""Asks the ComfyUI of a folder, in a process of its own: its nodes know the answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from comfy_aws.errors import ComfyAwsError, ComfyUIError, ConfigError
+from comfy_aws.models import Json
+
+SOURCES: Final = Path(__file__).resolve().parents[1]
+"""Where the child finds `comfy_aws`."""
+
+LOG_LINES: Final = 12
+"""Lines of ComfyUI's last words that an error carries."""
+
+
+def ask(
+    module: str,
+    question: Json,
+    comfyui: Path,
+    *,
+    python: str = sys.executable,
+    arguments: Sequence[str] = (),
+) -> Json:
+    """The answer of one of our modules, run as `comfyui.hosted` runs them.
+
+    Args:
+        module: such as ``comfy_aws.comfyui.deps``.
+        comfyui: ComfyUI's source folder.
+        python: that ComfyUI's interpreter.
+        arguments: for ComfyUI, such as ``--base-directory``.
+
+    Raises:
+        ConfigError: there is no ComfyUI, or no such interpreter.
+        ComfyUIError: ComfyUI could not load its nodes.
+        ComfyAwsError: what the module has raised.
+    """
+    if not (comfyui / "main.py").is_file():
+        raise ConfigError(
+            f"There is no ComfyUI in {comfyui}: main.py is missing.",
+            hint="Give the folder that has it: --comfyui DIR.",
+        )
+    with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
+        asked, answered = Path(folder, "question.json"), Path(folder, "answer.json")
+        asked.write_text(json.dumps(question), encoding="utf-8")
+        command = [
+            python, "-m", module, str(comfyui.resolve()), str(asked), str(answered),
+            "--cpu", *arguments,
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, cwd=SOURCES, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, check=False,
+            )  # fmt: skip
+        except OSError as exc:
+            raise ConfigError(f"{python} cannot be started: {exc.strerror or exc}.") from exc
+        if not answered.is_file():
+            last = done.stdout.decode(errors="replace").strip().splitlines()[-LOG_LINES:]
+            raise ComfyUIError(
+                f"ComfyUI in {comfyui} could not load its nodes (status {done.returncode}).",
+                hint="Its last words:\n" + "\n".join(last),
+            )
+        answer: Json = json.loads(answered.read_text(encoding="utf-8"))
+    if "error" in answer:
+        raise Answered(answer["error"])
+    return answer
+
+
+class Answered(ComfyAwsError):
+    """An error that the child has met and told; the nodes it is about are in the message."""
+
+    def __init__(self, error: Json) -> None:
+        nodes = error.get("node_errors", {}).items()
+        lines = [
+            f"node {node_id} ({node['class_type']}): {each['message']}"
+            for node_id, node in nodes
+            for each in node["errors"]
+        ]
+        super().__init__("\n".join([error["message"], *lines]), hint=error["hint"])
+        self.code = error["code"]
