@@ -201,7 +201,10 @@ class Capturer:
             if not is_present(ref):  # else another job has sent the archive and deleted it
                 raise
         classes, needs = tuple(sorted(class_types)), requirements.of_pack(path)
-        return NodePack(path.name, ref, classes, len(members), needs, *self._origin(key, path))
+        pins = requirements.below(needs)
+        return NodePack(
+            path.name, ref, classes, len(members), needs, *self._origin(key, path), pins
+        )
 
     def _origin(self, key: str, path: Path) -> gitfiles.Origin:
         if key not in self._origins:

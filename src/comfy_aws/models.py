@@ -125,7 +125,8 @@ class NodePack:
 
     `classes` are the node classes of the prompt that made the pack needed; none for a pack that
     another one imports from. `requirements` are the Python packages it asks for, as
-    `requirements.of_pack` gives them. `url` and `commit` say where it can be cloned from, when
+    `requirements.of_pack` gives them, `pins` what those need in turn, as `requirements.below`
+    gives it. `url` and `commit` say where it can be cloned from, when
     nothing here differs from it.
     """
 
@@ -136,6 +137,7 @@ class NodePack:
     requirements: tuple[str, ...] = ()
     url: str = ""
     commit: str = ""
+    pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +77,8 @@ class Line:
 
 
 Look = Callable[[str], Installed | None]
+Needs = Callable[[str], Iterable[str]]
+Pins = tuple[str, ...]
 
 
 def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
@@ -103,6 +106,47 @@ def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
             _merge(merged, requirement)
     resolved = (_resolved(merged[name], look(name)) for name in sorted(merged))
     return (*resolved, *sorted(verbatim))
+
+
+def below(lines: Iterable[str], look: Look | None = None, needs: Needs | None = None) -> Pins:
+    """What the packages of these lines need in turn, as ``name==version`` of what is here.
+
+    An installer would take the newest of each, which the pack may never have met. What is not
+    installed here, or not by version, is left out.
+
+    Args:
+        needs: the requirements of an installed package; those of the running Python's by default.
+    """
+    names = tuple(sorted({line.name for line in map(parse, lines) if line.name}))
+    if look is None and needs is None:
+        return _below_here(names)
+    return _below(names, look or installed, needs or required)
+
+
+@lru_cache(maxsize=256)  # what is installed changes with a restart, and the walk takes a while
+def _below_here(names: tuple[str, ...]) -> Pins:
+    return _below(names, installed, required)
+
+
+def _below(names: tuple[str, ...], look: Look, needs: Needs) -> Pins:
+    pins: dict[str, str] = {}
+    waiting, seen = list(names), set(names)
+    while waiting:
+        name = waiting.pop()
+        for text in needs(name):
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement:
+                continue
+            other = canonicalize_name(requirement.name)
+            found = look(other)
+            if other in seen or found is None or not _applies(requirement):
+                continue
+            seen.add(other)
+            waiting.append(other)
+            if not found.source:
+                pins[other] = f"{other}=={Version(found.version).public}"
+    return tuple(pins[name] for name in sorted(pins))
 
 
 def parse(line: str) -> Line:
@@ -140,6 +184,14 @@ def installed(name: str) -> Installed | None:
     except (PackageNotFoundError, InvalidVersion, TypeError, OSError):
         return None
     return Installed(version, _source(source) if source else "")
+
+
+def required(name: str) -> Iterable[str]:
+    """What an installed package of the running Python needs, extras left out."""
+    try:
+        return distribution(name).requires or ()
+    except (PackageNotFoundError, OSError):
+        return ()
 
 
 def _source(text: str) -> str:
@@ -182,7 +234,9 @@ def _merge(merged: dict[str, Requirement], new: Requirement) -> None:
 
 
 def _applies(requirement: Requirement) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate(dict(WORKER_MARKERS))
+    return requirement.marker is None or requirement.marker.evaluate(
+        {**WORKER_MARKERS, "extra": ""}
+    )
 
 
 def _dependencies(pack: Path) -> list[str]:

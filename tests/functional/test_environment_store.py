@@ -48,16 +48,16 @@ class Machine:
         if seconds is not None:
             self.said.append((phase, message.partition(" ")[0]))
 
-    async def make(self, *requirements: str, current: Overlay | None = None, stopped=None):
-        pack = NodePack("pack", BlobRef("ab", 1), requirements=requirements)
+    async def make(self, *requirements: str, current: Overlay | None = None, stopped=None, pins=()):
+        pack = NodePack("pack", BlobRef("ab", 1), requirements=requirements, pins=pins)
         stopped = stopped or asyncio.get_running_loop().create_future()
         return await self.environments.make(
             Manifest(packs=(pack,)), current, told=self.told, stopped=stopped
         )
 
-    def run(self, *requirements: str) -> Overlay:
+    def run(self, *requirements: str, pins: tuple[str, ...] = ()) -> Overlay:
         async def run() -> Overlay:
-            overlay = await self.make(*requirements)
+            overlay = await self.make(*requirements, pins=pins)
             await self.environments.close(60)
             return overlay
 
@@ -97,6 +97,14 @@ def test_the_next_worker_gets_the_same_bytes(cloud, tmp_path):
     assert {path.read_bytes()[4:8] for path in compiled} == {b"\x01\0\0\0"}
     assert {path.name[0] for path in second.root.iterdir()} != {"."}
     assert len(list(second.root.iterdir())) == 1
+
+
+def test_what_a_package_needs_comes_as_it_was_captured(cloud, tmp_path):
+    Machine(cloud, tmp_path / "1").run("ansimarkup==2.1.0", pins=("colorama==0.4.5",))
+    assert stored(cloud).packages == ("ansimarkup==2.1.0", "colorama==0.4.5")
+    # A pin that cannot be had keeps nothing from being installed.
+    overlay = Machine(cloud, tmp_path / "2").run("ansimarkup==2.1.0", pins=("colorama==0.0",))
+    assert (overlay.packages / "colorama").is_dir()
 
 
 def test_a_worker_that_starts_again_finds_it_on_its_disk(cloud, tmp_path):

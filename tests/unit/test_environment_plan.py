@@ -24,8 +24,8 @@ OWN = {
 }
 
 
-def pack(name: str, *requirements: str) -> NodePack:
-    return NodePack(name, BlobRef("ab", 1), requirements=requirements)
+def pack(name: str, *requirements: str, pins: tuple[str, ...] = ()) -> NodePack:
+    return NodePack(name, BlobRef("ab", 1), requirements=requirements, pins=pins)
 
 
 def test_what_the_worker_has_is_left_out():
@@ -74,10 +74,20 @@ def test_an_index_alone_is_nothing_to_install():
 
 
 def test_what_the_packs_themselves_ask_is_the_second_attempt():
-    assert plan([pack("p", "cowsay==6.1  # cowsay>=5", "zed")], OWN).attempts() == [
-        ("cowsay==6.1", "zed"), ("cowsay>=5", "zed"),
-    ]  # fmt: skip
-    assert plan([pack("p", "zed")], OWN).attempts() == [("zed",)]
+    pins = ("below==1", "numpy==1.9", "zed==3")  # neither the worker's own, nor what is asked for
+    assert plan([pack("p", "cowsay==6.1  # cowsay>=5", "zed", pins=pins)], OWN).attempts() == [
+        (("cowsay==6.1", "zed"), ("below==1",)),
+        (("cowsay==6.1", "zed"), ()),
+        (("cowsay>=5", "zed"), ()),
+    ]
+    assert plan([pack("p", "zed")], OWN).attempts() == [(("zed",), ())]
+
+
+def test_packs_that_have_met_different_versions_leave_the_choice_to_the_installer():
+    packs = [pack("a", "zed", pins=("x==1", "y==1")), pack("b", "zed", pins=("x==2", "y==1"))]
+    chosen = plan(packs, OWN)
+    assert chosen.pins == ("y==1",)
+    assert key_of(chosen, OWN) != key_of(plan([pack("a", "zed")], OWN), OWN)
 
 
 def test_the_key_names_packages_and_what_they_lie_beside():

@@ -176,3 +176,22 @@ def test_manifests_of_before_have_no_requirements():
     manifest = from_json(Manifest, raw)
     assert manifest.packs[0].requirements == ()
     assert from_json(Manifest, to_json(manifest)) == manifest
+
+
+def test_what_the_packages_need_in_turn_is_pinned_as_it_is_here():
+    needs = {
+        "clip": ["numpy>=1", "Old", "win-only; sys_platform == 'win32'", "absent", "not valid ("],
+        "old": ["clip", "pre>=1", "torch; extra == 'gpu'", "mine"],
+    }
+    found = requirements.below(
+        ["clip==1.0  # clip", "absent>=6", "--extra-index-url https://example.org/s"],
+        HERE.get,
+        lambda name: needs.get(name, ()),
+    )
+    assert found == ("numpy==2.1.0", "old==1.0", "pre==2.0rc1")
+
+
+def test_the_running_pythons_own_packages_are_walked():
+    pins = dict(pin.split("==") for pin in requirements.below(["boto3"]))
+    assert pins["botocore"] == version("botocore")
+    assert "boto3" not in pins

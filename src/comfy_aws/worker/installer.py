@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comfy_aws.errors import PackBroken
-from comfy_aws.worker.packages import Own, Plan
+from comfy_aws.worker.packages import Attempt, Own, Plan
 from comfy_aws.worker.process import Child, without_secrets
 
 SHOWN_LINES = 20
@@ -59,8 +59,8 @@ async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[s
     environ = await asyncio.to_thread(environment)
     try:
         said: list[str] | None = []
-        for requirements in chosen.attempts():
-            said = await _uv(chosen, requirements, own, folder, scratch, environ)
+        for attempt in chosen.attempts():
+            said = await _uv(chosen, attempt, own, folder, scratch, environ)
             if said is None:
                 break
         if said is not None:
@@ -72,7 +72,7 @@ async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[s
 
 async def _uv(
     chosen: Plan,
-    requirements: Sequence[str],
+    attempt: Attempt,
     own: Mapping[str, Own],
     folder: Path,
     scratch: Path,
@@ -80,9 +80,9 @@ async def _uv(
 ) -> list[str] | None:
     """Run uv once; returns what it said when it failed."""
     wanted, held = scratch / "requirements.txt", scratch / "constraints.txt"
-    wanted.write_text("\n".join((*chosen.options, *requirements)) + "\n", encoding="utf-8")
-    pins = "".join(f"{each.name}=={each.version}\n" for each in own.values())
-    held.write_text(pins, encoding="utf-8")
+    wanted.write_text("\n".join((*chosen.options, *attempt.requirements)) + "\n", encoding="utf-8")
+    pins = [*(f"{each.name}=={each.version}" for each in own.values()), *attempt.pins]
+    held.write_text("\n".join(pins) + "\n", encoding="utf-8")
     child = await Child.start(
         [
             sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable,

@@ -12,10 +12,10 @@ import json
 import platform
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -39,12 +39,23 @@ class Own:
     extra_needs: tuple[str, ...] = ()
 
 
+class Attempt(NamedTuple):
+    """Requirements, and constraints on what they need in turn."""
+
+    requirements: tuple[str, ...]
+    pins: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What to install. `askers` tells which packs a package's canonical name comes from."""
+    """What to install. `askers` tells which packs a package's canonical name comes from.
+
+    `pins` are versions to take of what the packages need in turn.
+    """
 
     lines: tuple[Line, ...] = ()
     options: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     askers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -53,11 +64,12 @@ class Plan:
         """Names of the packs that need something."""
         return tuple(sorted({pack for packs in self.askers.values() for pack in packs}))
 
-    def attempts(self) -> list[tuple[str, ...]]:
-        """Requirements to try, in this order: as captured, then as the packs themselves ask."""
+    def attempts(self) -> list[Attempt]:
+        """What to try, in this order: all as captured, then as the packs themselves ask."""
         wanted = tuple(line.wanted for line in self.lines)
         asked = tuple(line.asked for line in self.lines)
-        return [wanted] if asked == wanted else [wanted, asked]
+        attempts = [Attempt(wanted, self.pins), Attempt(wanted), Attempt(asked)]
+        return list(dict.fromkeys(attempts))
 
 
 def own_packages() -> dict[str, Own]:
@@ -74,7 +86,7 @@ def own_packages() -> dict[str, Own]:
     return found
 
 
-def plan(packs: Iterable[NodePack], own: Mapping[str, Own]) -> Plan:
+def plan(packs: Sequence[NodePack], own: Mapping[str, Own]) -> Plan:
     """What these packs need that is not there.
 
     Raises:
@@ -101,6 +113,7 @@ def plan(packs: Iterable[NodePack], own: Mapping[str, Own]) -> Plan:
     return Plan(
         tuple(lines[key] for key in sorted(lines)),
         tuple(sorted(options)) if lines else (),
+        _pins(packs, {*own, *askers}) if lines else (),
         tuple(dict.fromkeys(warnings)),
         {name: tuple(sorted(packs)) for name, packs in askers.items()},
     )
@@ -112,11 +125,22 @@ def key_of(chosen: Plan, own: Mapping[str, Own]) -> str:
         "format": FORMAT,
         "lines": [[line.wanted, line.asked] for line in chosen.lines],
         "options": chosen.options,
+        **({"pins": chosen.pins} if chosen.pins else {}),
         "python": [sys.implementation.cache_tag, *sys.version_info[:2]],
         "platform": [sysconfig.get_platform(), *platform.libc_ver()],
         "own": sorted(f"{name}=={each.version}" for name, each in own.items()),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _pins(packs: Iterable[NodePack], decided: Collection[str]) -> tuple[str, ...]:
+    """One version of each package not yet `decided`; none where packs have met different ones."""
+    versions: dict[str, set[str]] = {}
+    for pack in packs:
+        for pin in pack.pins:
+            versions.setdefault(pin.partition("==")[0], set()).add(pin)
+    free = sorted(name for name in versions if name not in decided)
+    return tuple(pin for name in free if len(versions[name]) == 1 for pin in versions[name])
 
 
 def _held_against(have: Own, line: Line, pack: NodePack) -> list[str]:
