@@ -33,7 +33,8 @@
         └── AwsConflict           a condition on the write did not hold
 
 A message states the rule that was broken and the offending value; `hint` says what to do.
-Errors of boto3 and of ComfyUI are turned into these in `aws.py` and `comfy.py` alone.
+Errors of boto3, of ComfyUI and of the web are turned into these in `aws`, `comfy.py` and
+`web.py` alone.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ CALLS = {
     "scaling": lambda s: SageMaker(s).scale(
         "describe_scalable_targets", {"ServiceNamespace": "sagemaker"}
     ),
-    "logs": lambda s: Logs(s).events("/group"),
+    "logs": lambda s: Logs(s).read("/group"),
     "identity": lambda s: Identity(s).account(),
 }
 
@@ -87,7 +87,7 @@ def test_what_is_not_there(parts):
     parts.queues.delete(url)
     with pytest.raises(AwsNotFound):
         parts.queues.receive(url, wait=0)
-    assert Logs(parts.session).events("/nothing") == []
+    assert Logs(parts.session).read("/nothing") == []
 
 
 def test_wrong_parameters_are_told(parts):

@@ -4,7 +4,7 @@ Every botocore error leaves here as one of `comfy_aws.errors`. Clients are made 
 are safe to share between threads.
 """
 
-from comfy_aws.aws.account import Identity, Logs
+from comfy_aws.aws.account import Identity, LogEvent, Logs
 from comfy_aws.aws.queues import Message, Queues
 from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
 from comfy_aws.aws.session import Session
@@ -17,6 +17,7 @@ __all__ = [
     "Accepted",
     "Begun",
     "Identity",
+    "LogEvent",
     "Logs",
     "Message",
     "ObjectStore",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from comfy_aws.aws.mapping import mapped
 from comfy_aws.aws.session import Session
@@ -13,31 +15,51 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 
+MOST_EVENTS: Final = 20_000
+"""Events of one answer, some 10 MB; of more the last ones count."""
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """One event of a log stream; `at` in seconds since the epoch."""
+
+    id: str
+    at: float
+    stream: str
+    text: str
+
+
 class Logs:
     """CloudWatch Logs, read only."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def events(
-        self, group: str, *, since: float = 0.0, text: str = "", limit: int = 1000
-    ) -> list[tuple[float, str, str]]:
-        """(seconds since the epoch, stream, line) in order of time; empty without the group."""
+    def read(
+        self, group: str, *, since: float = 0.0, text: str = "", most: int = MOST_EVENTS
+    ) -> list[LogEvent]:
+        """The last events of a log group, in order of time; none without the group.
+
+        Args:
+            text: only events that hold this phrase.
+        """
         client: CloudWatchLogsClient = self._session.client("logs")
         request: dict[str, Any] = {"logGroupName": group, "startTime": int(since * 1000)}
         if text:
-            request["filterPattern"] = f'"{text}"'
-        lines: list[tuple[float, str, str]] = []
+            phrase = text.replace("\\", "").replace('"', "")
+            request["filterPattern"] = f'"{phrase}"'
+        found: deque[LogEvent] = deque(maxlen=most)
         try:
             with mapped("logs:FilterLogEvents", group):
                 for page in client.get_paginator("filter_log_events").paginate(**request):
-                    lines += [
-                        (e["timestamp"] / 1000, e["logStreamName"], e["message"])
+                    found += [
+                        LogEvent(e["eventId"], e["timestamp"] / 1000, e["logStreamName"],
+                                 e["message"])
                         for e in page["events"]
-                    ]
+                    ]  # fmt: skip
         except AwsNotFound:
             return []
-        return sorted(lines)[-limit:]
+        return sorted(found, key=lambda event: event.at)  # of one moment: as they came
 
 
 class Identity:

@@ -8,11 +8,12 @@ import sys
 
 from comfy_aws.config import load_worker
 from comfy_aws.errors import ComfyAwsError
+from comfy_aws.worker import journal
 from comfy_aws.worker.server import serve
 
 
 def main(arguments: list[str]) -> int:
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    journal.install()
     if arguments not in ([], ["serve"]):
         print("usage: python -m comfy_aws.worker [serve]", file=sys.stderr)
         return 2

@@ -136,10 +136,10 @@ class Execution:
         except Cancelled:
             return self._early_end()
         except ComfyAwsError as exc:
-            log.warning("%s%s", self._runner.label, exc)
+            log.warning("%s", exc)
             return Verdict(Outcome.FAILED, error=exc.to_dict())
         except Exception as exc:  # a bug here must not leave a job without a result
-            log.exception("%sThe worker failed.", self._runner.label)
+            log.exception("The worker failed.")
             message = f"The worker failed: {type(exc).__name__}: {exc}."
             return Verdict(Outcome.FAILED, error=ComfyAwsError(message).to_dict())
 
@@ -164,7 +164,7 @@ class Execution:
         try:
             verdict, stale = await self._run_graph()
             if stale:
-                log.warning("%sA cached output is gone; running again.", self._runner.label)
+                log.warning("A cached output is gone; running again.")
                 await self._runner.forget()
                 verdict, _ = await self._run_graph()
         except ComfyUIError as exc:
@@ -241,7 +241,7 @@ class Execution:
                     return
                 if time.monotonic() >= deadline:
                     break
-        log.warning("%sComfyUI does not stop; it is killed.", self._runner.label)
+        log.warning("ComfyUI does not stop; it is killed.")
         await self._runner.kill()
 
     async def _is_queued(self) -> bool:
@@ -287,7 +287,7 @@ class Execution:
         except ComfyAwsError as exc:
             if verdict.outcome is not Outcome.SUCCESS:
                 return verdict
-            log.warning("%sAn output could not be uploaded: %s", self._runner.label, exc)
+            log.warning("An output could not be uploaded: %s", exc)
             return replace(verdict, outcome=Outcome.FAILED, error=exc.to_dict())
 
     async def _with_history(self, verdict: Verdict) -> Verdict:
@@ -297,7 +297,7 @@ class Execution:
         try:
             entry = await self._history
         except ComfyUIError as exc:
-            log.warning("%s%s", self._runner.label, exc)
+            log.warning("%s", exc)
             return verdict
         if not entry:
             return verdict
@@ -322,7 +322,7 @@ class Execution:
                 lambda: self._store.put(key, body, content_type="application/json")
             )
         except AwsError as exc:  # the answer to the invocation carries the result as well
-            log.error("%s%s could not be written: %s", self._runner.label, key, exc)  # noqa: TRY400 – the cause is in the message
+            log.error("%s could not be written: %s", key, exc)  # noqa: TRY400 – the cause is in the message
 
     # -- on the side -----------------------------------------------------------------------
 
@@ -360,7 +360,7 @@ class Execution:
         try:
             return self._store.head(layout.cancel_key(self._request.job_id)) is not None
         except AwsError as exc:
-            log.warning("%sNo look for a cancel: %s", self._runner.label, exc)
+            log.warning("No look for a cancel: %s", exc)
             return False
 
 

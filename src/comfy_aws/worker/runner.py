@@ -17,9 +17,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from comfy_aws import loglines
 from comfy_aws.comfy import ComfyClient, Message
 from comfy_aws.errors import Cancelled, ComfyUIError, PackBroken, PromptRejected, RunnerCrashed
 from comfy_aws.models import Json, NodePack
+from comfy_aws.worker import journal
 from comfy_aws.worker.environment import Overlay
 from comfy_aws.worker.process import Child, exit_reason, without_secrets
 
@@ -34,14 +36,11 @@ SHOWN_LINES = 20
 ALONE_LOOK = 0.2
 """Seconds between two looks whether a prompt that is nobody's job has ended."""
 
-IDLE_LABEL = "[comfyui] "
-"""Before a line of the runner's output while no job runs."""
-
 # Any output node without side effects would do. ComfyUI's worker thread takes a request to free
 # its caches before or right after this prompt, hence before the next one.
 BARRIER: Json = {"1": {"class_type": "PreviewAny", "inputs": {"source": "free"}}}
 
-log = logging.getLogger("comfy_aws.runner")
+log = logging.getLogger(journal.RUNNER)
 
 
 class Runner:
@@ -64,7 +63,6 @@ class Runner:
         self._connected = asyncio.Event()
         self._listener: Callable[[Message], None] | None = None
         self._checked: set[NodePack] = set()
-        self.label = IDLE_LABEL
         self.overlay: Overlay | None = None
         """What the next start adds to the Python packages."""
         self.folders: dict[str, list[str]] = {}
@@ -177,7 +175,7 @@ class Runner:
             await self.client.free()
             await self.client.submit(BARRIER, prompt_id=f"free-{uuid.uuid4().hex}")
         except (ComfyUIError, PromptRejected) as exc:
-            log.warning("%sComfyUI is started again to drop its caches: %s", self.label, exc)
+            log.warning("ComfyUI is started again to drop its caches: %s", exc)
             await self.start()
             return True
         return False
@@ -287,13 +285,13 @@ class Runner:
                 elif self._listener is not None:
                     self._tell(self._listener, message)
         except ComfyUIError as exc:
-            log.warning("%s%s", self.label, exc)
+            log.warning("%s", exc)
 
     def _tell(self, listener: Callable[[Message], None], message: Message) -> None:
         try:
             listener(message)
         except Exception:  # node packs send what they like; the next message must still be heard
-            log.exception("%sA message of ComfyUI was not understood.", self.label)
+            log.exception("A message of ComfyUI was not understood.")
 
     async def _disconnect(self) -> None:
         self._checked.clear()
@@ -319,7 +317,7 @@ class Runner:
         )
 
     def _said(self, line: str) -> None:
-        log.info("%s%s", self.label, line)
+        log.log(journal.LEVELS[loglines.level_of(line)], "%s", line)
 
 
 class Shadowed(PackBroken):

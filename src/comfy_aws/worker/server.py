@@ -37,10 +37,11 @@ from comfy_aws.models import (
 from comfy_aws.worker.cache import BlobCache
 from comfy_aws.worker.environment import Environments
 from comfy_aws.worker.execution import Execution, Stop
+from comfy_aws.worker.journal import JOURNAL
 from comfy_aws.worker.outputs import Shelf
 from comfy_aws.worker.phases import Told
 from comfy_aws.worker.restore import Restorer
-from comfy_aws.worker.runner import IDLE_LABEL, Runner
+from comfy_aws.worker.runner import Runner
 from comfy_aws.worker.stage import Stage
 from comfy_aws.worker.warming import loaders
 
@@ -149,19 +150,19 @@ class Worker:
 
     async def _run(self, job: JobRequest, abandoned: Callable[[], bool]) -> JobResult:
         self._idle.clear()
-        self._stage.runner.label = f"[job={job.job_id}] "
+        JOURNAL.job = job.job_id
         self._current = Execution(
             job, stage=self._stage, store=self._store, queues=self._queues, shelf=self._shelf,
             abandoned=abandoned,
         )  # fmt: skip
         try:
             result = await self._current.run()
-            log.info("[job=%s] %s %s", job.job_id, result.outcome.value, result.timings)
+            log.info("%s %s", result.outcome.value, result.timings)
             self._warm |= self._stage.runner.running
             return result
         finally:
             self._current = None
-            self._stage.runner.label = IDLE_LABEL
+            JOURNAL.job = ""
             self._idle.set()
             self._finished.append(job.job_id)
             self._chore = asyncio.ensure_future(self._after_job())

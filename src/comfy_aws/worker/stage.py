@@ -68,7 +68,7 @@ class Stage:
         try:
             await self.runner.check_packs(manifest.packs)
         except Shadowed as exc:
-            log.warning("%s%s", self.runner.label, exc)
+            log.warning("%s", exc)
             await self._start(manifest, told, stopped, alone=True)
             await self._lay(manifest)
             await self.runner.check_packs(manifest.packs)
@@ -110,7 +110,7 @@ class Stage:
                 raise RunnerCrashed("Another node pack is in the way.")
             await _unless(stopped, self.runner.start())
         except RunnerCrashed as exc:
-            log.warning("%s%s", self.runner.label, exc)
+            log.warning("%s", exc)
             await self.runner.stop()
             if not any(pack.requirements for pack in manifest.packs):
                 self.runner.overlay = None

@@ -1,0 +1,91 @@
+"""Logs of endpoints on a local stack: followed without gaps and repeats, and by job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from comfy_aws.aws import Logs
+from comfy_aws.loglines import LogFilter, written
+from comfy_aws.logs import CloudWatchTail, group_of
+from tests.functional.localstack_support import Cloud
+from tests.functional.parts import Parts
+
+ENDPOINT = "logs-test"
+Say = Callable[..., None]
+
+
+@pytest.fixture
+def say(parts: Parts) -> Iterator[Say]:
+    """Puts lines into the endpoint's log group, as the agents of instances do."""
+    client = Cloud(parts.state).logs
+    group = group_of(ENDPOINT)
+    client.create_log_group(logGroupName=group)
+    streams: set[str] = set()
+
+    def put(*lines: str, stream: str = "one", ago: float = 0.0) -> None:
+        if stream not in streams:
+            client.create_log_stream(logGroupName=group, logStreamName=stream)
+            streams.add(stream)
+        at = int((time.time() - ago) * 1000)
+        events = [{"timestamp": at, "message": line} for line in lines]
+        client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+    yield put
+    client.delete_log_group(logGroupName=group)
+
+
+def tail_of(parts: Parts, wanted: LogFilter | None = None, **wishes: float) -> CloudWatchTail:
+    return CloudWatchTail(Logs(parts.session), group_of(ENDPOINT), wanted or LogFilter(), **wishes)
+
+
+def test_a_log_is_followed_without_gaps_and_repeats(parts, say):
+    say(*(f"old {n}" for n in range(300)), ago=3 * 3600)
+    say(*(f"new {n}" for n in range(3)), ago=5)
+    tail = tail_of(parts, last=50)
+    first = [line.text for line in tail.read()]
+    assert first == [f"old {n}" for n in range(253, 300)] + ["new 0", "new 1", "new 2"]
+    assert tail.read() == []
+    heard = []
+    for n in range(20):
+        say(f"line {n}", stream="one")
+        if n % 3 == 0:  # an instance that is slower to deliver
+            say(f"late {n}", stream="two", ago=20)
+        if n % 2:
+            heard += [line.text for line in tail.read()]
+    heard += [line.text for line in tail.read()]
+    said = [f"line {n}" for n in range(20)] + [f"late {n}" for n in range(0, 20, 3)]
+    assert sorted(heard) == sorted(said)
+    assert [text for text in heard if text.startswith("line")] == said[:20]
+
+
+def test_lines_are_chosen_by_job_level_and_text(parts, say):
+    mine, other = "job-1111", "job-2222"
+    say(
+        written("info", mine, "runner", "Prompt executed"),
+        written("error", mine, "runner", "KeyError: 'x'"),
+        written("info", other, "runner", "Prompt executed"),
+        written("info", "", "worker", f"Look for {mine}"),
+        "[local stack] started",
+    )
+
+    def texts(**wishes: str) -> list[str]:
+        return [line.text for line in tail_of(parts, LogFilter(**wishes)).read()]
+
+    assert texts(job=mine) == ["Prompt executed", "KeyError: 'x'"]
+    assert texts(job=mine, level="warning") == ["KeyError: 'x'"]
+    assert texts(text="PROMPT") == ["Prompt executed"] * 2
+    assert len(texts()) == 5
+    tail = tail_of(parts, LogFilter(job=other))
+    [line] = tail.read()
+    assert (line.job, line.source, line.level) == (other, "runner", "info")
+    say(written("info", mine, "runner", "again"), written("info", other, "worker", "done"))
+    assert [line.text for line in tail.read()] == ["done"]
+
+
+def test_an_endpoint_that_says_nothing_yet(parts):
+    tail = tail_of(parts)
+    assert tail.read() == []
+    assert tail.read() == []
