@@ -13,6 +13,7 @@ COMFY_AWS_HOME, else `~/.comfy-aws`.
 | COMFY_AWS_ROUTE | – | `always` or `always:TEMPLATE`: forward every prompt |
 | COMFY_AWS_COMFYUI | comfyui | ComfyUI folder for workers of the local stack |
 | COMFY_AWS_RUNNER_ARGS | runner_args | more arguments for the worker's ComfyUI |
+| COMFY_AWS_FETCH_PRIVATE | fetch_private | `1`: models may be fetched from private addresses |
 | AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL… | region, profile | as boto3 reads them |
 """
 
@@ -34,7 +35,7 @@ TARGETS = ("", "aws", "local")
 SAVED = frozenset(
     {
         "target", "bucket", "region", "profile", "execution_role", "image", "endpoint",
-        "comfyui", "runner_args",
+        "comfyui", "runner_args", "fetch_private",
     }
 )  # fmt: skip
 """What settings.json may hold."""
@@ -68,6 +69,12 @@ class Config:
     route: str = ""
     comfyui: str = ""
     runner_args: str = ""
+    fetch_private: str = ""
+
+    @property
+    def fetches_private(self) -> bool:
+        """Models may be fetched from loopback and private networks, not from the web alone."""
+        return self.fetch_private == "1"
 
     @property
     def stack_home(self) -> Path:
@@ -136,6 +143,7 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         route=env.get("COMFY_AWS_ROUTE", ""),
         comfyui=value("comfyui", "COMFY_AWS_COMFYUI", "COMFYUI_PATH"),
         runner_args=value("runner_args", "COMFY_AWS_RUNNER_ARGS"),
+        fetch_private=value("fetch_private", "COMFY_AWS_FETCH_PRIVATE"),
     )
     if not config.target and config.bucket:
         config = replace(config, target="aws")
@@ -247,4 +255,8 @@ def _checked(config: Config) -> Config:
         check_template_name(config.route_template)
     if config.endpoint:
         check_endpoint_name(config.endpoint)
+    if config.fetch_private not in ("", "0", "1"):
+        raise ConfigError(
+            f"COMFY_AWS_FETCH_PRIVATE is '1' or '0'; {config.fetch_private!r} is neither."
+        )
     return config

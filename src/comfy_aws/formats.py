@@ -26,15 +26,19 @@ def is_pickle(name: str) -> bool:
     return suffix_of(name) in PICKLES
 
 
-def fault_of(path: Path) -> str:
+def fault_of(path: Path, name: str = "") -> str:
     """Why the file cannot be the model its name says; empty when it can.
 
     Only the header of safetensors files is read; a file that has not changed is not read again.
 
+    Args:
+        name: what the file will be called, when it is not called so yet.
+
     Raises:
         FileChanged: the file vanished.
     """
-    return _fault(path, fingerprint(path)) if suffix_of(path.name) in SAFETENSORS else ""
+    is_safetensors = suffix_of(name or path.name) in SAFETENSORS
+    return _fault(path, fingerprint(path)) if is_safetensors else ""
 
 
 @lru_cache(maxsize=4096)

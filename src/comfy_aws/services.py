@@ -15,9 +15,12 @@ from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, LocalStackError
 from comfy_aws.events import Mailbox
+from comfy_aws.fetches import Fetcher
 from comfy_aws.hashcache import HashCache
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
+from comfy_aws.localmodels import LocalModels, Places
+from comfy_aws.modelstore import ModelStore
 from comfy_aws.preflight import Preflight
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
@@ -27,6 +30,17 @@ from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
 from comfy_aws.template_files import TemplateFiles
 from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.transfers import Transfers
+from comfy_aws.web import Web
+
+
+@dataclass(frozen=True)
+class Local:
+    """What needs no AWS: the models of this machine, and those on their way."""
+
+    models: LocalModels
+    fetcher: Fetcher
+    transfers: Transfers
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Services(Cloud):
     publications: Publications
     jobs: Jobs
     preflight: Preflight
+    model_store: ModelStore
     _ledger: Ledger
     _cache: HashCache
 
@@ -141,6 +156,25 @@ def account(config: Config) -> tuple[str, str]:
     return session.region, Identity(session).account()
 
 
+def local(config: Config, places: Places) -> Local:
+    """Build what needs no AWS."""
+    models = LocalModels(places)
+    fetcher = Fetcher(Web(private=config.fetches_private), models)
+    return Local(models, fetcher, Transfers())
+
+
+def model_store(config: Config) -> ModelStore:
+    """Build what sends and fetches models without a designer.
+
+    Raises:
+        ConfigError, LocalStackError: as `access_of`.
+    """
+    cloud = connect(config)
+    cache = HashCache(config.home / "hashes.sqlite")
+    blobs = Blobs(cloud.store, uploads=cache)
+    return ModelStore(blobs, cloud.library, cloud.templates, cache)
+
+
 def build_publisher(config: Config, catalog: Catalog, cache: HashCache, spool: Path) -> Publisher:
     """Build what publishing needs, without a designer around it.
 
@@ -185,6 +219,7 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         publications=Publications(publisher),
         jobs=jobs,
         preflight=Preflight(cloud.blobs, uploader, cloud.router, rate),
+        model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
         _ledger=ledger,
         _cache=cache,
     )

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from comfy_aws import layout
-from comfy_aws.aws import ObjectStore
+from comfy_aws.aws import ObjectStore, StoredObject
 from comfy_aws.errors import (
     AwsConflict,
     AwsError,
@@ -302,9 +302,15 @@ class ModelLibrary:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._entered: dict[tuple[str, str], BlobRef] = {}
+        self._read: dict[str, tuple[str, ModelFile]] = {}
 
-    def enter(self, manifest: Manifest) -> None:
-        """Record the manifest's models; those entered before by this process cost nothing."""
+    def enter(self, manifest: Manifest, *, known: Manifest | None = None) -> None:
+        """Record the manifest's models; those entered before by this process cost nothing.
+
+        Args:
+            known: a stored manifest, whose models were entered when it was stored.
+        """
+        before = {(m.folder, m.name, m.blob) for m in known.models} if known else set()
         for model in manifest.models:
             if self._entered.get((model.folder, model.name)) == model.blob:
                 continue
@@ -315,10 +321,37 @@ class ModelLibrary:
             self._entered[model.folder, model.name] = model.blob
 
     def list(self) -> list[ModelFile]:
-        """Every model in the library."""
-        keys = [entry.key for entry in self._store.list(layout.MODELS)]
+        """Every model in the library; entries that have not changed are read once."""
+
+        def read(entry: StoredObject) -> tuple[str, tuple[str, ModelFile]] | None:
+            known = self._read.get(entry.key)
+            if known is None or known[0] != entry.etag:
+                try:
+                    known = entry.etag, from_json(ModelFile, self._store.get(entry.key))
+                except AwsNotFound:
+                    return None  # taken out at this moment
+            return entry.key, known
+
+        entries = list(self._store.list(layout.MODELS))
         with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(lambda key: from_json(ModelFile, self._store.get(key)), keys))
+            self._read = dict(filter(None, pool.map(read, entries)))
+        return [model for _, model in self._read.values()]
+
+    def get(self, folder: str, name: str) -> ModelFile:
+        """Raises NotFound."""
+        key = layout.model_key(folder, name)
+        try:
+            return from_json(ModelFile, self._store.get(key), where=key)
+        except AwsNotFound as exc:
+            raise NotFound(
+                f"The bucket has no model {name} in {folder}.", hint="Refresh the list of models."
+            ) from exc
+
+    def remove(self, folder: str, name: str) -> None:
+        """Offer a model no more; its blob stays for the versions that name it. Raises NotFound."""
+        self.get(folder, name)
+        self._store.delete(layout.model_key(folder, name))
+        self._entered.pop((folder, name), None)
 
     def find(self, name: str) -> ModelFile | None:
         """The model of this name, whatever its folder."""

@@ -100,6 +100,7 @@ def running_designer(base: Path) -> Iterator[Designer]:
     home = base / "home"
     env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(FOREIGN)}
     env["COMFY_AWS_HOME"] = str(home)
+    env["COMFY_AWS_FETCH_PRIVATE"] = "1"  # the tests fetch models from loopback
     with ComfyUIProcess(base, with_extension=True, env=env) as process:
         running = Designer(process, home)
         try:

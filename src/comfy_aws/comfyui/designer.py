@@ -23,7 +23,9 @@ from comfy_aws.comfyui.canvas import Canvas
 from comfy_aws.comfyui.catalog import ComfyUICatalog, node_info
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.cloud_run import CloudRun
+from comfy_aws.comfyui.comfy_log import ComfyLog
 from comfy_aws.comfyui.definitions import Definitions
+from comfy_aws.comfyui.modelplaces import ComfyUIPlaces
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import Config
@@ -31,7 +33,7 @@ from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
 from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
 from comfy_aws.orders import JobEnd, Listener, Order
 from comfy_aws.readlog import READS, ReadLog
-from comfy_aws.services import Services
+from comfy_aws.services import Local, Services
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Designer:
         self.canvas = Canvas(server)
         self.outputs = Outputs()
         self.definitions = Definitions(self.services)
+        self.log = ComfyLog()
+        self._local: Local | None = None
         self._services: Services | None = None
         self._lock = threading.RLock()
         self._originals: dict[str, Json] = {}
@@ -92,6 +96,13 @@ class Designer:
                 self._services = composition.build(self.config(), self.state, self.catalog)
                 self._resume(self._services)
             return self._services
+
+    def local(self) -> Local:
+        """What works without AWS, built on first use. Raises ConfigError."""
+        with self._lock:
+            if self._local is None:
+                self._local = composition.local(self.config(), ComfyUIPlaces())
+            return self._local
 
     @property
     def has_services(self) -> bool:

@@ -27,6 +27,7 @@ def designer() -> Designer:
             )
         PromptServer.instance.add_on_prompt_handler(made.on_prompt)
         made.catalog.reads.install(PromptServer.instance.prompt_queue)
+        made.log.install()
         Middleware(made).install(PromptServer.instance.app)
         _designer = made
     return _designer

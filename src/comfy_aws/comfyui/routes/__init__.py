@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from comfy_aws.comfyui.routes.endpoints import EndpointRoutes
 from comfy_aws.comfyui.routes.jobs import JobRoutes
+from comfy_aws.comfyui.routes.logs import LogRoutes
+from comfy_aws.comfyui.routes.models import ModelRoutes
 from comfy_aws.comfyui.routes.publishes import PublishRoutes
 from comfy_aws.comfyui.routes.status import StatusRoutes
 from comfy_aws.comfyui.routes.template_files import TemplateFileRoutes
@@ -19,5 +21,7 @@ GROUPS = (
     PublishRoutes,
     EndpointRoutes,
     JobRoutes,
+    ModelRoutes,
+    LogRoutes,
 )
 """In the order of docs/openapi.yaml."""
