@@ -94,8 +94,8 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
                     # One runner a worker, one graph a runner: ComfyUI executes one at a time.
                     "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1},
                     "OutputConfig": {
-                        "S3OutputPath": f"s3://{bucket}/async/{name}/out",
-                        "S3FailurePath": f"s3://{bucket}/async/{name}/failed",
+                        "S3OutputPath": f"s3://{bucket}/{layout.ASYNC}{name}/out",
+                        "S3FailurePath": f"s3://{bucket}/{layout.ASYNC}{name}/failed",
                     },
                 },
                 "Tags": tags,

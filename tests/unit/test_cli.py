@@ -14,6 +14,7 @@ COMMANDS = [
     ["endpoint", "list"], ["endpoint", "create"], ["endpoint", "wait"], ["endpoint", "delete"],
     ["jobs"],
 ]  # fmt: skip
+OPERATOR = [["deploy"], ["update"], ["status"], ["destroy"], ["iam-policy"]]
 NAMED = {("template", "show"), ("template", "delete"), ("endpoint", "wait"), ("endpoint", "delete")}
 
 
@@ -31,7 +32,9 @@ def usage(*arguments):
     return caught.value.code
 
 
-@pytest.mark.parametrize("command", [[], ["stack"], ["template"], ["endpoint"], *COMMANDS])
+@pytest.mark.parametrize(
+    "command", [[], ["stack"], ["template"], ["endpoint"], *COMMANDS, *OPERATOR]
+)
 def test_every_command_has_help(command, capsys):
     assert usage(*command, "--help") == 0
     text = capsys.readouterr().out
@@ -39,7 +42,7 @@ def test_every_command_has_help(command, capsys):
     assert len(text.splitlines()) > 5
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + OPERATOR)
 def test_every_command_prints_json_on_demand(command, capsys):
     usage(*command, "--help")
     assert "--json" in capsys.readouterr().out
@@ -99,6 +102,21 @@ def test_no_stack(capsys):
 def test_an_endpoint_without_a_name(capsys):
     assert cli.main(["endpoint", "create"]) == 1
     assert "needs a name" in capsys.readouterr().err
+
+
+def test_a_policy_without_an_account(capsys):
+    """Who has no credentials at hand names everything."""
+    named = ["--region", "eu-west-1", "--account", "123456789012", "--bucket", "b"]
+    assert cli.main(["iam-policy", "designer", *named]) == 1
+    assert "needs --execution-role" in capsys.readouterr().err
+    role = "arn:aws:iam::123456789012:role/r"
+    assert cli.main(["iam-policy", "designer", *named, "--execution-role", role]) == 0
+    text = capsys.readouterr().out
+    assert json.loads(text)["Version"] == "2012-10-17"
+    assert role in text
+    assert "${" not in text
+    assert cli.main(["iam-policy", "execution", *named]) == 1
+    assert "needs --repository" in capsys.readouterr().err
 
 
 def test_version(capsys):

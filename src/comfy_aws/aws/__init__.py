@@ -5,6 +5,9 @@ are safe to share between threads.
 """
 
 from comfy_aws.aws.account import Identity, LogEvent, Logs
+from comfy_aws.aws.buckets import Buckets
+from comfy_aws.aws.cloudformation import Stacks
+from comfy_aws.aws.images import Build, Images
 from comfy_aws.aws.queues import Message, Queues
 from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
 from comfy_aws.aws.session import Session
@@ -16,7 +19,10 @@ __all__ = [
     "PART",
     "Accepted",
     "Begun",
+    "Buckets",
+    "Build",
     "Identity",
+    "Images",
     "LogEvent",
     "Logs",
     "Message",
@@ -24,6 +30,7 @@ __all__ = [
     "Queues",
     "SageMaker",
     "Session",
+    "Stacks",
     "StoredObject",
     "UploadLog",
     "seconds",

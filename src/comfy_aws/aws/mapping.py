@@ -78,8 +78,8 @@ def client_error(response: Any, operation: str, about: str) -> AwsError:
     text = str(response.get("Error", {}).get("Message", "")) or code
     detail = {"operation": operation, "aws_code": code}
     message = f"{operation}{about}: {text} ({code})"
-    # SageMaker says ValidationException for what does not exist.
-    lost = re.search(r"could not find|not found|^no .* found", text, re.IGNORECASE)
+    # SageMaker and CloudFormation say that a request is not valid for what does not exist.
+    lost = re.search(r"could not find|not found|^no .* found|does not exist", text, re.IGNORECASE)
     if code in _DENIED:
         return AwsDenied(
             message, hint=f"Check the credentials and the permission {operation}.", **detail

@@ -18,6 +18,11 @@ class Session:
         self._lock = threading.Lock()
         self._session: Any = None
 
+    @property
+    def region(self) -> str:
+        """The region in force, wherever boto3 found it."""
+        return str(self.client("sts").meta.region_name)
+
     def client(self, service: str) -> Any:
         with self._lock:
             if service not in self._clients:

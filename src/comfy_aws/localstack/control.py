@@ -30,7 +30,7 @@ from moto.sagemaker.models import (
 )
 from moto.sagemaker.responses import SageMakerResponse
 
-from comfy_aws.localstack import records
+from comfy_aws.localstack import cloudformation, records
 from comfy_aws.localstack.endpoints import Deployment, Endpoint, Variant
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.refusals import Refused
@@ -246,6 +246,7 @@ class ControlPlane:
         self.scaling = applicationautoscaling_backends[account][region]
         setattr(SageMakerResponse, "update_endpoint", _update_endpoint)  # noqa: B010
         setattr(FakeEndpointConfig, "validate_instance_type", _any_instance_type)  # noqa: B010
+        cloudformation.install()
         fleet.on_change = self._endpoint_changed
         fleet.on_deleted = self._endpoint_deleted
 

@@ -1,0 +1,37 @@
+"""S3 buckets as such: whether one is there, and its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_aws.aws.mapping import mapped
+from comfy_aws.aws.session import Session
+from comfy_aws.errors import AwsNotFound
+
+
+class Buckets:
+    """The buckets that the credentials may use."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def _s3(self) -> Any:
+        return self._session.client("s3")
+
+    def exists(self, name: str) -> bool:
+        """Raises AwsDenied when the bucket is somebody else's: names are global."""
+        try:
+            with mapped("s3:HeadBucket", name):
+                self._s3.head_bucket(Bucket=name)
+        except AwsNotFound:
+            return False
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete an empty bucket; one that does not exist is no error."""
+        try:
+            with mapped("s3:DeleteBucket", name):
+                self._s3.delete_bucket(Bucket=name)
+        except AwsNotFound:
+            return

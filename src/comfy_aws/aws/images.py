@@ -1,0 +1,75 @@
+"""The worker image: CodeBuild, which builds it, and the repository that keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_aws.aws.mapping import mapped
+from comfy_aws.aws.session import Session
+from comfy_aws.errors import AwsError, AwsNotFound
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build as CodeBuild describes it."""
+
+    build_id: str
+    status: str
+    phase: str = ""
+    log: str = ""
+    """Where to read its log."""
+
+    @property
+    def running(self) -> bool:
+        return self.status == "IN_PROGRESS"
+
+
+class Images:
+    """Builds of one account and region, and what they have pushed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def build(self, project: str, variables: Mapping[str, str]) -> Build:
+        """Start a build with these environment variables."""
+        with mapped("codebuild:StartBuild", project):
+            answer = self._session.client("codebuild").start_build(
+                projectName=project,
+                environmentVariablesOverride=[
+                    {"name": name, "value": value, "type": "PLAINTEXT"}
+                    for name, value in variables.items()
+                ],
+            )
+        return _build(answer["build"])
+
+    def look(self, build_id: str) -> Build:
+        """Raises AwsNotFound when there is no such build."""
+        with mapped("codebuild:BatchGetBuilds", build_id):
+            found = self._session.client("codebuild").batch_get_builds(ids=[build_id])["builds"]
+        if not found:
+            raise AwsNotFound(
+                f"There is no build {build_id}.", operation="codebuild:BatchGetBuilds"
+            )
+        return _build(found[0])
+
+    def exists(self, repository: str, tag: str) -> bool:
+        """Whether the repository, named without its registry, has an image with this tag."""
+        try:
+            with mapped("ecr:DescribeImages", f"{repository}:{tag}"):
+                self._session.client("ecr").describe_images(
+                    repositoryName=repository, imageIds=[{"imageTag": tag}]
+                )
+        except AwsError as exc:
+            if exc.aws_code in {"ImageNotFoundException", "RepositoryNotFoundException"}:
+                return False
+            raise
+        return True
+
+
+def _build(raw: Mapping[str, Any]) -> Build:
+    logs = raw.get("logs") or {}
+    return Build(
+        raw["id"], raw["buildStatus"], raw.get("currentPhase", ""), logs.get("deepLink", "")
+    )

@@ -1,0 +1,68 @@
+"""The source bundle: what of the extension's folder the worker image and the designer are made of.
+
+The same files give the same bytes, so that the digest of a bundle is the tag of its image.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from comfy_aws import hashing, packs
+from comfy_aws.errors import ConfigError
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TEMPLATE: Final = Path("deploy", "stack.yaml")
+PARTS: Final = frozenset(
+    {
+        "LICENSE", "README.md", "__init__.py", "deploy", "example_workflows", "locales", "nodes",
+        "pyproject.toml", "requirements.txt", "server_routes.py", "src", "web",
+    }
+)  # fmt: skip
+"""What travels, by the first name below the folder; tests, tools and benchmarks stay."""
+
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A zip archive, and the tag of the image that is made of it."""
+
+    body: bytes
+    tag: str
+
+
+def template(root: Path = ROOT) -> str:
+    """The CloudFormation template. Raises ConfigError when the folder has none."""
+    path = root / TEMPLATE
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(
+            f"The template {path} cannot be read: {exc.strerror or exc}.",
+            hint="Deploy from the extension's folder in custom_nodes, or from a clone of it.",
+        ) from exc
+
+
+def pack(root: Path = ROOT) -> Bundle:
+    """The bundle of the extension in `root`.
+
+    Raises:
+        ConfigError: the folder is not the extension's.
+        FileChanged: a file vanished meanwhile.
+    """
+    template(root)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in packs.files_of(root):
+            relative = name.partition("/")[2]
+            if relative.partition("/")[0] in PARTS and ".egg-info/" not in relative:
+                entry = zipfile.ZipInfo(relative, _EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, path.read_bytes())
+    body = made.getvalue()
+    return Bundle(body, hashing.of_bytes(body).digest[:16])

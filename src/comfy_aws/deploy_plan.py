@@ -1,0 +1,261 @@
+"""What deploying means, as data: the stack's parameters, what a change does, how a stack stands.
+
+Pure; `deployments` carries it out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from comfy_aws.errors import ConfigError, InvalidName
+
+STACK_NAME: Final = re.compile(r"[a-z](-?[a-z0-9]){0,30}")
+"""CloudFormation's rule, narrowed: the name becomes part of bucket and repository names."""
+
+DEFAULT_NAME: Final = "comfy-aws"
+WIDEST: Final = 8
+"""Bits of the widest network that may reach a designer."""
+
+_UNCHANGED: Final = ("didn't contain changes", "No updates are to be performed")
+
+
+# -- what CloudFormation says ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StackView:
+    """A stack as CloudFormation describes it. `stack_id` stays valid when it is deleted."""
+
+    name: str
+    stack_id: str
+    status: str
+    reason: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would become of one resource. `replacement` is True, False or Conditional."""
+
+    action: str
+    name: str
+    kind: str
+    replacement: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """A proposed change. `status` is CREATE_PENDING … CREATE_COMPLETE or FAILED."""
+
+    change_set_id: str
+    status: str
+    reason: str
+    changes: tuple[Change, ...]
+
+    @property
+    def pending(self) -> bool:
+        return self.status in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}
+
+    @property
+    def empty(self) -> bool:
+        return self.status == "FAILED" and unchanged(self.reason)
+
+
+@dataclass(frozen=True)
+class StackEvent:
+    """One line of a stack's life."""
+
+    event_id: str
+    name: str
+    kind: str
+    status: str
+    reason: str = ""
+
+
+# -- what the operator chooses -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """What the operator chooses; None leaves a parameter as it is, or to the template's default."""
+
+    job_days: int | None = None
+    log_days: int | None = None
+    comfyui_version: str | None = None
+    alert_email: str | None = None
+    wait_minutes: int | None = None
+    awake_hours: int | None = None
+    monthly_budget: int | None = None
+    designer_type: str | None = None
+    designer_cidr: str | None = None
+    designer_vpc: str | None = None
+    designer_subnet: str | None = None
+    models_gib: int | None = None
+    inference_ports: int | None = None
+
+    def chosen(self) -> dict[str, str]:
+        """The template's parameters that were chosen."""
+        return {
+            PARAMETERS[each.name]: str(getattr(self, each.name))
+            for each in fields(self)
+            if getattr(self, each.name) is not None
+        }
+
+
+PARAMETERS: Final = {
+    "job_days": "JobDays",
+    "log_days": "LogDays",
+    "comfyui_version": "ComfyUIVersion",
+    "alert_email": "AlertEmail",
+    "wait_minutes": "WaitMinutes",
+    "awake_hours": "AwakeHours",
+    "monthly_budget": "MonthlyBudget",
+    "designer_type": "DesignerType",
+    "designer_cidr": "DesignerCidr",
+    "designer_vpc": "DesignerVpc",
+    "designer_subnet": "DesignerSubnet",
+    "models_gib": "ModelsGiB",
+    "inference_ports": "InferencePorts",
+}
+NOT_OFFERED: Final = frozenset({"BucketName", "CreateBucket", "DesignerImage"})
+"""Parameters of the template that are no options: follow from others, or stay as they are."""
+
+
+def check_stack_name(name: str) -> str:
+    """Return `name`, or raise InvalidName."""
+    if not STACK_NAME.fullmatch(name):
+        raise InvalidName(
+            "A stack's name is 1 to 31 lower-case letters, digits and single hyphens, beginning "
+            f"with a letter; {name!r} is not one.",
+            hint="Choose another name.",
+        )
+    return name
+
+
+def check_cidr(text: str) -> str:
+    """The network that may reach the designer. Raises ConfigError, for everybody above all."""
+    try:
+        network = ipaddress.ip_network(text)
+        if "/" not in text:
+            raise ValueError("no bits are given")
+    except ValueError as exc:
+        raise ConfigError(
+            f"{text!r} is not a network: {exc}.",
+            hint="Give your own address, as in 203.0.113.7/32.",
+        ) from exc
+    if network.version != 4 or network.prefixlen < WIDEST:
+        raise ConfigError(
+            f"A designer is reached from an IPv4 network of {WIDEST} bits or more; {text} "
+            "would open it to too many.",
+            hint="Give your own address, as in 203.0.113.7/32.",
+        )
+    return text
+
+
+def check_options(options: DeployOptions, known: Mapping[str, str]) -> None:
+    """Refuse what the template's rules would refuse, before anything is sent.
+
+    Args:
+        known: parameters of the stack that is changed; empty for a new one.
+    """
+    if options.designer_cidr is not None:
+        check_cidr(options.designer_cidr)
+    elif options.designer_type and not known.get("DesignerType"):
+        raise ConfigError(
+            "A designer machine needs the network that may reach it.",
+            hint="Add --designer-cidr with your own address, as in 203.0.113.7/32.",
+        )
+    if options.designer_vpc and not (options.designer_subnet or known.get("DesignerSubnet")):
+        raise ConfigError(
+            "A VPC for the designer needs a subnet of it.", hint="Add --designer-subnet."
+        )
+
+
+def parameters(chosen: Mapping[str, str], known: Mapping[str, str]) -> list[dict[str, Any]]:
+    """As CloudFormation takes them: what is not chosen stays as it is."""
+    offered = {*PARAMETERS.values(), *NOT_OFFERED}  # an older template may have had others
+    stay = [
+        {"ParameterKey": key, "UsePreviousValue": True}
+        for key in sorted((known.keys() & offered) - chosen.keys())
+    ]
+    return [
+        *({"ParameterKey": key, "ParameterValue": value} for key, value in sorted(chosen.items())),
+        *stay,
+    ]
+
+
+def bucket_name(stack: str, account: str, region: str) -> str:
+    return f"{stack}-{account}-{region}"
+
+
+# -- how a stack stands ------------------------------------------------------------------------
+
+
+def unchanged(reason: str) -> bool:
+    """CloudFormation refuses a change that would change nothing."""
+    return any(text in reason for text in _UNCHANGED)
+
+
+def busy(status: str) -> bool:
+    """It changes now; REVIEW_IN_PROGRESS waits for a change set and is no change."""
+    return status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS"
+
+
+def husk(status: str) -> bool:
+    """A name without resources, left by a creation that failed or was only proposed."""
+    return status in {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "ROLLBACK_FAILED", "CREATE_FAILED"}
+
+
+def succeeded(status: str) -> bool:
+    return status in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"}
+
+
+# -- what is told ------------------------------------------------------------------------------
+
+_WORDS: Final = {"Add": "create", "Modify": "change", "Remove": "delete"}
+
+
+def change_line(change: Change) -> str:
+    what = _WORDS.get(change.action, change.action.lower())
+    if change.replacement == "True":
+        what = "replace"
+    elif change.replacement == "Conditional":
+        what = "change or replace"
+    return f"  {what:<8} {change.name} ({change.kind})"
+
+
+def event_line(event: StackEvent) -> str:
+    reason = f": {event.reason}" if event.reason else ""
+    return f"{event.status:<20} {event.name}{reason}"
+
+
+def reasons(event: StackEvent) -> list[str]:
+    """Why an event failed; nothing for those that another's failure has cancelled."""
+    if not event.status.endswith("_FAILED") or "cancelled" in event.reason:
+        return []
+    return [f"{event.name}: {event.reason}"]
+
+
+def losses(stack: StackView, endpoints: list[str], *, delete_bucket: int | None) -> list[str]:
+    """What destroying a stack takes away, a line each.
+
+    Args:
+        delete_bucket: objects that go with the bucket; None keeps it.
+    """
+    bucket = stack.outputs.get("BucketName") or stack.parameters.get("BucketName", "")
+    lines = [f"  the endpoint {name}, with jobs that run or wait on it" for name in endpoints]
+    lines.append("  the worker image, the roles, the alarms and the budget")
+    if stack.parameters.get("DesignerType"):
+        lines.append("  the designer machine; its models volume is kept as a snapshot")
+    if delete_bucket is None:
+        lines.append(f"The bucket {bucket} is kept, with all templates, models and jobs.")
+    else:
+        lines.append(
+            f"  the bucket {bucket} with {delete_bucket:,} objects: every template, model and job"
+        )
+    return lines

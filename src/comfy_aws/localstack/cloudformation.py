@@ -1,0 +1,114 @@
+"""What a deploy needs of CloudFormation and moto lacks: a build project, outputs and parameters.
+
+moto leaves resources it does not know as placeholders without a name. For most of deploy/stack.yaml
+nobody notices; but the CodeBuild project is asked to build, so it becomes one of moto's CodeBuild.
+And a stack that came by a change set has no outputs there, keeps its first parameters, and is
+updated with what its conditions leave out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.cloudformation.models import ChangeSet
+from moto.cloudformation.parsing import ResourceMap
+from moto.codebuild.models import codebuild_backends
+from moto.core.common_models import CloudFormationModel
+
+
+class BuildProject(CloudFormationModel):  # type: ignore[misc]
+    """moto finds it among the subclasses of its base, by its type."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return "Name"
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::CodeBuild::Project"
+
+    @classmethod
+    def has_cfn_attr(cls, _attr: str) -> bool:
+        return False
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+        **_kwargs: Any,
+    ) -> BuildProject:
+        wish = cloudformation_json["Properties"]
+        codebuild_backends[account_id][region_name].create_project(
+            project_name=resource_name,
+            description=wish.get("Description"),
+            project_source={"type": wish["Source"]["Type"], "location": wish["Source"]["Location"]},
+            artifacts={"type": wish["Artifacts"]["Type"]},
+            environment={},
+            service_role=wish["ServiceRole"],
+            tags=None,
+            cache=None,
+            timeout=wish.get("TimeoutInMinutes"),
+            queued_timeout=wish.get("QueuedTimeoutInMinutes"),
+            source_version=None,
+            logs_config=None,
+            vpc_config=None,
+        )
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls, original_resource: BuildProject, *_args: Any, **_kwargs: Any
+    ) -> BuildProject:
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        _cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> None:
+        codebuild_backends[account_id][region_name].delete_project(resource_name)
+
+
+def install() -> None:
+    """Complete moto's change sets; the class above needs only to exist."""
+    setattr(ChangeSet, "apply", _apply)  # noqa: B010
+
+
+def _apply(self: ChangeSet) -> None:
+    stack = self.stack
+    template = _with_conditions(stack, self.template_dict, self.parameters)
+    stack.resource_map.update(template, self.parameters)
+    stack.template_dict, stack.parameters = template, self.parameters
+    stack.output_map = stack._create_output_map()  # noqa: SLF001 – moto has no other way to it
+
+
+def _with_conditions(
+    stack: Any, template: dict[str, Any], parameters: dict[str, str]
+) -> dict[str, Any]:
+    """The template without the resources whose condition is false, which moto would update."""
+    known = ResourceMap(
+        stack.stack_id,
+        stack.name,
+        parameters,
+        stack.tags,
+        account_id=stack.account_id,
+        region_name=stack.region_name,
+        template=template,
+        cross_stack_resources=stack.cross_stack_resources,
+    )
+    known.load()
+    kept = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if known.lazy_condition_map.get(resource.get("Condition"), True)
+    }
+    return {**template, "Resources": kept}

@@ -1,0 +1,192 @@
+"""The stack at AWS, by the command line, on the local stack's CloudFormation.
+
+moto has no resource for a bucket policy, alarms, a budget, a topic's policy and a secret; those
+are held against CloudFormation's schema by tests/unit/test_stack_template.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import uuid
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import boto3
+import pytest
+
+from comfy_aws import cli, config, layout
+from comfy_aws.aws import SageMaker, Session
+from comfy_aws.endpoint_plan import WorkerImage, plan_create
+from comfy_aws.errors import AwsError
+from comfy_aws.models import EndpointSpec
+from tests.functional.localstack_support import WORKER
+from tests.functional.parts import access_to
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS, FOREIGN = "of-this-stack", "of-another"
+
+
+@pytest.fixture
+def home(shared_stack, tmp_path, monkeypatch):
+    """The local stack in AWS's place, reached as AWS is: by boto3's own variables."""
+    for name in ("COMFY_AWS_TARGET", "COMFY_AWS_BUCKET", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", shared_stack.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", shared_stack.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", shared_stack.secret_access_key)
+    monkeypatch.setenv("AWS_REGION", shared_stack.region)
+    monkeypatch.setenv("COMFY_AWS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+class Account:
+    """What else is in the account: endpoints, of this stack and of others."""
+
+    def __init__(self, shared_stack) -> None:
+        self._state = shared_stack
+        self._sagemaker = SageMaker(Session(access_to(shared_stack)))
+
+    def make(self, name: str, role: str) -> None:
+        environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER)}
+        worker = WorkerImage(self._state.image_uri, role, environment)
+        for step in plan_create(EndpointSpec(name=name), worker, self._state.bucket):
+            self._sagemaker.call(step.operation, step.request)
+
+    def names(self) -> set[str]:
+        """Of the endpoints that are not on their way out."""
+        return {
+            each["EndpointName"]
+            for each in self._sagemaker.endpoints()
+            if each["EndpointStatus"] != "Deleting"
+        }
+
+    def delete(self, name: str) -> None:
+        with suppress(AwsError):
+            self._sagemaker.call("delete_endpoint", {"EndpointName": name})
+
+
+@pytest.fixture
+def account(shared_stack):
+    made = Account(shared_stack)
+    yield made
+    for name in OURS, FOREIGN:
+        made.delete(name)
+
+
+@pytest.fixture
+def run(home, capsys):
+    def run(*arguments: str, status: int = 0) -> tuple[str, str]:
+        found = cli.main(arguments)
+        output = capsys.readouterr()
+        assert found == status, output
+        return output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def stack_name(home, shared_stack):
+    """A stack that is gone after the test, whatever becomes of it."""
+    name = f"deploy-{uuid.uuid4().hex[:8]}"
+    yield name
+    client = boto3.client("cloudformation", region_name=shared_stack.region)
+    client.delete_stack(StackName=name)
+
+
+def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name):
+    named = ("--name", stack_name)
+    assert "Make one: comfy-aws deploy" in run("status", *named, status=1)[0]
+    assert "no stack named" in run("update", *named, "--yes", status=1)[1]
+    assert "no stack named" in run("destroy", *named, "--yes", status=1)[1]
+
+    # Nobody agrees, so nothing is made.
+    bucket = ("--bucket", parts.store.bucket)
+    assert "Add --yes" in run("deploy", *named, *bucket, status=1)[1]
+    run("status", *named, status=1)
+
+    shown, told = run("deploy", *named, *bucket, "--yes", "--json", "--job-days", "9")
+    assert f"Taking up the bucket {parts.store.bucket}." in told
+    assert "create   ExecutionRole (AWS::IAM::Role)" in told
+    assert told.index("create   ExecutionRole") < told.index("CREATE_COMPLETE")
+    deployed = json.loads(shown)
+    assert deployed["parameters"]["JobDays"] == "9"
+    assert "Building the worker image" in told
+
+    settings = config.load(home, {})
+    assert settings.target == "aws"
+    assert settings.bucket == parts.store.bucket
+    assert settings.execution_role == deployed["outputs"]["ExecutionRole"]
+    assert settings.image == deployed["image"]
+    repository, _, tag = settings.image.rpartition(":")
+    assert repository == deployed["outputs"]["ImageRepository"]
+    assert tag.startswith("0.3.75-")
+
+    # The bundle is what an image is built of: this very source, and none of its tests.
+    with zipfile.ZipFile(io.BytesIO(parts.store.get(layout.SOURCE))) as archive:
+        names = set(archive.namelist())
+        assert archive.read("deploy/stack.yaml") == (ROOT / "deploy/stack.yaml").read_bytes()
+    assert {"src/comfy_aws/worker/__main__.py", "pyproject.toml", "web/js/main.js"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "tools/", ".", "bench/"))]
+
+    # An update changes what is named and keeps the rest.
+    shown, told = run("update", *named, "--yes", "--json", "--log-days", "7")
+    updated = json.loads(shown)["parameters"]
+    assert (updated["JobDays"], updated["LogDays"]) == ("9", "7")
+    _, told = run("update", *named, "--yes")
+    assert "no change" in told
+
+    # Only this stack's endpoints go with it.
+    account.make(OURS, settings.execution_role)
+    account.make(FOREIGN, "arn:aws:iam::123456789012:role/another")
+    status = json.loads(run("status", *named, "--json")[0])
+    assert status["endpoints"] == [OURS]
+    shown, told = run("destroy", *named, "--yes", "--json")
+    assert f"the endpoint {OURS}, with jobs" in told
+    assert f"The bucket {parts.store.bucket} is kept" in told
+    assert json.loads(shown)["kept_bucket"] == parts.store.bucket
+    assert account.names() == {FOREIGN}
+    run("status", *named, status=1)
+    assert parts.store.get(layout.SOURCE)
+    assert config.load(home, {}).execution_role == ""
+
+
+def test_a_bucket_goes_when_it_is_told_to(run, shared_stack, stack_name):
+    client = boto3.client("s3", region_name=shared_stack.region)
+    client.create_bucket(Bucket="to-be-deleted")
+    named = ("--name", stack_name)
+    run("deploy", *named, "--bucket", "to-be-deleted", "--yes")
+    _, told = run("destroy", *named, "--yes", "--delete-bucket")
+    assert "the bucket to-be-deleted with 1 objects: every template" in told
+    assert "to-be-deleted" not in {each["Name"] for each in client.list_buckets()["Buckets"]}
+
+
+REFUSED = [
+    (["--designer-type", "g5.xlarge"], "needs the network"),
+    (["--designer-type", "g5.xlarge", "--designer-cidr", "0.0.0.0/0"], "open it to too many"),
+    (["--designer-type", "g5.xlarge", "--designer-cidr", "::/0"], "open it to too many"),
+    (["--designer-type", "g5.xlarge", "--designer-cidr", "128.0.0.0/1"], "open it to too many"),
+    (["--designer-cidr", "10.0.0.1/8"], "is not a network"),
+    (["--designer-vpc", "vpc-1"], "needs a subnet"),
+    (["--name", "Large"], "lower-case letters"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), REFUSED, ids=lambda value: " ".join(value)[:60])
+def test_what_is_refused_before_anything_is_sent(arguments, text, run, stack_name):
+    assert text in run("deploy", "--name", stack_name, *arguments, "--yes", status=1)[1]
+    run("status", "--name", stack_name, status=1)
+
+
+def test_the_policies_printed_are_those_of_the_stack(run, parts, shared_stack, stack_name):
+    run("deploy", "--name", stack_name, "--bucket", parts.store.bucket, "--yes")
+    outputs = json.loads(run("status", "--name", stack_name, "--json")[0])["outputs"]
+    iam = boto3.client("iam", region_name=shared_stack.region)
+    version = iam.get_policy_version(PolicyArn=outputs["DesignerPolicy"], VersionId="v1")
+    assert json.loads(run("iam-policy", "designer")[0]) == version["PolicyVersion"]["Document"]
+    role = outputs["ExecutionRole"].rpartition("/")[2]
+    inline = iam.get_role_policy(RoleName=role, PolicyName="worker")["PolicyDocument"]
+    # moto hands out what came by CloudFormation as Python's own text.
+    assert json.loads(run("iam-policy", "execution")[0]) == ast.literal_eval(inline)

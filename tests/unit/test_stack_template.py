@@ -1,0 +1,188 @@
+"""deploy/stack.yaml: CloudFormation's schema by cfn-lint, and what the operator is promised."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from comfy_aws import bundle, deploy_plan, layout, permissions
+from comfy_aws.errors import ConfigError
+from tools import policies
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "deploy" / "stack.yaml"
+INLINE_LIMIT = 51_200
+"""Bytes that CloudFormation takes as TemplateBody."""
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms, such as !Sub, as their long ones."""
+
+
+def _long_form(loader: Loader, suffix: str, node: yaml.Node) -> Any:
+    value = {
+        yaml.ScalarNode: loader.construct_scalar,
+        yaml.SequenceNode: lambda each: loader.construct_sequence(each, deep=True),
+        yaml.MappingNode: lambda each: loader.construct_mapping(each, deep=True),
+    }[type(node)](node)
+    return {"Ref" if suffix == "Ref" else f"Fn::{suffix}": value}
+
+
+Loader.add_multi_constructor("!", _long_form)
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return yaml.load(TEMPLATE.read_text(), Loader)
+
+
+@pytest.fixture(scope="module")
+def resources(template) -> dict[str, Any]:
+    return template["Resources"]
+
+
+def test_cfn_lint_finds_nothing():
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--include-checks", "I"]
+    result = subprocess.run(
+        [*command, "--", str(TEMPLATE)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_it_is_sent_in_one_piece():
+    assert len(bundle.template().encode()) < INLINE_LIMIT
+
+
+def test_the_statements_are_those_of_the_permissions(resources):
+    assert policies.written(TEMPLATE.read_text()) == TEMPLATE.read_text(), "run tools/policies.py"
+    execution = resources["ExecutionRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+    designer = resources["DesignerPolicy"]["Properties"]["PolicyDocument"]
+    assert plain(execution) == permissions.policy(permissions.EXECUTION)
+    assert plain(designer) == permissions.policy(permissions.DESIGNER)
+
+
+def plain(value: Any) -> Any:
+    """A document with the text of its !Sub in their place."""
+    if isinstance(value, dict):
+        if set(value) == {"Fn::Sub"}:
+            return value["Fn::Sub"]
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def statements(resources) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for name, resource in resources.items():
+        properties = resource.get("Properties", {})
+        documents = [each["PolicyDocument"] for each in properties.get("Policies", [])]
+        documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        found += [(name, each) for document in documents for each in document["Statement"]]
+    return found
+
+
+def test_no_statement_allows_everything(resources):
+    wide = {"ecr:GetAuthorizationToken", *UNNARROWABLE}
+    seen = statements(resources)
+    assert len(seen) > 25
+    for name, statement in seen:
+        if statement["Effect"] == "Deny":
+            continue
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            assert "*" not in action, (name, action)
+            if statement["Resource"] in ("*", ["*"]):
+                assert action in wide, (name, action)
+
+
+UNNARROWABLE = {
+    "application-autoscaling:DescribeScalableTargets", "cloudwatch:PutMetricData",
+    "sagemaker:ListEndpoints",
+}  # fmt: skip
+
+
+def test_the_bucket_is_closed_and_stays(resources):
+    bucket = resources["Bucket"]
+    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    properties = bucket["Properties"]
+    assert all(properties["PublicAccessBlockConfiguration"].values())
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    [statement] = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_only_jobs_and_answers_expire(resources):
+    rules = resources["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = {rule["Prefix"] for rule in rules if "ExpirationInDays" in rule}
+    assert expiring == {layout.JOBS, layout.ASYNC}
+    [unfinished] = [rule for rule in rules if "AbortIncompleteMultipartUpload" in rule]
+    assert "Prefix" not in unfinished
+
+
+@pytest.mark.parametrize("cidr", ["203.0.113.7/32", "10.0.0.0/8", "192.168.0.0/16"])
+def test_networks_that_may_reach_the_designer(template, cidr):
+    assert re.fullmatch(template["Parameters"]["DesignerCidr"]["AllowedPattern"], cidr)
+    assert deploy_plan.check_cidr(cidr) == cidr
+
+
+@pytest.mark.parametrize(
+    "cidr", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/7", "", "10.0.0.0", "fd00::/8"]
+)
+def test_networks_that_are_too_wide_or_none(template, cidr):
+    assert not re.fullmatch(template["Parameters"]["DesignerCidr"]["AllowedPattern"], cidr)
+    with pytest.raises(ConfigError):
+        deploy_plan.check_cidr(cidr)
+
+
+def test_a_designer_needs_its_network(template):
+    [rule] = template["Rules"]["DesignerIsNotOpen"]["Assertions"]
+    nobody = template["Parameters"]["DesignerCidr"]["Default"]
+    assert rule["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DesignerCidr"}, nobody]}]}
+    assert nobody == "127.0.0.1/32"
+
+
+def test_the_designer_machine_is_closed(resources):
+    designer = resources["Designer"]["Properties"]
+    assert designer["MetadataOptions"]["HttpTokens"] == "required"
+    assert "KeyName" not in designer
+    assert {"Key": "Name", "Value": "comfy-on-aws-dev"} in designer["Tags"]
+    ingress = list(resources["DesignerNetwork"]["Properties"]["SecurityGroupIngress"])
+    ingress.append(resources["InferencePortsIngress"]["Properties"])
+    assert all(rule["CidrIp"] == {"Ref": "DesignerCidr"} for rule in ingress)
+    assert [(rule["FromPort"], rule["ToPort"]) for rule in ingress] == [(443, 443), (10001, 10050)]
+    assert resources["DesignerVolume"]["Properties"]["Encrypted"] is True
+    for name, resource in resources.items():
+        if name.startswith("Designer") and name != "DesignerPolicy":
+            assert resource["Condition"] == "HasDesigner", name
+
+
+def test_parameters_are_those_that_the_command_line_offers(template):
+    offered = {*deploy_plan.PARAMETERS.values(), *deploy_plan.NOT_OFFERED}
+    assert set(template["Parameters"]) == offered
+    assert set(deploy_plan.PARAMETERS) == {
+        field.name for field in fields(deploy_plan.DeployOptions)
+    }
+
+
+def test_every_log_is_kept_for_a_while_only(resources):
+    groups = [each for each in resources.values() if each["Type"] == "AWS::Logs::LogGroup"]
+    assert groups
+    assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogDays"} for group in groups)
+
+
+def test_alarms_and_budget_tell_somebody(resources):
+    alarms = {n: r for n, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    assert set(alarms) == {"FailedAlarm", "WaitingAlarm", "AwakeAlarm"}
+    for alarm in alarms.values():
+        assert alarm["Properties"]["AlarmActions"] == [{"Ref": "Alerts"}]
+    told = json.dumps(resources["Budget"]["Properties"]["NotificationsWithSubscribers"])
+    assert told.count('"Ref": "Alerts"') == 2
