@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from comfy_aws import __version__, layout
 from comfy_aws import prompt as graphs
@@ -17,7 +18,15 @@ from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.capture import Capture, Capturer
 from comfy_aws.codecs import cover_of
 from comfy_aws.errors import Cancelled, Unresolved
-from comfy_aws.models import BlobRef, Json, Manifest, Progress, Template, TemplateVersion
+from comfy_aws.models import (
+    BlobRef,
+    Json,
+    Manifest,
+    Progress,
+    Template,
+    TemplateVersion,
+    to_json,
+)
 from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
 from comfy_aws.templates import ModelLibrary, Templates, taken
@@ -55,10 +64,14 @@ class Uploader:
         self,
         capture: Capture,
         *,
+        base: Manifest | None = None,
         progress: OnProgress = no_progress,
         cancelled: IsCancelled = never,
     ) -> int:
         """Upload the blobs that the bucket lacks and return how many bytes that were.
+
+        Args:
+            base: a stored manifest, whose models the library has already.
 
         Raises:
             Unresolved: the capture is not complete, or a blob is neither here nor in the bucket.
@@ -87,7 +100,7 @@ class Uploader:
             if self._rate is not None:
                 self._rate.measured(total, time.monotonic() - began)
         self._capturer.release(capture)
-        self._library.enter(capture.manifest)
+        self._library.enter(capture.manifest, known=base)
         return total
 
     def put(self, body: bytes) -> BlobRef:
@@ -144,7 +157,8 @@ class Publisher:
         Args:
             workflow: the UI graph.
             prompt: the same graph in API format.
-            new_version: the template must exist, and gets a further version.
+            new_version: the template must exist, and gets a further version if anything in it
+                has changed.
             cover: a picture, as `codecs.cover_of` takes it.
 
         Raises:
@@ -155,11 +169,12 @@ class Publisher:
         graph = graphs.check_prompt(prompt)
         drawing = graphs.check_workflow(workflow)
         picture = cover_of(cover) if cover else b""
-        base = self._base(name, new_version=new_version)
+        current = self._current(name, new_version=new_version)
+        base = current.manifest if current else Manifest()
         self._uploader.forget()  # a template must stand on what the bucket has now
         progress(Progress("capture"))
         capture = self._uploader.capture(graph, base=base, progress=progress, cancelled=cancelled)
-        self._uploader.send(capture, progress=progress, cancelled=cancelled)
+        self._uploader.send(capture, base=base, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
         shown = self._uploader.put(picture) if picture else None
         draft = TemplateVersion(
@@ -175,14 +190,22 @@ class Publisher:
         )
         if cancelled():
             raise Cancelled(f"Publishing {name} was cancelled.")
+        if current is not None and _is_same(current, draft):
+            return self._templates.tell(name, description=description, cover=shown)
         if new_version:
             return self._templates.add_version(draft, description=description, cover=shown)
         return self._templates.create(draft, description=description, cover=shown)
 
-    def _base(self, name: str, *, new_version: bool) -> Manifest:
+    def _current(self, name: str, *, new_version: bool) -> TemplateVersion | None:
         """What this machine lacks may come from the version before. Also the early conflict."""
         if new_version:
-            return self._templates.version(name).manifest
+            return self._templates.version(name)
         if self._templates.exists(name):
             raise taken(name)
-        return Manifest()
+        return None
+
+
+def _is_same(stored: TemplateVersion, draft: TemplateVersion) -> bool:
+    """Whether two versions differ in nothing but number, time and author."""
+    other = replace(stored, version=draft.version, created=draft.created, author=draft.author)
+    return to_json(other) == to_json(draft)

@@ -162,6 +162,20 @@ class Templates:
             ),
         )
 
+    def tell(self, name: str, *, description: str, cover: BlobRef | None) -> Template:
+        """Change what is told of a template, where something is given. Raises NotFound."""
+        template = self.get(name)
+        told = replace(
+            template,
+            description=description or template.description,
+            cover=cover or template.cover,
+        )
+        if told == template:
+            return template
+        return self.change(
+            name, lambda old: replace(old, description=told.description, cover=told.cover)
+        )
+
     def change(self, name: str, edit: Callable[[Template], Template]) -> Template:
         """Apply `edit` to the pointer; tried again when somebody else was faster.
 
@@ -313,6 +327,8 @@ class ModelLibrary:
         before = {(m.folder, m.name, m.blob) for m in known.models} if known else set()
         for model in manifest.models:
             if self._entered.get((model.folder, model.name)) == model.blob:
+                continue
+            if (model.folder, model.name, model.blob) in before:
                 continue
             self._store.put(
                 layout.model_key(model.folder, model.name), to_json(model).encode(),

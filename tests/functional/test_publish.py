@@ -174,7 +174,8 @@ def test_racing_versions_all_stay(shared_stack, parts, tmp_path):
 
     def publish(number: int) -> None:
         mine = Parts(shared_stack, tmp_path / str(number))
-        mine.publish("Race", prompt, new_version=True, author=str(number))
+        changed = {"1": {"class_type": "Text", "inputs": {"number": number}}}
+        mine.publish("Race", changed, new_version=True, author=str(number))
         mine.close()
 
     threads = [threading.Thread(target=publish, args=(number,)) for number in range(4)]
@@ -186,6 +187,29 @@ def test_racing_versions_all_stay(shared_stack, parts, tmp_path):
     assert numbers == [1, 2, 3, 4, 5]
     authors = {parts.templates.version("Race", number).author for number in numbers[1:]}
     assert authors == {"0", "1", "2", "3"}
+
+
+def test_what_has_not_changed_is_no_new_version(parts, shared_stack, tmp_path):
+    prompt = pipeline(parts)
+    first = parts.publish("Name", prompt)
+    again = Parts(shared_stack, parts.catalog.root)
+    assert again.publish("Name", prompt, new_version=True, author="another") == first
+    assert again.wire.puts() == []
+    told = again.publish("Name", prompt, new_version=True, description="told")
+    assert (told.version, told.description) == (1, "told")
+    again.close()
+    parts.catalog.image("in.png", b"another")
+    assert parts.publish("Name", prompt, new_version=True).version == 2
+
+
+def test_one_changed_file_sends_its_pack_alone(parts):
+    prompt = pipeline(parts)
+    parts.publish("Name", prompt)
+    parts.catalog.pack(nodes="x = 3")
+    del parts.wire.sent[:]
+    parts.publish("Name", prompt, new_version=True)
+    [pack] = parts.templates.version("Name").manifest.packs
+    assert parts.wire.puts("blobs/") == [layout.blob_key(pack.blob.digest)]
 
 
 @pytest.mark.parametrize("phase", PHASES)
