@@ -6,7 +6,7 @@ export default [
   { ignores: ['node_modules/', '.venv/', '.comfyui/', '.demo/', 'build/', 'dist/'] },
   js.configs.recommended,
   {
-    files: ['web/js/**/*.js'],
+    files: ['web/js/**/*.js', 'web/form/**/*.mjs'],
     plugins: { jsdoc },
     languageOptions: { globals: globals.browser },
     rules: {

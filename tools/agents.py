@@ -14,10 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 AGENTS = ROOT / "AGENTS.md"
 START = "<!-- files: written by tools/agents.py -->"
-LISTED = ("*.py", "web/js/*.js")
+LISTED = ("*.py", "web/js/*.js", "web/form/*.mjs")
 # What has no docstring, or whose docstring is for its users.
 SAID = {
     "web/js/aws.css": "The panel's look, from ComfyUI's own CSS variables.",
+    "web/form/form.html": "The page that a template's form is drawn in.",
+    "web/form/form.css": "The form's look: light and dark, from a phone to a wide screen.",
     "web/types/comfyui.d.ts": "Types of what the page takes from ComfyUI.",
     "web/types/aws.d.ts": "Types of the values that the page and the routes exchange.",
     "tests/functional/conftest.py": "One local stack for all tests of the services.",

@@ -11,6 +11,7 @@ COMFY_AWS_HOME, else `~/.comfy-aws`.
 | COMFY_AWS_IMAGE | image | worker image in ECR |
 | COMFY_AWS_ENDPOINT | endpoint | endpoint for prompts whose template names none |
 | COMFY_AWS_ROUTE | – | `always` or `always:TEMPLATE`: forward every prompt |
+| COMFY_AWS_ROLE | – | `designer`, or `inference`: a port for artists, where every run goes to AWS |
 | COMFY_AWS_COMFYUI | comfyui | ComfyUI folder for workers of the local stack |
 | COMFY_AWS_RUNNER_ARGS | runner_args | more arguments for the worker's ComfyUI |
 | COMFY_AWS_FETCH_PRIVATE | fetch_private | `1`: models may be fetched from private addresses |
@@ -32,6 +33,7 @@ from comfy_aws.layout import check_endpoint_name, check_template_name
 
 GiB = 1024**3
 TARGETS = ("", "aws", "local")
+DESIGNER, INFERENCE = ROLES = ("designer", "inference")
 SAVED = frozenset(
     {
         "target", "bucket", "region", "profile", "execution_role", "image", "endpoint",
@@ -67,6 +69,7 @@ class Config:
     image: str = ""
     endpoint: str = ""
     route: str = ""
+    role: str = DESIGNER
     comfyui: str = ""
     runner_args: str = ""
     fetch_private: str = ""
@@ -84,7 +87,7 @@ class Config:
     @property
     def routes_all(self) -> bool:
         """Every prompt goes to AWS, marked or not."""
-        return self.route.split(":", 1)[0] == "always"
+        return self.role == INFERENCE or self.route.split(":", 1)[0] == "always"
 
     @property
     def route_template(self) -> str:
@@ -141,6 +144,7 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         image=value("image", "COMFY_AWS_IMAGE"),
         endpoint=value("endpoint", "COMFY_AWS_ENDPOINT"),
         route=env.get("COMFY_AWS_ROUTE", ""),
+        role=role(env),
         comfyui=value("comfyui", "COMFY_AWS_COMFYUI", "COMFYUI_PATH"),
         runner_args=value("runner_args", "COMFY_AWS_RUNNER_ARGS"),
         fetch_private=value("fetch_private", "COMFY_AWS_FETCH_PRIVATE"),
@@ -148,6 +152,15 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     if not config.target and config.bucket:
         config = replace(config, target="aws")
     return _checked(config)
+
+
+def role(environ: Mapping[str, str] | None = None) -> str:
+    """What this ComfyUI is for: it cannot change while it runs. Raises ConfigError."""
+    env = os.environ if environ is None else environ
+    chosen = env.get("COMFY_AWS_ROLE") or DESIGNER
+    if chosen not in ROLES:
+        raise ConfigError(f"COMFY_AWS_ROLE is 'designer' or 'inference'; {chosen!r} is neither.")
+    return chosen
 
 
 def save(home: Path, **changes: str) -> None:
@@ -247,7 +260,7 @@ def _read_settings(home: Path) -> dict[str, str]:
 def _checked(config: Config) -> Config:
     if config.target not in TARGETS:
         raise ConfigError(f"The target is 'aws' or 'local'; {config.target!r} is neither.")
-    if config.route and not config.routes_all:
+    if config.route and config.route.split(":", 1)[0] != "always":
         raise ConfigError(
             f"COMFY_AWS_ROUTE is 'always' or 'always:TEMPLATE'; {config.route!r} is neither."
         )

@@ -45,6 +45,7 @@ class ParameterKind(str, Enum):
     FILE = "file"
 
 
+_CHOSEN_KEYS = frozenset({"node", "input", "label"})
 _SCALARS = {
     "STRING": ParameterKind.TEXT,
     "INT": ParameterKind.INT,
@@ -119,6 +120,21 @@ def every(prompt: Json, object_info: Json) -> tuple[Parameter, ...]:
     graph = _Graph(needed(prompt, outputs), object_info)
     roles = graph.roles()
     return tuple(replace(each, role=roles.get(each.name, "")) for each in graph.widgets.values())
+
+
+def chosen_of(value: object) -> tuple[ChosenInput, ...]:
+    """Chosen inputs from JSON: ``[{"node", "input", "label"?}]``. Raises InvalidParameters."""
+    if not isinstance(value, list):
+        raise InvalidParameters(f"The parameters are a list; got {_shown(value)}.", parameters={})
+    for each in value:
+        fits = isinstance(each, dict) and {"node", "input"} <= each.keys() <= _CHOSEN_KEYS
+        if not fits or not all(isinstance(text, str) for text in each.values()):
+            raise InvalidParameters(
+                'A chosen parameter is {"node": ID, "input": NAME, "label": TEXT}; '
+                f"got {_shown(each)}.",
+                parameters={},
+            )
+    return tuple(ChosenInput(**each) for each in value)
 
 
 def check_chosen(prompt: Json, object_info: Json, chosen: Sequence[ChosenInput]) -> None:
@@ -401,4 +417,5 @@ def _media(extra: Json) -> str:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None

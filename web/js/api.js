@@ -88,6 +88,16 @@ export class Server {
     return this.#call('DELETE', `/aws/templates/${encodeURIComponent(name)}`)
   }
 
+  /**
+   * What a template's form shows.
+   *
+   * @param {string} name
+   * @returns {Promise<{version: number, parameters: Aws.Parameter[]}>}
+   */
+  parameters(name) {
+    return this.#call('GET', `/aws/templates/${encodeURIComponent(name)}/parameters`)
+  }
+
   /** @returns {Promise<Aws.Publish[]>} */
   async publishes() {
     return (await this.#call('GET', '/aws/publishes')).publishes

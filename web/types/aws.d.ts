@@ -20,7 +20,7 @@ declare namespace Aws {
     target: Target
     region: string
     bucket: string
-    role: 'designer'
+    role: 'designer' | 'inference'
     endpoint: string
     route: string
     stack: { running: boolean; endpoint_url: string }
@@ -36,6 +36,25 @@ declare namespace Aws {
     author: string
     description: string
     endpoint: string
+  }
+
+  /** A widget of a template that people change. */
+  interface Parameter {
+    name: string
+    node: string
+    input: string
+    kind: 'text' | 'int' | 'float' | 'boolean' | 'choice' | 'file'
+    value: unknown
+    title: string
+    label: string
+    role: string
+    minimum: number | null
+    maximum: number | null
+    step: number | null
+    choices: unknown[]
+    multiline: boolean
+    media: string
+    tooltip: string
   }
 
   interface TemplateContent {

@@ -28,7 +28,7 @@ from comfy_aws.comfyui.definitions import Definitions
 from comfy_aws.comfyui.modelplaces import ComfyUIPlaces
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.comfyui.wrapped_run import WrappedRun
-from comfy_aws.config import Config
+from comfy_aws.config import INFERENCE, Config
 from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
 from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
 from comfy_aws.orders import JobEnd, Listener, Order
@@ -46,6 +46,7 @@ class Designer:
 
     def __init__(self, server: Any) -> None:
         self.server = server
+        self.role = configuration.role()
         self.catalog = ComfyUICatalog(ReadLog(self.state / READS))
         self.canvas = Canvas(server)
         self.outputs = Outputs()
@@ -284,6 +285,8 @@ class Designer:
         try:
             mark = self.mark_of(item[3])
         except ComfyAwsError as exc:
+            if self.role == INFERENCE:
+                return item  # it ends with this error: nothing ever runs on a port itself
             log.warning("The mark of prompt %s is ignored: %s", item[1], exc)
             return None
         return item if mark is not None else None
@@ -296,8 +299,8 @@ class Designer:
 
     def _start(self, number: int, item: Item) -> None:
         sensitive = item[5] if len(item) > 5 and isinstance(item[5], dict) else {}
-        order = self._order(item[1], item[2], tuple(map(str, item[4])), item[3], sensitive)
         try:
+            order = self._order(item[1], item[2], tuple(map(str, item[4])), item[3], sensitive)
             services = self.services()
             listener = self._listener(services.store, number, item)
             services.jobs.start(order, listener)

@@ -2,6 +2,10 @@
 
 Refuses marked prompts that cannot run, keeps cancels of cloud jobs away from the local run, and
 draws a cloud job again when its page comes back. Every path is known with and without /api.
+
+On an inference port it also closes the routes of ComfyUI-Manager, which install packs and models,
+run their code and restart the process: whoever reaches the port would own the machine. ComfyUI's
+own routes stay: none of them does more than keep an artist's workflows, inputs and settings.
 """
 
 from __future__ import annotations
@@ -14,9 +18,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from comfy_aws.comfyui.designer import Designer
+from comfy_aws.comfyui.routes.base import refuse
+from comfy_aws.config import INFERENCE
 from comfy_aws.models import JobState, Json
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+MANAGER: Final = ("comfyui_manager", "customnode", "externalmodel", "manager", "snapshot")
+"""First parts of ComfyUI-Manager's routes, which newer ones have below /v2."""
+
 RECONNECT_STEP: Final = 0.05
 RECONNECT_STEPS: Final = 200
 """Steps of seconds that a websocket is given to be entered by ComfyUI before it is drawn to."""
@@ -41,6 +50,8 @@ class Middleware:
         @web.middleware
         async def aws(request: web.Request, handler: Handler) -> web.StreamResponse:
             path = request.path.removeprefix("/api")
+            if self._designer.role == INFERENCE and _is_managers(path):
+                return await refuse(request)
             route = self._routes.get((request.method, path))
             if route is None and request.method == "POST" and _cancelled_job(path):
                 route = self._cancel_job
@@ -153,6 +164,10 @@ async def _body(request: web.Request) -> Json:
     except (json.JSONDecodeError, UnicodeDecodeError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _is_managers(path: str) -> bool:
+    return path.removeprefix("/v2").strip("/").partition("/")[0] in MANAGER
 
 
 def _cancelled_job(path: str) -> str:

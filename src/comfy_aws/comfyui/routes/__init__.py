@@ -6,6 +6,7 @@ Every error of the library becomes ``{"error": {"code", "message", "hint"}}`` wi
 from __future__ import annotations
 
 from comfy_aws.comfyui.routes.endpoints import EndpointRoutes
+from comfy_aws.comfyui.routes.forms import FormRoutes
 from comfy_aws.comfyui.routes.jobs import JobRoutes
 from comfy_aws.comfyui.routes.logs import LogRoutes
 from comfy_aws.comfyui.routes.models import ModelRoutes
@@ -18,6 +19,7 @@ GROUPS = (
     StatusRoutes,
     TemplateRoutes,
     TemplateFileRoutes,
+    FormRoutes,
     PublishRoutes,
     EndpointRoutes,
     JobRoutes,

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from comfy_aws.comfyui.designer import Designer
-from comfy_aws.errors import ComfyAwsError, InvalidWorkflow
+from comfy_aws.config import INFERENCE
+from comfy_aws.errors import ComfyAwsError, Forbidden, InvalidWorkflow
 from comfy_aws.models import Json
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,29 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Route(NamedTuple):
-    """One route of the table in `server_routes.py`."""
+    """One route of a group's table.
+
+    `artist`: an inference port has it, too. Every other route answers 403 there.
+    """
 
     method: str
     path: str
     handler: Handler
+    artist: bool = False
+
+    def handler_for(self, role: str) -> Handler:
+        """The handler, or the refusal of this role."""
+        return refuse if role == INFERENCE and not self.artist else self.handler
+
+
+async def refuse(request: web.Request) -> web.Response:
+    """What an inference port answers where artists have no part."""
+    refused = Forbidden(
+        f"{request.method} {request.path} is not for an inference port: it runs templates and "
+        "changes nothing.",
+        hint="Do it on the designer.",
+    )
+    return web.json_response({"error": refused.to_dict()}, status=refused.http_status)
 
 
 class RouteGroup:

@@ -10,8 +10,8 @@ from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors
 class JobRoutes(RouteGroup):
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/aws/jobs", self.list_jobs),
-            Route("POST", "/aws/jobs/{id}/cancel", self.cancel_job),
+            Route("GET", "/aws/jobs", self.list_jobs, artist=True),
+            Route("POST", "/aws/jobs/{id}/cancel", self.cancel_job, artist=True),
         ]
 
     @answers_errors

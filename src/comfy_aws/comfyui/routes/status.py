@@ -19,9 +19,9 @@ DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "openapi.yaml"
 class StatusRoutes(RouteGroup):
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/aws/status", self.get_status),
+            Route("GET", "/aws/status", self.get_status, artist=True),
             Route("POST", "/aws/stack", self.post_stack),
-            Route("GET", "/aws/openapi.json", self.get_document),
+            Route("GET", "/aws/openapi.json", self.get_document, artist=True),
         ]
 
     @answers_errors
@@ -47,7 +47,7 @@ class StatusRoutes(RouteGroup):
             "target": config.target if config else "",
             "region": (state.region if local and state else config.region if config else ""),
             "bucket": (state.bucket if local and state else config.bucket if config else ""),
-            "role": "designer",
+            "role": self._designer.role,
             "endpoint": config.endpoint if config else "",
             "route": config.route if config else "",
             "stack": {

@@ -11,18 +11,19 @@ from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, bod
 from comfy_aws.differences import changes
 from comfy_aws.errors import ComfyAwsError, NotFound
 from comfy_aws.models import Json, to_dict
+from comfy_aws.parameters import check_chosen, chosen_of
 from comfy_aws.templates import taken
 
 
 class TemplateRoutes(RouteGroup):
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/aws/templates", self.list_templates),
+            Route("GET", "/aws/templates", self.list_templates, artist=True),
             Route("POST", "/aws/templates/check", self.check_template),
-            Route("GET", "/aws/templates/{name}", self.get_template),
+            Route("GET", "/aws/templates/{name}", self.get_template, artist=True),
             Route("PATCH", "/aws/templates/{name}", self.patch_template),
             Route("DELETE", "/aws/templates/{name}", self.delete_template),
-            Route("GET", "/aws/templates/{name}/cover", self.get_cover),
+            Route("GET", "/aws/templates/{name}/cover", self.get_cover, artist=True),
             Route("POST", "/aws/templates/{name}/rename", self.rename_template),
             Route("GET", "/aws/templates/{name}/versions", self.list_versions),
             Route("GET", "/aws/templates/{name}/diff", self.get_diff),
@@ -72,13 +73,18 @@ class TemplateRoutes(RouteGroup):
     @answers_errors
     async def patch_template(self, request: web.Request) -> web.Response:
         name, body = request.match_info["name"], await body_of(request)
-        changes = {key: str(body[key]) for key in ("endpoint", "description") if key in body}
+        changes: Json = {key: str(body[key]) for key in ("endpoint", "description") if key in body}
+        if "parameters" in body:
+            changes["parameters"] = chosen_of(body["parameters"])
 
         def change(services: Any) -> Json:
             from dataclasses import replace
 
             if changes.get("endpoint"):
                 services.endpoints.get(changes["endpoint"])
+            if changes.get("parameters"):
+                version = services.templates.version(name, services.templates.get(name).version)
+                check_chosen(version.prompt, version.object_info, changes["parameters"])
             return to_dict(services.templates.change(name, lambda old: replace(old, **changes)))
 
         return web.json_response({"template": await self._call(change)})

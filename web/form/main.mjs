@@ -1,0 +1,165 @@
+/**
+ * A template as a form, for people who never look at the graph; without a template, their list.
+ */
+
+import { problemOf, Server } from '../js/api.js'
+import { h, setText } from '../js/dom.js'
+import { locale, setLocale, t } from '../js/i18n.js'
+import { fieldsOf } from './fields.mjs'
+import { Link } from './link.mjs'
+import { Runs } from './runs.mjs'
+
+const link = new Link()
+const server = new Server((route, options) => link.fetch(route, options))
+const page = /** @type {HTMLElement} */ (document.getElementById('page'))
+const wanted = new URLSearchParams(location.search).get('template') ?? ''
+
+await chooseLanguage()
+document.title = wanted ? `${wanted} – ${t('title')}` : t('title')
+page.replaceChildren(h('p', { class: 'muted', role: 'status' }, t('loading')))
+try {
+  page.replaceChildren(...(wanted ? await sheet(wanted) : await list()))
+} catch (error) {
+  const { message, hint } = problemOf(error)
+  const again = h('button', { type: 'button', on: { click: () => location.reload() } }, t('retry'))
+  page.replaceChildren(
+    header(wanted || t('title'), ''),
+    h('main', {}, h('p', { class: 'problem', role: 'alert', testid: 'aws-form-problem' }, `${message} ${hint}`), again)
+  )
+}
+
+async function chooseLanguage() {
+  let language = navigator.language.split('-')[0] ?? 'en'
+  try {
+    const answer = await link.fetch('/settings/Comfy.Locale')
+    language = (answer.ok && (await answer.json())) || language
+  } catch {
+    // The browser's own language will do.
+  }
+  setLocale(language)
+  document.documentElement.lang = locale()
+}
+
+/**
+ * @param {string} title
+ * @param {string} description
+ */
+function header(title, description) {
+  const others = wanted ? h('a', { href: location.pathname }, t('inputs.all')) : null
+  return h(
+    'header',
+    {},
+    h('div', { class: 'words' }, h('h1', {}, title), description ? h('p', { class: 'muted' }, description) : null),
+    others
+  )
+}
+
+async function list() {
+  const templates = await server.templates()
+  const rows = templates.map(({ name, description }) =>
+    h('li', {}, h('a', { class: 'row', href: `?template=${encodeURIComponent(name)}`, testid: 'aws-form-template' },
+      h('strong', {}, name), h('span', { class: 'muted' }, description)))
+  )
+  const body = rows.length ? h('ul', { class: 'list' }, ...rows) : h('p', { class: 'muted' }, t('templates.empty'))
+  return [header(t('inputs.choose'), ''), h('main', {}, body)]
+}
+
+/** @param {string} name of the template */
+async function sheet(name) {
+  const [content, { parameters }] = await Promise.all([server.template(name), server.parameters(name)])
+  const prompt = /** @type {Record<string, any>} */ (content.prompt)
+  const runs = new Runs(link, server)
+  const general = h('p', { class: 'problem', role: 'alert', hidden: true, testid: 'aws-form-problem' })
+  const complain = (/** @type {string} */ text) => {
+    setText(general, text)
+    general.hidden = !text
+  }
+  const fields = fieldsOf(parameters, link, () => complain(''))
+  const run = h('button', { type: 'submit', class: 'primary', testid: 'aws-form-submit' }, t('inputs.run'))
+  const form = h(
+    'form',
+    { novalidate: true, testid: 'aws-form' },
+    fields.length ? null : h('p', { class: 'muted' }, t('inputs.none')),
+    h('div', { class: 'fields' }, ...fields.map((field) => field.element)),
+    general,
+    h('div', { class: 'actions' }, run, h('span', { class: 'muted keys' }, t('inputs.keys')))
+  )
+  const submit = async () => {
+    if (run.disabled) return
+    complain('')
+    const wrong = fields.filter((field) => {
+      const problem = field.check()
+      field.complain(problem)
+      return problem
+    })
+    wrong[0]?.focus()
+    if (wrong.length) return
+    run.disabled = true
+    await send(name, prompt, fields, runs, complain).finally(() => { run.disabled = false })
+  }
+  form.addEventListener('submit', (event) => {
+    event.preventDefault()
+    void submit()
+  })
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void submit()
+  })
+  const offline = h('p', { class: 'problem', role: 'status', hidden: true }, t('inputs.offline'))
+  link.addEventListener('online', (event) => {
+    offline.hidden = /** @type {CustomEvent} */ (event).detail
+  })
+  link.connect()
+  const { description } = content.template
+  return [header(name, description), offline, h('main', { class: 'columns' }, form, runs.element)]
+}
+
+/**
+ * @param {string} template
+ * @param {Record<string, any>} base the template's graph
+ * @param {import('./fields.mjs').Field[]} fields
+ * @param {Runs} runs
+ * @param {(text: string) => void} complain
+ */
+async function send(template, base, fields, runs, complain) {
+  const prompt = structuredClone(base)
+  for (const { name, read } of fields) {
+    const at = name.indexOf('.')
+    prompt[name.slice(0, at)].inputs[name.slice(at + 1)] = read()
+  }
+  const body = { prompt, client_id: link.clientId, extra_data: { aws: { template } } }
+  let answer
+  try {
+    const response = await link.fetch('/prompt', {
+      method: 'POST',
+      body: JSON.stringify(body),
+      headers: { 'Content-Type': 'application/json' },
+    })
+    answer = await response.json()
+  } catch {
+    complain(`${t('error.offline')} ${t('error.offline.hint')}`)
+    return
+  }
+  if (answer.prompt_id) runs.add(answer.prompt_id, prompt)
+  else refuse(answer, prompt, fields, complain)
+}
+
+/**
+ * Show a refusal at the fields that it is about, and the rest of it below them.
+ *
+ * @param {{error?: {message?: string}, node_errors?: Record<string, any>}} answer
+ * @param {Record<string, any>} prompt
+ * @param {import('./fields.mjs').Field[]} fields
+ * @param {(text: string) => void} complain
+ */
+function refuse(answer, prompt, fields, complain) {
+  const rest = []
+  for (const [node, { errors }] of Object.entries(answer.node_errors ?? {})) {
+    for (const { message, extra_info: extra } of errors) {
+      const field = fields.find(({ name }) => name === `${node}.${extra?.input_name}`)
+      if (field) field.complain(message)
+      else rest.push(`${prompt[node]?._meta?.title ?? node}: ${message}`)
+    }
+  }
+  if (Object.keys(answer.node_errors ?? {}).length === 0) rest.push(answer.error?.message ?? '')
+  complain(rest.join('\n'))
+}
