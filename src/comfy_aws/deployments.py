@@ -31,7 +31,7 @@ from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import AwsError, AwsNotFound, Conflict, DeployFailed, NotFound
 
-POLL_SECONDS: Final = 2.0
+POLL_SECONDS: Final = 1.0
 TAGS: Final = {"comfy-aws": "stack"}
 
 Tell = Callable[[str], None]

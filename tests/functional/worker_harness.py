@@ -143,7 +143,13 @@ class WorkerProcess:
     """``python -m comfy_aws.worker serve`` with its output in a file."""
 
     def __init__(
-        self, cloud: Cloud, directory: Path, *, drain: float | None = None, **environ: str
+        self,
+        cloud: Cloud,
+        directory: Path,
+        *,
+        drain: float | None = None,
+        python: str = sys.executable,
+        **environ: str,
     ) -> None:
         self.cloud = cloud
         self.directory = directory
@@ -160,7 +166,7 @@ class WorkerProcess:
         }  # fmt: skip
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *(MODULE if drain is None else (*DRAINING, str(drain)))],
+                [python, *(MODULE if drain is None else (*DRAINING, str(drain)))],
                 env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
