@@ -58,9 +58,16 @@ class JobSources(Protocol):
 
 
 class Ring:
-    """The last lines of a log that this process hears itself. Safe to share between threads."""
+    """The last lines of a log that this process hears itself. Safe to share between threads.
 
-    def __init__(self, source: str, size: int = RING) -> None:
+    Args:
+        refresh: called before lines are read, to feed what is new.
+    """
+
+    def __init__(
+        self, source: str, size: int = RING, refresh: Callable[[], None] = lambda: None
+    ) -> None:
+        self._refresh = refresh
         self._reader = LineReader(source)
         self._lines: deque[LogLine] = deque(maxlen=size)
         self._count = 0
@@ -79,6 +86,7 @@ class Ring:
 
     def since(self, count: int) -> tuple[list[LogLine], int]:
         """The lines after the first `count` ever fed, as far as they are kept; the new count."""
+        self._refresh()
         with self._lock:
             new = min(self._count - count, len(self._lines))
             return (list(self._lines)[-new:] if new > 0 else []), self._count

@@ -1,14 +1,17 @@
 """What this ComfyUI writes to its terminal, kept for the page.
 
-ComfyUI keeps its last output itself and tells listeners of more (`app.logger`). Where a version
-of it does not, what is logged is kept, without what is printed.
+ComfyUI keeps its last output itself (`app.logger`), too little for a page that looks every few
+seconds: it is taken from there with each record that is logged, and before it is read. ComfyUI's
+own `on_flush` is not used: of several listeners it tells only the first. Where a version keeps no
+output, what is logged is kept, without what is printed.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -18,41 +21,52 @@ log = logging.getLogger(__name__)
 
 
 class ComfyLog:
-    """Listens from `install` on. Called while something is being written: it logs nothing."""
+    """Listens from `install` on."""
 
     def __init__(self) -> None:
-        self.ring = Ring("designer")
-        self._early: list[Any] = []
+        self.ring = Ring("designer", refresh=self._catch_up)
+        self._output: Callable[[], Iterable[Any]] = list
+        self._seen: list[Any] = []
+        self._lock = threading.Lock()
 
     def install(self) -> None:
         """Take what was written before, and listen."""
         try:
-            from app.logger import get_logs, on_flush
+            from app.logger import get_logs
 
-            self._early = list(get_logs())
-            self._take(self._early)
-            on_flush(self._flushed)
-        except (ImportError, AttributeError, TypeError):
-            logging.getLogger().addHandler(_Listener(self.ring))
-            log.info("Prompt on AWS: this ComfyUI keeps no log; its page shows what is logged.")
+            list(get_logs())
+        except (ImportError, TypeError):
+            logging.getLogger().addHandler(_Listener(self._take))
+            log.info("Prompt on AWS: this ComfyUI keeps no output; its page shows what is logged.")
+        else:
+            self._output = get_logs
+            self._catch_up()
+            logging.getLogger().addHandler(_Listener(lambda record: self._catch_up()))
 
-    def _flushed(self, entries: Iterable[Any]) -> None:
-        # What was not flushed at first is told again: the very same objects.
-        early, self._early = self._early, []
-        self._take(entry for entry in entries if not any(entry is each for each in early))
+    def _take(self, record: logging.LogRecord) -> None:
+        self.ring.feed(record.created, record.getMessage() + "\n")
 
-    def _take(self, entries: Iterable[Any]) -> None:
-        for entry in entries:
-            self.ring.feed(_moment(entry.get("t")), str(entry.get("m", "")))
+    def _catch_up(self) -> None:
+        """Take what ComfyUI has kept since the last time. Logs nothing: it is called by logging."""
+        with self._lock:
+            entries = list(self._output())
+            # By identity: of equal lines each counts. A progress bar takes entries back.
+            known = set(map(id, self._seen))
+            new = next(
+                (at + 1 for at in range(len(entries) - 1, -1, -1) if id(entries[at]) in known), 0
+            )
+            self._seen = entries
+            for entry in entries[new:]:
+                self.ring.feed(_moment(entry.get("t")), str(entry.get("m", "")))
 
 
 class _Listener(logging.Handler):
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, hear: Callable[[logging.LogRecord], None]) -> None:
         super().__init__()
-        self._ring = ring
+        self._hear = hear
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._ring.feed(record.created, self.format(record) + "\n")
+        self._hear(record)
 
 
 def _moment(text: Any) -> float:

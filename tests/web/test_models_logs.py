@@ -1,0 +1,245 @@
+"""The pages of models and logs, by click and key, in a real Chromium on the real thing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.pipeline.install import SAMPLER_ID, load_workflow
+from tests.support.fileserver import served
+from tests.web.browser import TIMEOUT_MS, ComfyPage
+from tests.web.designer import Designer
+from tests.web.test_page import ensure_endpoint, turn_on
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.comfyui,
+    pytest.mark.stack,
+    pytest.mark.slow,
+]
+
+expect.set_options(timeout=TIMEOUT_MS)
+
+FOLDER = "diffusion_models"
+LOADER_ID = "1"
+
+
+def safetensors(fill: int) -> bytes:
+    header = json.dumps({"t": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes([fill]) * 64
+
+
+def show(page: ComfyPage, name: str) -> None:
+    page.show_panel()
+    page.find(f"aws-page-{name}").click()
+    page.find(f"aws-{name}-page").wait_for()
+
+
+def model(page: ComfyPage, name: str) -> Locator:
+    return page.tab.locator(f"[data-testid=aws-model][data-name='{name}']")
+
+
+def choices(page: ComfyPage) -> list[str]:
+    """What the model loader on the canvas offers."""
+    found: list[str] = page.tab.evaluate(
+        """(id) => {
+          const node = window.app.graph.getNodeById(id)
+          return node.widgets.find(({ name }) => name === 'unet_name').options.values
+        }""",
+        int(LOADER_ID),
+    )
+    return found
+
+
+def wait_for_choice(page: ComfyPage, name: str) -> None:
+    page.tab.wait_for_function(
+        """([id, name]) => window.app.graph.getNodeById(id).widgets
+          .find((widget) => widget.name === 'unet_name').options.values.includes(name)""",
+        arg=[int(LOADER_ID), name],
+    )
+
+
+def drop_model(page: ComfyPage, name: str, body: bytes) -> None:
+    page.tab.evaluate(
+        """([name, text]) => {
+          const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0))
+          const dataTransfer = new DataTransfer()
+          dataTransfer.items.add(new File([bytes], name))
+          const target = document.querySelector('[data-testid=aws-models-search]')
+          const options = { dataTransfer, bubbles: true, cancelable: true }
+          for (const type of ['dragenter', 'dragover', 'drop']) {
+            target.dispatchEvent(new DragEvent(type, options))
+          }
+        }""",
+        [name, base64.b64encode(body).decode()],
+    )
+
+
+def test_a_model_from_a_url_sent_to_the_bucket_and_deleted(
+    page: ComfyPage, stack: Designer
+) -> None:
+    name = "from-the-web.safetensors"
+    page.load(load_workflow())
+    show(page, "models")
+    page.find("aws-models-folder").select_option(FOLDER)
+    page.find("aws-models-url").click()
+    field = page.find("aws-models-url-url-input")
+    expect(field).to_be_focused()
+    field.fill("file:///etc/passwd")
+    field.press("Enter")
+    expect(page.find("aws-models-url-problem")).to_contain_text("http or https URL")
+    with served(safetensors(1)) as site:
+        site.filename, site.hold = name, threading.Event()
+        field.fill(site.url)
+        page.find("aws-models-url-sha256-input").fill("0" * 64)
+        field.press("Enter")
+        transfer = page.find("aws-transfer")
+        expect(transfer).to_have_attribute("data-state", "running")
+        site.hold.set()
+        expect(page.find("aws-transfer-error")).to_contain_text("has the sha256")
+        page.find("aws-transfer-stop").click()
+        expect(transfer).to_have_count(0)
+        field.fill(site.url)
+        field.press("Enter")
+        expect(transfer).to_have_attribute("data-state", "done")
+    expect(page.find("aws-models-url-problem")).to_be_empty()
+    page.find("aws-models-search").fill("from-the WEB")
+    row = model(page, name)
+    expect(row).to_have_attribute("data-here", "true")
+    expect(page.find("aws-model")).to_have_count(1)
+    wait_for_choice(page, name)
+
+    row.get_by_test_id("aws-model-push").click()
+    expect(row).to_have_attribute("data-bucket", "true")
+    expect(row.get_by_test_id("aws-model-push")).to_be_hidden()
+    page.find("aws-models-show").select_option("unsent")
+    expect(page.find("aws-models-note")).to_contain_text("No model fits.")
+    page.find("aws-models-show").select_option("all")
+    for place in ("here", "bucket"):
+        row.get_by_test_id("aws-model-delete").click()
+        expect(page.find("aws-model-users")).to_contain_text("No template uses it.")
+        page.find(f"aws-model-delete-{place}").click()
+        expect(page.find("aws-model-dialog")).to_have_count(0)
+        if place == "here":
+            expect(row).to_have_attribute("data-here", "false")
+            expect(row.get_by_test_id("aws-model-pull")).to_be_visible()
+    expect(row).to_have_count(0)
+    assert name not in {each["name"] for each in stack.call("GET", "/aws/models")["models"]}
+
+
+def forget_transfers(page: ComfyPage) -> None:
+    """Dismiss what other tests left in the list."""
+    page.tab.wait_for_function("() => document.querySelector('[data-testid=aws-model]')")
+    for _ in range(page.find("aws-transfer").count()):
+        count = page.find("aws-transfer").count()
+        page.find("aws-transfer-stop").first.click()
+        expect(page.find("aws-transfer")).to_have_count(count - 1)
+
+
+def test_files_that_are_dropped(page: ComfyPage, stack: Designer) -> None:
+    name, body = "dropped.safetensors", safetensors(2)
+    page.load(load_workflow())
+    show(page, "models")
+    page.find("aws-models-folder").select_option(FOLDER)
+    forget_transfers(page)
+    before = page.node_count()
+    drop_model(page, name, body)
+    expect(page.find("aws-transfer")).to_have_attribute("data-state", "done")
+    expect(model(page, name)).to_have_attribute("data-here", "true")
+    wait_for_choice(page, name)
+    found = list(stack.process.base_dir.rglob(name))
+    assert [each.read_bytes() for each in found] == [body]
+    page.find("aws-transfer-stop").click()
+    for wrong, says in {"notes.txt": "Files in", name: "of this name already"}.items():
+        drop_model(page, wrong, body)
+        expect(page.find("aws-transfer-error")).to_contain_text(says)
+        page.find("aws-transfer-stop").click()
+        expect(page.find("aws-transfer")).to_have_count(0)
+    drop_model(page, "cut.safetensors", body[:-1])
+    expect(page.find("aws-transfer-error")).to_contain_text("is cut off")
+    page.find("aws-transfer-stop").click()
+    assert page.node_count() == before, "ComfyUI took the file, too"
+
+    model(page, name).get_by_test_id("aws-model-delete").focus()
+    page.tab.keyboard.press("Enter")
+    expect(page.find("aws-model-delete-cancel")).to_be_focused()
+    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.press("Enter")
+    expect(model(page, name)).to_have_count(0)
+    assert found[0].exists() is False
+
+
+def test_logs_follow_this_comfyui_and_a_worker(
+    page: ComfyPage, stack: Designer, tmp_path: Any
+) -> None:
+    ensure_endpoint(stack)
+    page.load(load_workflow())
+    page.show_connected_panel()
+    turn_on(page)
+    page.set_widget(SAMPLER_ID, "seed", 4711)
+    show(page, "logs")
+    lines = page.find("aws-log-line")
+    expect(lines.filter(has_text="pytorch version")).to_have_count(1)
+    assert page.find("aws-log").evaluate(
+        "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 30"
+    ), "the newest line is not in sight"
+    job = page.run()
+    expect(lines.filter(has_text="got prompt").last).to_be_visible()
+
+    [endpoint, *_] = [each["name"] for each in stack.endpoints()]
+    page.find("aws-logs-source").select_option(f"endpoint:{endpoint}")
+    page.find("aws-logs-job").fill(job)
+    executed = lines.filter(has_text="Prompt executed in")
+    expect(executed).to_have_count(1)
+    expect(lines.filter(has_text="success").first).to_be_visible()
+    jobs = page.tab.eval_on_selector_all(
+        "[data-testid=aws-log-line]", "(rows) => [...new Set(rows.map((row) => row.dataset.job))]"
+    )
+    assert jobs == [job]
+
+    page.find("aws-logs-follow").click()
+    expect(page.find("aws-logs-state")).to_contain_text("paused")
+    page.find("aws-logs-text").fill("EXECUTED IN")
+    expect(lines).to_have_count(1)
+    with page.tab.expect_download() as waiting:
+        page.find("aws-logs-download").click()
+    saved = tmp_path / "saved.log"
+    waiting.value.save_as(saved)
+    assert f"INFO runner job={job}: Prompt executed in" in saved.read_text()
+    page.find("aws-logs-level").select_option("error")
+    expect(page.find("aws-logs-empty")).to_be_visible()
+    page.find("aws-logs-source").select_option("start-up")
+    expect(page.find("aws-logs-problem")).to_contain_text("There is no start-up log")
+
+
+def test_ten_thousand_lines_do_not_freeze_the_page(page: ComfyPage, designer: Designer) -> None:
+    answers = iter([0, 10_000, 10_000])
+
+    def answer(route: Any) -> None:
+        first = next(answers, -1)
+        lines = [
+            {
+                "at": 1.0,
+                "level": "info",
+                "job": "",
+                "source": "designer",
+                "text": f"line {n} <b>x</b>",
+            }
+            for n in range(first, first + 10_000 if first >= 0 else first)
+        ]
+        route.fulfill(json={"lines": lines, "after": "token", "fresh": first == 0})
+
+    page.show_panel()
+    page.tab.route("**/aws/logs?*", answer)
+    show(page, "logs")
+    lines = page.find("aws-log-line")
+    expect(lines).to_have_count(2000)
+    expect(lines.last).to_contain_text("line 19999 <b>x</b>")
+    assert page.find("aws-log").locator("b").count() == 0
+    page.find("aws-logs-text").fill("typed at once")
+    expect(page.find("aws-logs-text")).to_have_value("typed at once")
