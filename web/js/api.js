@@ -30,12 +30,26 @@ export function problemOf(error) {
   return { code: 'page', message: error instanceof Error ? error.message : String(error), hint: '' }
 }
 
+/**
+ * @callback Upload sends a file as a request's body; its promise is rejected as fetch's is
+ * @param {string} route
+ * @param {Blob} file
+ * @param {(done: number) => void} progress
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ok: boolean, status: number, text: string}>}
+ */
+
 export class Server {
   #fetch
+  #upload
 
-  /** @param {(route: string, options?: RequestInit) => Promise<Response>} fetch ComfyUI's own */
-  constructor(fetch) {
+  /**
+   * @param {(route: string, options?: RequestInit) => Promise<Response>} fetch ComfyUI's own
+   * @param {Upload} [upload] left out by a page that sends no files
+   */
+  constructor(fetch, upload = () => Promise.reject(new TypeError('No upload.'))) {
     this.#fetch = fetch
+    this.#upload = upload
   }
 
   /** @returns {Promise<Aws.Status>} */
@@ -155,6 +169,86 @@ export class Server {
     return (await this.#call('POST', `/aws/jobs/${encodeURIComponent(id)}/cancel`)).job
   }
 
+  /** @returns {Promise<Aws.Models>} */
+  models() {
+    return this.#call('GET', '/aws/models')
+  }
+
+  /**
+   * @param {Aws.ModelName} model
+   * @returns {Promise<Aws.ModelUser[]>}
+   */
+  async modelUsers({ folder, name }) {
+    return (await this.#call('GET', `/aws/models/users?${query({ folder, name })}`)).users
+  }
+
+  /**
+   * @param {Aws.ModelName} model
+   * @param {'here' | 'bucket'} place
+   */
+  deleteModel({ folder, name }, place) {
+    return this.#call('DELETE', `/aws/models?${query({ folder, name, place })}`)
+  }
+
+  /**
+   * @param {Aws.FetchRequest} request
+   * @returns {Promise<Aws.Transfer[]>}
+   */
+  async fetchModel(request) {
+    return (await this.#call('POST', '/aws/models/url', request)).transfers
+  }
+
+  /**
+   * @param {'push' | 'pull'} direction
+   * @param {Aws.ModelName[]} models
+   * @returns {Promise<Aws.Transfer[]>}
+   */
+  async moveModels(direction, models) {
+    const named = models.map(({ folder, name }) => ({ folder, name }))
+    return (await this.#call('POST', `/aws/models/${direction}`, { models: named })).transfers
+  }
+
+  /**
+   * @param {Aws.ModelName} model
+   * @param {Blob} file
+   * @param {(done: number) => void} progress
+   * @param {AbortSignal} signal
+   */
+  async uploadModel({ folder, name }, file, progress, signal) {
+    const route = `/aws/models/upload?${query({ folder, name })}`
+    let answer
+    try {
+      answer = await this.#upload(route, file, progress, signal)
+    } catch (error) {
+      if (signal.aborted) throw error
+      throw offline()
+    }
+    if (!answer.ok) throw refused(answer.status, parsed(answer.text))
+  }
+
+  /** @returns {Promise<Aws.Transfer[]>} */
+  async transfers() {
+    return (await this.#call('GET', '/aws/models/transfers')).transfers
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<Aws.Transfer>}
+   */
+  async stopTransfer(id) {
+    const route = `/aws/models/transfers/${encodeURIComponent(id)}`
+    return (await this.#call('DELETE', route)).transfer
+  }
+
+  /**
+   * @param {Record<string, string>} wishes
+   * @param {AbortSignal} signal
+   * @returns {Promise<Aws.LogPage>}
+   */
+  logs(wishes, signal) {
+    return this.#call('GET', `/aws/logs?${query(wishes)}`, undefined, signal)
+  }
+
   /**
    * @param {string} method
    * @param {string} route
@@ -180,9 +274,27 @@ export class Server {
     const text = await response.text()
     const answer = parsed(text)
     if (response.ok) return answer
-    const problem = answer?.error?.message ? answer.error : unexpected(response)
-    throw new ServerError(response.status, { hint: '', ...problem })
+    throw refused(response.status, answer)
   }
+}
+
+/** @param {Record<string, string>} values */
+function query(values) {
+  return new URLSearchParams(values).toString()
+}
+
+function offline() {
+  const lost = { code: 'offline', message: t('error.offline'), hint: t('error.offline.hint') }
+  return new ServerError(0, lost)
+}
+
+/**
+ * @param {number} status HTTP status
+ * @param {any} answer
+ */
+function refused(status, answer) {
+  const problem = answer?.error?.message ? answer.error : unexpected(status)
+  return new ServerError(status, { hint: '', ...problem })
 }
 
 /** @param {string} text */
@@ -194,8 +306,8 @@ function parsed(text) {
   }
 }
 
-/** @param {Response} response */
-function unexpected(response) {
-  const hint = response.status === 404 ? t('error.noRoute.hint') : t('error.unexpected.hint')
-  return { code: 'http', message: t('error.unexpected', { status: response.status }), hint }
+/** @param {number} status HTTP status */
+function unexpected(status) {
+  const hint = status === 404 ? t('error.noRoute.hint') : t('error.unexpected.hint')
+  return { code: 'http', message: t('error.unexpected', { status }), hint }
 }

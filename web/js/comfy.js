@@ -46,6 +46,38 @@ export class Comfy {
   }
 
   /**
+   * Send a file as a request's body; fetch does not tell how much of it has gone.
+   *
+   * @param {string} route
+   * @param {Blob} file
+   * @param {(done: number) => void} progress
+   * @param {AbortSignal} signal
+   * @returns {Promise<{ok: boolean, status: number, text: string}>}
+   */
+  upload(route, file, progress, signal) {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest()
+      request.open('POST', this.#api.apiURL(route))
+      request.setRequestHeader('Content-Type', 'application/octet-stream')
+      if (this.#api.user) request.setRequestHeader('Comfy-User', this.#api.user)
+      request.upload.addEventListener('progress', ({ loaded }) => progress(loaded))
+      request.addEventListener('load', () => {
+        const { status, responseText: text } = request
+        resolve({ ok: status >= 200 && status < 300, status, text })
+      })
+      const lost = () => reject(new TypeError('The connection was lost.'))
+      for (const type of ['error', 'abort', 'timeout']) request.addEventListener(type, lost)
+      signal.addEventListener('abort', () => request.abort())
+      request.send(file)
+    })
+  }
+
+  /** Let the nodes on the canvas offer the models that are there now. */
+  async refreshChoices() {
+    await this.#manager.command.execute('Comfy.RefreshNodeDefinitions')
+  }
+
+  /**
    * @param {`aws.${string}` | 'reconnected'} type
    * @param {(detail: any) => void} listener
    */

@@ -9,6 +9,7 @@ import { Server } from './api.js'
 import { Comfy } from './comfy.js'
 import { h } from './dom.js'
 import { setLocale, t } from './i18n.js'
+import { Library } from './library.js'
 import { PromptMarker } from './mark.js'
 import { Publishing } from './publishing.js'
 import { Session } from './session.js'
@@ -20,7 +21,10 @@ import { Panel } from './views/panel.js'
 const TAB = 'aws'
 
 const comfy = new Comfy(app, api)
-const server = new Server((route, options) => comfy.fetch(route, options))
+const server = new Server(
+  (route, options) => comfy.fetch(route, options),
+  (route, file, progress, signal) => comfy.upload(route, file, progress, signal)
+)
 const store = new Store()
 const session = new Session(window.sessionStorage)
 const actions = new Actions({ server, comfy, store, session })
@@ -34,6 +38,7 @@ const publishing = new Publishing({
     void actions.reload('templates')
   },
 })
+const library = new Library(server, comfy)
 const marker = new PromptMarker(mark, () => store.state.publish !== null)
 const nameDialog = new NameDialog({
   check: (name, signal) => server.checkName(name, signal),
@@ -42,6 +47,9 @@ const nameDialog = new NameDialog({
 const panel = new Panel({
   store,
   actions,
+  server,
+  comfy,
+  library,
   session,
   newWorkflow: () => void newWorkflow(),
   titleOf: (promptId, nodeId) => marker.title(promptId, nodeId),
@@ -63,13 +71,16 @@ async function newWorkflow() {
 }
 
 function loadStyle() {
-  const href = new URL('./aws.css', import.meta.url).href
-  document.head.append(h('link', { rel: 'stylesheet', href }))
+  for (const name of ['aws.css', 'models_logs.css']) {
+    const href = new URL(name, import.meta.url).href
+    document.head.append(h('link', { rel: 'stylesheet', href }))
+  }
 }
 
 // Before ComfyUI connects: it complains of messages that nobody listens to.
 actions.listen()
 publishing.listen()
+library.listen()
 
 app.registerExtension({
   name: 'PromptOnAws',

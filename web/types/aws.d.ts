@@ -137,6 +137,73 @@ declare namespace Aws {
     nodes_total: number
   }
 
+  interface ModelName {
+    folder: string
+    name: string
+  }
+
+  interface Model extends ModelName {
+    size: number
+    here: boolean
+    bucket: boolean
+    differs: boolean
+    digest: string
+  }
+
+  interface ModelFolder {
+    name: string
+    suffixes: string[]
+  }
+
+  interface Models {
+    models: Model[]
+    folders: ModelFolder[]
+    problem: Problem | null
+  }
+
+  interface ModelUser {
+    template: string
+    version: number
+  }
+
+  interface FetchRequest {
+    url: string
+    folder: string
+    name: string
+    sha256: string
+  }
+
+  type TransferState = 'waiting' | 'running' | 'done' | 'failed' | 'cancelled'
+
+  /** A model on its way; `upload` is this page's own. */
+  interface Transfer extends ModelName {
+    id: string
+    kind: 'url' | 'push' | 'pull' | 'upload'
+    state: TransferState
+    phase: string
+    done: number
+    total: number
+    error: Problem | null
+    source: string
+    created: number
+  }
+
+  type LogLevel = 'debug' | 'info' | 'warning' | 'error'
+
+  interface LogLine {
+    at: number
+    level: LogLevel
+    job: string
+    source: string
+    text: string
+  }
+
+  interface LogPage {
+    lines: LogLine[]
+    after: string
+    fresh: boolean
+  }
+
   /** A list of the page and how it came to be. */
   interface Listing<T> {
     items: T[]

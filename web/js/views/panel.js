@@ -6,6 +6,8 @@
 import { h } from '../dom.js'
 import { t } from '../i18n.js'
 import { Header } from './header.js'
+import { LogsPage } from './logs.js'
+import { ModelsPage } from './models.js'
 import { Pages } from './pages.js'
 import { RunPage } from './run_page.js'
 
@@ -13,6 +15,9 @@ import { RunPage } from './run_page.js'
  * @typedef {object} Parts what the pages are built from
  * @property {import('../store.js').Store} store
  * @property {import('../actions.js').Actions} actions
+ * @property {import('../api.js').Server} server
+ * @property {import('../comfy.js').Comfy} comfy
+ * @property {import('../library.js').Library} library
  * @property {import('../session.js').Session} session
  * @property {() => void} newWorkflow
  * @property {import('./jobs.js').TitleOf} titleOf
@@ -55,13 +60,25 @@ export class Panel {
 
   /** @param {AbortSignal} signal */
   #build(signal) {
-    const { store, actions, session } = this.#parts
+    const { store, actions, library, session } = this.#parts
     const pages = [
       {
         id: 'run',
         icon: 'pi-play',
         label: t('page.run'),
         build: (/** @type {AbortSignal} */ shown) => new RunPage(this.#parts, shown).element,
+      },
+      {
+        id: 'models',
+        icon: 'pi-box',
+        label: t('page.models'),
+        build: (/** @type {AbortSignal} */ shown) => new ModelsPage(library, shown).element,
+      },
+      {
+        id: 'logs',
+        icon: 'pi-align-left',
+        label: t('page.logs'),
+        build: (/** @type {AbortSignal} */ shown) => new LogsPage(this.#parts, shown).element,
       },
     ]
     return h(

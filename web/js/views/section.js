@@ -61,6 +61,18 @@ export class Section {
   }
 
   /**
+   * Say why nothing is shown although there is something.
+   *
+   * @param {string} text
+   * @param {string} hint
+   */
+  say(text, hint) {
+    this.#note.hidden = false
+    setText(this.#text, text)
+    setText(this.#hint, hint)
+  }
+
+  /**
    * @param {Aws.Listing<unknown>['state']} state
    * @param {Aws.Problem | null} problem
    */
