@@ -4,7 +4,7 @@
 
 import { problemOf } from './api.js'
 import { t } from './i18n.js'
-import { connected, inTransition, routesAll, takesJobs, target } from './store.js'
+import { connected, inTransition, isPort, routesAll, takesJobs, target } from './store.js'
 
 /** Events tell of most changes; SageMaker tells nobody, so a changing endpoint is looked at. */
 const POLL_MS = 2000
@@ -104,25 +104,6 @@ export class Actions {
     this.#comfy.toast('warn', t('target.none'), detail)
   }
 
-  /**
-   * Show a template's workflow in a new tab and name it in this tab's runs.
-   *
-   * @param {string} name
-   */
-  async select(name) {
-    if (this.#store.state.opening) return
-    this.#store.set({ opening: name })
-    try {
-      const content = await this.#server.template(name)
-      await this.#comfy.open(content.workflow, name)
-      this.choose(name)
-    } catch (error) {
-      this.#fail(t('templates.openFailed', { name }), error)
-    } finally {
-      this.#store.set({ opening: '' })
-    }
-  }
-
   /** @param {string} name the template that this tab's runs name; empty for none */
   choose(name) {
     this.#session.write({ template: name })
@@ -131,6 +112,7 @@ export class Actions {
 
   /** @param {string} name */
   async deleteTemplate(name) {
+    if (isPort(this.#store.state)) return
     const sure = await this.#comfy.confirmDelete(
       t('templates.delete.title'),
       t('templates.delete.message', { name })
@@ -229,7 +211,10 @@ export class Actions {
 
   async #loadLists() {
     if (!connected(this.#store.state)) return
-    await Promise.all([this.#load('templates'), this.#load('endpoints'), this.#load('jobs')])
+    /** @type {ListKey[]} */
+    const lists = isPort(this.#store.state) ? [] : ['endpoints']
+    lists.push('templates', 'jobs')
+    await Promise.all(lists.map((key) => this.#load(key)))
   }
 
   /** @param {ListKey} key */

@@ -112,6 +112,94 @@ export class Server {
     return this.#call('GET', `/aws/templates/${encodeURIComponent(name)}/parameters`)
   }
 
+  /**
+   * @param {string} name
+   * @param {string} renamed
+   */
+  renameTemplate(name, renamed) {
+    return this.#call('POST', `/aws/templates/${encodeURIComponent(name)}/rename`, { name: renamed })
+  }
+
+  /**
+   * @param {string} name
+   * @returns {Promise<Aws.VersionFacts[]>} ascending
+   */
+  async versions(name) {
+    return (await this.#call('GET', `/aws/templates/${encodeURIComponent(name)}/versions`)).versions
+  }
+
+  /**
+   * @param {string} name
+   * @param {number} before a version
+   * @param {number} after another one
+   * @returns {Promise<Aws.Change[]>}
+   */
+  async changes(name, before, after) {
+    const asked = query({ before: String(before), after: String(after) })
+    const route = `/aws/templates/${encodeURIComponent(name)}/diff?${asked}`
+    return (await this.#call('GET', route)).changes
+  }
+
+  /**
+   * @param {string} name
+   * @param {number} version
+   */
+  rollBack(name, version) {
+    return this.#call('POST', `/aws/templates/${encodeURIComponent(name)}/rollback`, { version })
+  }
+
+  /**
+   * @param {string} name
+   * @param {boolean} withBlobs
+   */
+  async exportTemplate(name, withBlobs) {
+    const asked = query({ blobs: withBlobs ? '1' : '0' })
+    const route = `/aws/templates/${encodeURIComponent(name)}/export?${asked}`
+    return (await this.#answer(route, { cache: 'no-store' })).blob()
+  }
+
+  /**
+   * @param {Blob} file
+   * @param {string} name
+   * @param {AbortSignal} signal
+   * @returns {Promise<Aws.Template>}
+   */
+  async importTemplate(file, name, signal) {
+    const route = `/aws/templates/import?${query({ name })}`
+    const headers = { 'Content-Type': 'application/zip' }
+    const response = await this.#answer(route, { method: 'POST', body: file, headers, signal })
+    return (await response.json()).template
+  }
+
+  /**
+   * What publishing a prompt would send.
+   *
+   * @param {object} prompt
+   * @param {AbortSignal} signal
+   * @returns {Promise<Aws.Preflight>}
+   */
+  preflight(prompt, signal) {
+    return this.#call('POST', '/aws/preflight', { prompt }, signal)
+  }
+
+  /** @returns {Promise<Aws.SettingsInForce>} */
+  settings() {
+    return this.#call('GET', '/aws/settings')
+  }
+
+  /**
+   * @param {Partial<Aws.Settings>} changes
+   * @returns {Promise<Aws.SettingsInForce>}
+   */
+  saveSettings(changes) {
+    return this.#call('PUT', '/aws/settings', changes)
+  }
+
+  /** @returns {Promise<Aws.Check[]>} */
+  async testConnection() {
+    return (await this.#call('POST', '/aws/test')).checks
+  }
+
   /** @returns {Promise<Aws.Publish[]>} */
   async publishes() {
     return (await this.#call('GET', '/aws/publishes')).publishes
@@ -263,18 +351,24 @@ export class Server {
       options.body = JSON.stringify(body)
       options.headers = { 'Content-Type': 'application/json' }
     }
+    return parsed(await (await this.#answer(route, options)).text())
+  }
+
+  /**
+   * @param {string} route
+   * @param {RequestInit} options
+   * @returns {Promise<Response>} a 2xx answer
+   */
+  async #answer(route, options) {
     let response
     try {
       response = await this.#fetch(route, options)
     } catch (error) {
-      if (signal?.aborted) throw error
-      const lost = { code: 'offline', message: t('error.offline'), hint: t('error.offline.hint') }
-      throw new ServerError(0, lost)
+      if (options.signal?.aborted) throw error
+      throw offline()
     }
-    const text = await response.text()
-    const answer = parsed(text)
-    if (response.ok) return answer
-    throw refused(response.status, answer)
+    if (response.ok) return response
+    throw refused(response.status, parsed(await response.text()))
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The only file that touches ComfyUI's page: its toasts, dialogs, canvas and websocket.
+ * With canvas.js the only file that touches ComfyUI's page: its toasts, dialogs and websocket.
  */
 
 /** @typedef {typeof import('../../../scripts/app.js').app} App */
@@ -28,6 +28,11 @@ export class Comfy {
     return this.#api.clientId ?? ''
   }
 
+  /** Who uses the page, where ComfyUI has several users. */
+  get user() {
+    return this.#api.user ?? ''
+  }
+
   get locale() {
     return String(this.#manager.setting.get('Comfy.Locale') ?? 'en')
   }
@@ -43,6 +48,14 @@ export class Comfy {
    */
   fetch(route, options) {
     return this.#api.fetchApi(route, options)
+  }
+
+  /**
+   * @param {string} route
+   * @returns {string} its address, for what the browser itself fetches
+   */
+  url(route) {
+    return this.#api.apiURL(route)
   }
 
   /**
@@ -122,15 +135,5 @@ export class Comfy {
   async graph() {
     const { workflow, output } = await this.#app.graphToPrompt()
     return { workflow, prompt: output }
-  }
-
-  /**
-   * Show a workflow in a new tab.
-   *
-   * @param {object} workflow
-   * @param {string} name
-   */
-  async open(workflow, name) {
-    await this.#app.loadGraphData(/** @type {any} */ (workflow), true, true, name)
   }
 }

@@ -18,6 +18,17 @@ export function bytes(count) {
   return `${value.toLocaleString(locale(), { maximumFractionDigits: digits })} ${UNITS[unit]}`
 }
 
+/** @param {number} seconds from now, or that something takes */
+export function duration(seconds) {
+  const rounded = Math.max(1, Math.round(seconds))
+  /** @param {number} value @param {string} unit */
+  const said = (value, unit) =>
+    value.toLocaleString(locale(), { style: 'unit', unit, unitDisplay: 'short' })
+  if (rounded < 60) return said(rounded, 'second')
+  if (rounded < 3600) return said(Math.ceil(rounded / 60), 'minute')
+  return said(Math.ceil(rounded / 360) / 10, 'hour')
+}
+
 /** @param {number} at seconds since the epoch */
 export function ago(at) {
   const seconds = Math.max(0, Date.now() / 1000 - at)

@@ -6,14 +6,18 @@ import { api } from '../../../scripts/api.js'
 import { app } from '../../../scripts/app.js'
 import { Actions } from './actions.js'
 import { Server } from './api.js'
+import { Canvas } from './canvas.js'
 import { Comfy } from './comfy.js'
 import { h } from './dom.js'
+import { Drafts } from './drafts.js'
+import { Environments } from './environments.js'
 import { setLocale, t } from './i18n.js'
 import { Library } from './library.js'
 import { PromptMarker } from './mark.js'
 import { Publishing } from './publishing.js'
 import { Session } from './session.js'
-import { connected, routesAll, Store } from './store.js'
+import { Shelf } from './shelf.js'
+import { connected, isPort, routesAll, Store } from './store.js'
 import { LockDialog } from './views/lock_dialog.js'
 import { NameDialog } from './views/name_dialog.js'
 import { Panel } from './views/panel.js'
@@ -28,12 +32,29 @@ const server = new Server(
 const store = new Store()
 const session = new Session(window.sessionStorage)
 const actions = new Actions({ server, comfy, store, session })
+const canvas = new Canvas(app, api)
+const environments = new Environments({
+  comfy,
+  canvas,
+  server,
+  store,
+  drafts: new Drafts(
+    (route, options) => comfy.fetch(route, options),
+    () => store.state.status?.bucket ?? ''
+  ),
+  storage: window.localStorage,
+  choose: (name) => actions.choose(name),
+})
+const shelf = new Shelf({ server, comfy, store, actions, environments })
 const publishing = new Publishing({
   server,
   comfy,
   store,
   session,
-  onDone: (name) => {
+  canvas,
+  onStart: () => environments.flush(),
+  onDone: (name, version) => {
+    void environments.published(name, version)
     actions.choose(name)
     void actions.reload('templates')
   },
@@ -42,11 +63,16 @@ const library = new Library(server, comfy)
 const marker = new PromptMarker(mark, () => store.state.publish !== null)
 const nameDialog = new NameDialog({
   check: (name, signal) => server.checkName(name, signal),
-  publish: (name, newVersion) => publishing.start(name, newVersion),
+  preflight: async (signal) => server.preflight((await comfy.graph()).prompt, signal),
+  showNodes: (nodes) => canvas.outline(nodes),
+  picture: () => canvas.lastPicture(),
+  publish: (name, wish) => publishing.start(name, wish),
 })
 const panel = new Panel({
   store,
   actions,
+  environments,
+  shelf,
   server,
   comfy,
   library,
@@ -65,13 +91,17 @@ function mark() {
 
 async function newWorkflow() {
   if (store.state.publish) return
+  if (isPort(store.state)) {
+    comfy.toast('info', t('command.port'))
+    return
+  }
   if (!connected(store.state)) await actions.refresh()
   if (connected(store.state)) nameDialog.open()
   else comfy.toast('warn', t('command.notConnected'), t('setup.notConnected.hint'))
 }
 
 function loadStyle() {
-  for (const name of ['aws.css', 'models_logs.css']) {
+  for (const name of ['aws.css', 'templates.css', 'models_logs.css', 'port.css', 'settings.css']) {
     const href = new URL(name, import.meta.url).href
     document.head.append(h('link', { rel: 'stylesheet', href }))
   }
@@ -80,6 +110,7 @@ function loadStyle() {
 // Before ComfyUI connects: it complains of messages that nobody listens to.
 actions.listen()
 publishing.listen()
+environments.listen()
 library.listen()
 
 app.registerExtension({
@@ -107,10 +138,14 @@ app.registerExtension({
     marker.wrap(api)
     publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
     const forever = new AbortController().signal
+    store.watch(['status'], ({ status }) => {
+      document.documentElement.dataset.awsRole = status?.role ?? ''
+    }, forever)
     new LockDialog(store, () => publishing.cancel(), forever)
     // Not awaited, here and below: the page is ready before the server has answered.
     void publishing.resume()
   },
+  afterConfigureGraph: () => environments.loaded(),
   setup() {
     app.extensionManager.registerSidebarTab({
       id: TAB,
@@ -125,6 +160,6 @@ app.registerExtension({
       setLocale(comfy.locale)
       panel.redraw()
     })
-    void actions.refresh()
+    void actions.refresh().then(() => environments.resume())
   },
 })

@@ -21,6 +21,8 @@ export class Publishing {
   #comfy
   #store
   #session
+  #canvas
+  #onStart
   #answeredAt = 0
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
@@ -34,13 +36,18 @@ export class Publishing {
    * @param {import('./comfy.js').Comfy} parts.comfy
    * @param {import('./store.js').Store} parts.store
    * @param {import('./session.js').Session} parts.session
-   * @param {(name: string) => void} parts.onDone a template was published from this tab
+   * @param {import('./canvas.js').Canvas} parts.canvas
+   * @param {() => Promise<void>} parts.onStart keeps what is on the canvas, or throws
+   * @param {(name: string, version: number) => void} parts.onDone a template was published from
+   *   this tab
    */
-  constructor({ server, comfy, store, session, onDone }) {
+  constructor({ server, comfy, store, session, canvas, onStart, onDone }) {
     this.#server = server
     this.#comfy = comfy
     this.#store = store
     this.#session = session
+    this.#canvas = canvas
+    this.#onStart = onStart
     this.#onDone = onDone
   }
 
@@ -73,15 +80,19 @@ export class Publishing {
    * Publish what is on the canvas.
    *
    * @param {string} name
-   * @param {boolean} newVersion
+   * @param {import('./views/name_dialog.js').Wish} wish
    * @returns {Promise<Aws.Problem | null>} why it did not start
    */
-  async start(name, newVersion) {
+  async start(name, { newVersion, description, cover }) {
     try {
+      this.#canvas.outline([])
+      await this.#onStart()
       const publish = await this.#server.publish({
         ...(await this.#comfy.graph()),
         name,
         new_version: newVersion,
+        description,
+        cover,
         client_id: this.#comfy.clientId,
       })
       this.#lock(publish)
@@ -139,7 +150,7 @@ export class Publishing {
   /** @param {Aws.Publish} publish one that has ended */
   #tell({ name, state, version, error }) {
     if (state === 'done') {
-      this.#onDone(name)
+      this.#onDone(name, version ?? 1)
       const isUsable = target(this.#store.state).endpoint !== undefined
       const key = isUsable ? 'publish.version' : 'publish.version.noEndpoint'
       this.#comfy.toast('success', t('publish.done', { name }), t(key, { version: version ?? 1 }))
@@ -148,6 +159,7 @@ export class Publishing {
     } else if (error?.code === 'conflict') {
       this.#onConflict(name, error)
     } else {
+      this.#canvas.outline(Object.keys(error?.node_errors ?? {}))
       this.#comfy.toast('error', t('publish.failed', { name }), error ? told(error) : '')
     }
   }
@@ -187,6 +199,6 @@ export class Publishing {
 function reconnecting(id) {
   return {
     id, name: '', state: 'running', phase: 'reconnect', item: '', done: 0, total: 0,
-    version: null, error: null, client_id: '',
+    rate: null, seconds_left: null, version: null, error: null, client_id: '',
   }
 }

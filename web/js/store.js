@@ -25,6 +25,8 @@ export class Store extends EventTarget {
     on: false,
     template: '',
     publish: null,
+    draft: null,
+    draftProblem: null,
   }
 
   /** @returns {Readonly<Aws.State>} */
@@ -61,8 +63,13 @@ export class Store extends EventTarget {
   }
 }
 
+/** This ComfyUI is an inference port, for artists: it runs templates and changes nothing. */
+export const isPort = (/** @type {Readonly<Aws.State>} */ state) =>
+  state.status?.role === 'inference'
+
 /** Every prompt of this ComfyUI goes to AWS, whatever the tab says. */
-export const routesAll = (/** @type {Readonly<Aws.State>} */ state) => Boolean(state.status?.route)
+export const routesAll = (/** @type {Readonly<Aws.State>} */ state) =>
+  Boolean(state.status?.route) || isPort(state)
 
 /** AWS is configured and answers. */
 export const connected = (/** @type {Readonly<Aws.State>} */ state) =>

@@ -36,6 +36,33 @@ declare namespace Aws {
     author: string
     description: string
     endpoint: string
+    size: number
+    cover: { digest: string; size: number } | null
+  }
+
+  interface Settings {
+    target: Target
+    region: string
+    profile: string
+    bucket: string
+    execution_role: string
+    image: string
+    endpoint: string
+  }
+
+  interface SettingsInForce {
+    settings: Settings
+    /** The environment variable of each setting that one decides. */
+    forced: Partial<Record<keyof Settings, string>>
+    file: string
+  }
+
+  interface Check {
+    name: string
+    state: 'passed' | 'failed' | 'skipped'
+    message: string
+    hint: string
+    permission: string
   }
 
   /** A widget of a template that people change. */
@@ -73,6 +100,8 @@ declare namespace Aws {
     item: string
     done: number
     total: number
+    rate: number | null
+    seconds_left: number | null
     version: number | null
     error: Problem | null
     client_id: string
@@ -84,6 +113,63 @@ declare namespace Aws {
     prompt: object
     new_version: boolean
     client_id: string
+    description?: string
+    /** base64 of a picture */
+    cover?: string
+  }
+
+  interface VersionFacts {
+    version: number
+    created: number
+    author: string
+    current: boolean
+    nodes: number
+    size: number
+  }
+
+  interface Change {
+    kind: string
+    name: string
+    before: unknown
+    after: unknown
+  }
+
+  /** Something that a prompt needs; POST /aws/preflight. */
+  interface Need {
+    name: string
+    size: number
+    in_bucket: boolean
+  }
+
+  interface Finding {
+    node_id: string
+    class_type: string
+    input: string
+    reason: string
+  }
+
+  interface Preflight {
+    models: (Need & { folder: string })[]
+    inputs: Need[]
+    packs: Need[]
+    unresolved: Finding[]
+    warnings: Finding[]
+    bytes_to_upload: number
+    expected_seconds: number | null
+  }
+
+  /** The canvas and what is kept of it. */
+  interface Draft {
+    /** Environment that it belongs to: a template's name, empty for Local. */
+    owner: string
+    /** It differs from what is published. */
+    edited: boolean
+    /** It is kept as it is. */
+    kept: boolean
+    /** The published version that it began as; 0 when it began as none. */
+    version: number
+    /** There are earlier drafts. */
+    earlier: boolean
   }
 
   type EndpointStatus =
@@ -230,5 +316,8 @@ declare namespace Aws {
     template: string
     /** The publish that locks this tab. */
     publish: Publish | null
+    draft: Draft | null
+    /** Why the canvas could not be kept. */
+    draftProblem: Problem | null
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { h, ProgressBar, setText } from '../dom.js'
-import { bytes } from '../format.js'
+import { bytes, duration } from '../format.js'
 import { named, t } from '../i18n.js'
 import { guard } from './guard.js'
 
@@ -19,6 +19,7 @@ export class LockDialog {
   #text = h('p', { class: 'aws-muted', id: 'aws-lock-text' })
   #phase = h('span', { testid: 'aws-lock-phase' })
   #bytes = h('span', { class: 'aws-number', testid: 'aws-lock-bytes' })
+  #rate = h('div', { class: 'aws-muted aws-number aws-lock-rate', testid: 'aws-lock-rate' })
   #item = h('div', { class: 'aws-path', testid: 'aws-lock-item' })
   #bar = new ProgressBar(t('lock.progress'), 'aws-lock-progress')
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-lock-problem' })
@@ -54,6 +55,7 @@ export class LockDialog {
       this.#text,
       h('div', { class: 'aws-split', role: 'status' }, this.#phase, this.#bytes),
       this.#bar.element,
+      this.#rate,
       this.#item,
       this.#problem,
       h('div', { class: 'aws-dialog-buttons' }, this.#button)
@@ -75,6 +77,9 @@ export class LockDialog {
     const known = publish.total > 0
     const extent = { done: bytes(publish.done), total: bytes(publish.total) }
     setText(this.#bytes, known ? t('lock.bytes', extent) : '')
+    const { rate, seconds_left: left } = publish
+    const speed = rate && left !== null ? { rate: bytes(rate), time: duration(left) } : null
+    setText(this.#rate, speed ? t('lock.rate', speed) : '')
     this.#bar.set(known ? publish.done / publish.total : null)
   }
 

@@ -15,6 +15,8 @@ import { RunPage } from './run_page.js'
  * @typedef {object} Parts what the pages are built from
  * @property {import('../store.js').Store} store
  * @property {import('../actions.js').Actions} actions
+ * @property {import('../environments.js').Environments} environments
+ * @property {import('../shelf.js').Shelf} shelf
  * @property {import('../api.js').Server} server
  * @property {import('../comfy.js').Comfy} comfy
  * @property {import('../library.js').Library} library

@@ -5,6 +5,7 @@
 import { h, icon } from '../dom.js'
 import { t } from '../i18n.js'
 import { connected } from '../store.js'
+import { DraftBar } from './draft_bar.js'
 import { Endpoints } from './endpoints.js'
 import { Jobs } from './jobs.js'
 import { RunTarget } from './run_target.js'
@@ -16,7 +17,8 @@ export class RunPage {
    * @param {import('./panel.js').Parts} parts
    * @param {AbortSignal} signal
    */
-  constructor({ store, actions, newWorkflow, titleOf }, signal) {
+  constructor(parts, signal) {
+    const { store, actions, environments, newWorkflow, titleOf } = parts
     const publish = h(
       'button',
       {
@@ -32,12 +34,13 @@ export class RunPage {
     const lists = h(
       'div',
       { class: 'aws-lists' },
+      new DraftBar(store, actions, environments, signal).element,
       publish,
-      new Templates(store, actions, newWorkflow, signal).element,
+      new Templates(parts, signal).element,
       new Endpoints(store, actions, signal).element,
       new Jobs(store, actions, titleOf, signal).element
     )
-    const target = new RunTarget(store, actions, signal).element
+    const target = new RunTarget(store, actions, environments, signal).element
     store.watch(
       ['status', 'statusProblem'],
       (state) => {

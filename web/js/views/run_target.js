@@ -4,7 +4,7 @@
 
 import { h, icon, iconButton, setText } from '../dom.js'
 import { named, t } from '../i18n.js'
-import { connected, routesAll, takesJobs, target } from '../store.js'
+import { connected, isPort, routesAll, takesJobs, target } from '../store.js'
 
 export class RunTarget {
   #switch
@@ -20,9 +20,10 @@ export class RunTarget {
   /**
    * @param {import('../store.js').Store} store
    * @param {import('../actions.js').Actions} actions
+   * @param {import('../environments.js').Environments} environments
    * @param {AbortSignal} signal
    */
-  constructor(store, actions, signal) {
+  constructor(store, actions, environments, signal) {
     this.#switch = h('input', {
       id: 'aws-toggle',
       type: 'checkbox',
@@ -34,7 +35,7 @@ export class RunTarget {
     })
     this.#clear = iconButton('pi-times', t('target.template.clear'), {
       testid: 'aws-template-clear',
-      on: { click: () => actions.choose('') },
+      on: { click: () => void environments.select('') },
     })
     this.#select = h('select', {
       id: 'aws-target-endpoint',
@@ -95,7 +96,8 @@ export class RunTarget {
     this.#switch.disabled = forced || !state.status?.configured
     const route = state.status?.route ?? ''
     const text = on ? t('toggle.on') : t('toggle.off')
-    setText(this.#switchText, forced ? t('toggle.forced', { route }) : text)
+    const why = isPort(state) ? t('toggle.port') : t('toggle.forced', { route })
+    setText(this.#switchText, forced ? why : text)
     this.#details.hidden = !connected(state)
     setText(this.#template, state.template || t('target.template.none'))
     this.#template.classList.toggle('aws-muted', !state.template)

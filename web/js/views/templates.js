@@ -1,34 +1,52 @@
 /**
- * The templates of the bucket. Choosing one shows its workflow on the canvas.
+ * The templates of the bucket, and Local. Choosing one shows its draft, or its workflow, on the
+ * canvas.
  */
 
-import { h, iconButton, KeyedRows, setAttribute, setText } from '../dom.js'
-import { ago, moment } from '../format.js'
-import { t } from '../i18n.js'
+import { h, icon, iconButton, KeyedRows, setAttribute, setText } from '../dom.js'
+import { ago, bytes, moment } from '../format.js'
+import { named, t } from '../i18n.js'
+import { inTransition, takesJobs, target } from '../store.js'
+import { ImportDialog } from './import_dialog.js'
 import { keepStop, rove } from './roving.js'
 import { Section } from './section.js'
+import { TemplateDialog } from './template_dialog.js'
 
-const ROW = '.aws-row-main'
+const ROW = 'li:not([hidden]) > .aws-row-main'
+
+/** @typedef {Pick<import('./panel.js').Parts, 'store' | 'actions' | 'environments' | 'shelf' | 'newWorkflow'>} Parts */
 
 export class Templates {
-  #actions
+  #parts
   #section
-  #list = h('ul', { class: 'aws-list', 'aria-labelledby': 'aws-templates-title', testid: 'aws-template-list' })
+  #details
+  #search
+  #none = h('p', { class: 'aws-muted aws-none', role: 'status', testid: 'aws-templates-none' })
+  #list = h('ul', {
+    class: 'aws-list aws-templates',
+    'aria-labelledby': 'aws-templates-title',
+    testid: 'aws-template-list',
+  })
+  #local
   /** @type {KeyedRows<Aws.Template>} */
   #rows
-  /** @type {Readonly<Aws.State> | null} */
-  #state = null
+  /** @type {Readonly<Aws.State>} */
+  #state
 
   /**
-   * @param {import('../store.js').Store} store
-   * @param {import('../actions.js').Actions} actions
-   * @param {() => void} newWorkflow
+   * @param {Parts} parts
    * @param {AbortSignal} signal
    */
-  constructor(store, actions, newWorkflow, signal) {
-    this.#actions = actions
+  constructor(parts, signal) {
+    const { store, actions, environments, shelf, newWorkflow } = parts
+    this.#parts = parts
+    this.#state = store.state
+    this.#details = new TemplateDialog(parts, signal)
     this.#rows = new KeyedRows(this.#list, (item) => item.name, (item) => this.#row(item.name))
+    this.#search = this.#buildSearch()
+    this.#local = this.#buildLocal(environments)
     rove(this.#list, ROW)
+    const dialog = new ImportDialog(shelf)
     const reload = () => void actions.reload('templates')
     this.#section = new Section({
       name: 'templates',
@@ -37,66 +55,188 @@ export class Templates {
       emptyHint: t('templates.empty.hint'),
       retry: reload,
       tools: [
+        iconButton('pi-file-import', t('import.title'), { testid: 'aws-templates-import', on: { click: () => dialog.open() } }),
         iconButton('pi-refresh', t('refresh'), { testid: 'aws-templates-refresh', on: { click: reload } }),
         iconButton('pi-plus', t('workflow.new'), { testid: 'aws-new-plus', on: { click: newWorkflow } }),
       ],
-      body: [this.#list],
+      body: [this.#search, this.#local, this.#list, this.#none],
     })
     this.element = this.#section.element
-    store.watch(['templates', 'template', 'opening'], (state) => this.#draw(state), signal)
+    store.watch(
+      ['templates', 'template', 'opening', 'endpoints', 'status'],
+      (state) => this.#draw(state),
+      signal
+    )
+  }
+
+  #buildSearch() {
+    return h('input', {
+      type: 'search',
+      class: 'aws-input',
+      placeholder: t('templates.search'),
+      'aria-label': t('templates.search'),
+      testid: 'aws-template-search',
+      on: {
+        input: () => this.#filter(),
+        keydown: (/** @type {KeyboardEvent} */ event) => {
+          if (event.key === 'ArrowDown') {
+            event.preventDefault()
+            const first = /** @type {HTMLElement | null} */ (this.#list.querySelector(ROW))
+            first?.focus()
+          }
+        },
+      },
+    })
+  }
+
+  /** @param {import('../environments.js').Environments} environments */
+  #buildLocal(environments) {
+    return h(
+      'div',
+      { class: 'aws-row' },
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'aws-row-main aws-template-row',
+          testid: 'aws-local',
+          title: t('local.hint'),
+          on: { click: () => void environments.select('') },
+        },
+        h('span', { class: 'aws-thumb' }, icon('pi-desktop')),
+        h('span', { class: 'aws-template-words' }, h('span', {}, t('local')),
+          h('span', { class: 'aws-row-meta aws-ellipsis' }, t('local.text')))
+      )
+    )
   }
 
   /** @param {Readonly<Aws.State>} state */
   #draw(state) {
     this.#state = state
+    const { items } = state.templates
     this.#section.draw(state.templates)
-    this.#list.hidden = state.templates.items.length === 0
-    this.#rows.update(state.templates.items)
+    this.#search.hidden = items.length === 0
+    this.#list.hidden = items.length === 0
+    this.#local.hidden = items.length === 0
+    const isLocal = state.template === ''
+    this.#local.classList.toggle('aws-selected', isLocal)
+    setAttribute(/** @type {Element} */ (this.#local.firstElementChild), 'aria-current', isLocal ? 'true' : null)
+    this.#rows.update(items)
+    this.#filter()
+  }
+
+  #filter() {
+    const wanted = this.#search.value.trim().toLocaleLowerCase()
+    let shown = 0
+    const { items } = this.#state.templates
+    const rows = /** @type {HTMLCollectionOf<HTMLElement>} */ (this.#list.children)
+    items.forEach(({ name, author, description }, at) => {
+      const fits = `${name}\n${author}\n${description}`.toLocaleLowerCase().includes(wanted)
+      const row = rows[at]
+      if (row && row.hidden === fits) row.hidden = !fits
+      shown += fits ? 1 : 0
+    })
+    const isNone = items.length > 0 && shown === 0
+    setText(this.#none, isNone ? t('templates.none', { text: this.#search.value.trim() }) : '')
+    this.#none.hidden = !isNone
     keepStop(this.#list, ROW)
   }
 
   /** @param {string} name */
   #row(name) {
-    const meta = h('span', { class: 'aws-row-meta' })
+    const { actions, environments, shelf } = this.#parts
+    const thumb = h('span', { class: 'aws-thumb' })
+    const meta = h('span', { class: 'aws-row-meta aws-ellipsis', testid: 'aws-template-meta' })
+    const dot = h('span', { class: 'aws-dot', role: 'img' })
     const main = h(
       'button',
       {
         type: 'button',
-        class: 'aws-row-main',
+        class: 'aws-row-main aws-template-row',
         tabindex: '-1',
         testid: 'aws-template',
         'data-name': name,
         on: {
-          click: () => void this.#actions.select(name),
+          click: () => void environments.select(name),
           keydown: (/** @type {KeyboardEvent} */ event) => {
-            if (event.key === 'Delete') void this.#actions.deleteTemplate(name)
+            if (event.key === 'Delete') void actions.deleteTemplate(name)
           },
         },
       },
-      h('span', { class: 'aws-ellipsis' }, name),
-      meta
+      thumb,
+      h('span', { class: 'aws-template-words' },
+        h('span', { class: 'aws-split' }, h('span', { class: 'aws-ellipsis' }, name), dot), meta)
     )
+    const more = iconButton('pi-info-circle', t('details.open', { name }), {
+      class: 'aws-icon-button aws-row-tool',
+      testid: 'aws-template-details',
+      on: { click: () => void this.#details.open(name) },
+    })
     const remove = iconButton('pi-trash', t('templates.delete', { name }), {
       class: 'aws-icon-button aws-row-tool',
       testid: 'aws-template-delete',
-      on: { click: () => void this.#actions.deleteTemplate(name) },
+      on: { click: () => void actions.deleteTemplate(name) },
     })
-    const element = h('li', { class: 'aws-row' }, main, remove)
+    const element = h('li', { class: 'aws-row' }, main, more, remove)
+    let cover = ''
     const update = (/** @type {Aws.Template} */ template) => {
-      const selected = this.#state?.template === name
-      const opening = this.#state?.opening === name
+      const selected = this.#state.template === name
+      const opening = this.#state.opening === name
       element.classList.toggle('aws-selected', selected)
       setAttribute(main, 'aria-current', selected ? 'true' : null)
       main.setAttribute('aria-busy', String(opening))
-      const version = t('templates.version', { version: template.version })
-      setText(meta, opening ? t('templates.opening') : `${version} · ${ago(template.updated)}`)
-      element.title = [title(template), template.description].filter(Boolean).join('\n')
+      setText(meta, opening ? t('templates.opening') : facts(template))
+      drawEndpoint(dot, this.#state, name)
+      const source = shelf.coverOf(template)
+      if (cover !== source || !thumb.firstChild) thumb.replaceChildren(picture(source))
+      cover = source
     }
+    // Nobody reads a thousand tooltips: each is written when it is looked for.
+    element.addEventListener('pointerenter', () => {
+      const template = this.#state.templates.items.find((item) => item.name === name)
+      if (template) element.title = title(template)
+    })
     return { element, update }
   }
 }
 
+/** @param {string} source address of a cover; empty for none */
+function picture(source) {
+  return source ? h('img', { src: source, alt: '', loading: 'lazy', decoding: 'async' }) : icon('pi-sitemap')
+}
+
 /** @param {Aws.Template} template */
-function title({ version, updated, author }) {
-  return t('templates.meta', { version, when: moment(updated), author: author || '–' })
+function facts({ version, size, author, updated }) {
+  const parts = [t('templates.version', { version }), size ? bytes(size) : '', ago(updated), author]
+  return parts.filter(Boolean).join(' · ')
+}
+
+/**
+ * @param {HTMLElement} dot
+ * @param {Readonly<Aws.State>} state
+ * @param {string} template
+ */
+function drawEndpoint(dot, state, template) {
+  const { name, endpoint } = target({ ...state, template })
+  dot.hidden = name === ''
+  if (name === '') return
+  const status = endpoint ? named('endpoint', endpoint.status) : t('target.gone', { name })
+  const label = t('templates.endpoint', { name, status })
+  if (dot.title === label) return
+  dot.title = label
+  dot.setAttribute('aria-label', label)
+  dot.dataset.tone = tone(endpoint)
+}
+
+/** @param {Aws.Endpoint | undefined} endpoint */
+function tone(endpoint) {
+  if (!endpoint) return 'bad'
+  if (inTransition(endpoint)) return 'busy'
+  return takesJobs(endpoint) ? 'good' : 'bad'
+}
+
+/** @param {Aws.Template} template */
+function title({ name, version, updated, author, description }) {
+  const meta = t('templates.meta', { version, when: moment(updated), author: author || '–' })
+  return [name, meta, description].filter(Boolean).join('\n')
 }

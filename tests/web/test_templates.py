@@ -1,0 +1,266 @@
+"""Templates in the page: what a publish sends, details, names, files, and drafts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.pipeline.install import INPUT_IMAGE, SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
+from tests.web.browser import TIMEOUT_MS, VIEWPORT, ComfyPage
+from tests.web.designer import Designer
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.comfyui,
+    pytest.mark.stack,
+    pytest.mark.slow,
+]
+
+expect.set_options(timeout=TIMEOUT_MS)
+
+EMPTY_CORNER = (1150, 640)
+"""A place of the canvas with no node, where a click lets ComfyUI look for changes."""
+
+
+def row(page: ComfyPage, name: str) -> Any:
+    return page.tab.locator(f"[data-testid=aws-template][data-name={name}]")
+
+
+def publish_versions(designer: Designer, name: str, seeds: tuple[int, ...] = (1,)) -> None:
+    """One version for each seed."""
+    if name in designer.template_names():
+        designer.call("DELETE", f"/aws/templates/{name}")
+    for number, seed in enumerate(seeds):
+        workflow = load_workflow()
+        [sampler] = [node for node in workflow["nodes"] if str(node["id"]) == SAMPLER_ID]
+        sampler["widgets_values"][0] = seed
+        body = {"name": name, "workflow": workflow, "prompt": load_prompt(seed=seed),
+                "new_version": number > 0}  # fmt: skip
+        publish = designer.call("POST", "/aws/publishes", body)["publish"]
+        while publish["state"] == "running":
+            publish = designer.call("GET", f"/aws/publishes/{publish['id']}")["publish"]
+        assert publish["state"] == "done", publish
+
+
+def seed_of(page: ComfyPage) -> int:
+    return int(
+        page.tab.evaluate(
+            """(id) => window.app.graph.getNodeById(id).widgets
+                 .find((widget) => widget.name === 'seed').value""",
+            int(SAMPLER_ID),
+        )
+    )
+
+
+def change_seed(page: ComfyPage, seed: int) -> None:
+    """As a person would: ComfyUI looks for changes when the mouse button comes up."""
+    page.set_widget(SAMPLER_ID, "seed", seed)
+    page.tab.mouse.click(*EMPTY_CORNER)
+
+
+def open_details(page: ComfyPage, name: str) -> None:
+    row(page, name).hover()
+    page.tab.get_by_role("button", name=f"Details of {name}", exact=True).click()
+    expect(page.find("aws-details-title")).to_have_text(name)
+
+
+def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
+    page.load(load_workflow())
+    page.show_connected_panel()
+    page.run()
+    page.wait_for_image(SAVE_ID)
+    page.find("aws-new-workflow").click()
+    expect(page.find("aws-preflight-head")).to_contain_text(
+        "Models: 3, inputs: 1, node packs: 1, together"
+    )
+    expect(page.find("aws-preflight-send")).to_contain_text("sent")
+    page.find("aws-preflight-details").locator("summary").click()
+    expect(page.find("aws-preflight-details")).to_contain_text("tiny_sd3.safetensors")
+    expect(page.find("aws-name-cover")).to_be_visible()
+    page.find("aws-name-input").fill("Covered")
+    page.find("aws-name-description").fill("A small test")
+    page.find("aws-name-ok").click()
+    expect(page.toast("“Covered” is published")).to_be_visible()
+
+    [made] = [t for t in stack.call("GET", "/aws/templates")["templates"] if t["name"] == "Covered"]
+    assert made["description"] == "A small test"
+    assert made["cover"]["size"] > 0
+    image = row(page, "Covered").locator("img")
+    expect(image).to_be_visible()
+    page.tab.wait_for_function("(image) => image.naturalWidth === 128", arg=image.element_handle())
+    expect(row(page, "Covered")).to_contain_text("v1 ·")
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+
+    page.find("aws-new-workflow").click()
+    expect(page.find("aws-preflight-send")).to_have_text("All of it is in the bucket already.")
+
+
+def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
+    text = json.dumps(load_workflow()).replace(INPUT_IMAGE, "gone.png")
+    page.load(json.loads(text))
+    page.show_connected_panel()
+    page.find("aws-new-workflow").click()
+    expect(page.find("aws-preflight-findings")).to_contain_text("gone.png")
+    expect(page.find("aws-preflight-head")).to_contain_text("1 missing")
+    page.find("aws-preflight-show").click()
+    expect(page.find("aws-name-dialog")).to_have_count(0)
+    selected = "() => Object.values(window.app.canvas.selected_nodes).map((node) => node.type)"
+    assert page.tab.evaluate(selected) == ["LoadImage"]
+
+    page.find("aws-new-workflow").click()
+    page.find("aws-name-input").fill("Incomplete")
+    page.find("aws-name-ok").click()
+    expect(page.toast("“Incomplete” was not published")).to_be_visible()
+    outlined = """() => window.app.graph.nodes
+      .filter((node) => node.strokeStyles?.promptOnAws?.()?.color).map((node) => node.type)"""
+    assert page.tab.evaluate(outlined) == ["LoadImage"]
+    assert "Incomplete" not in stack.template_names()
+
+
+def test_search_details_versions_and_roll_back(page, stack):
+    publish_versions(stack, "Versions", seeds=(11, 22))
+    publish_versions(stack, "Another")
+    page.show_connected_panel()
+    page.find("aws-template-search").fill("vers")
+    expect(row(page, "Another")).to_be_hidden()
+    expect(row(page, "Versions")).to_be_visible()
+    page.find("aws-template-search").fill("nothing like it")
+    expect(page.find("aws-templates-none")).to_contain_text("nothing like it")
+    page.find("aws-template-search").fill("")
+
+    open_details(page, "Versions")
+    versions = page.find("aws-version")
+    expect(versions).to_have_count(2)
+    expect(versions.first).to_have_attribute("data-current", "true")
+    expect(page.find("aws-changes")).to_contain_text(f"{SAMPLER_ID}.seed")
+    expect(page.find("aws-changes")).to_contain_text("11 → 22")
+    page.find("aws-rollback").click()
+    expect(versions.last).to_have_attribute("data-current", "true")
+    assert stack.call("GET", "/aws/templates/Versions")["version"] == 1
+    page.tab.keyboard.press("Escape")
+    expect(page.find("aws-details")).to_have_count(0)
+    expect(row(page, "Versions")).to_contain_text("v1 ·")
+
+
+def test_a_template_is_renamed_and_edited(page, stack):
+    for name in ("Before", "Owned"):
+        publish_versions(stack, name)
+    if "After" in stack.template_names():
+        stack.call("DELETE", "/aws/templates/After")
+    page.show_connected_panel()
+    row(page, "Before").click()
+    expect(row(page, "Before")).to_have_attribute("aria-current", "true")
+    open_details(page, "Before")
+    field = page.find("aws-rename-input")
+    field.fill("Owned")
+    expect(page.find("aws-rename-message")).to_contain_text("exists already")
+    field.fill("no spaces")
+    expect(page.find("aws-rename-message")).to_contain_text("a space is not one")
+    field.fill("After")
+    page.find("aws-edit-description").fill("Now with words")
+    page.find("aws-edit-save").click()
+    expect(page.find("aws-details-title")).to_have_text("After")
+    page.find("aws-details-close").click()
+    expect(row(page, "After")).to_have_attribute("aria-current", "true")
+    expect(row(page, "Before")).to_have_count(0)
+    assert stack.call("GET", "/aws/templates/After")["template"]["description"] == "Now with words"
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+
+
+def test_a_template_goes_out_as_a_file_and_comes_in(page, stack, tmp_path: Path):
+    publish_versions(stack, "Packed")
+    if "Unpacked" in stack.template_names():
+        stack.call("DELETE", "/aws/templates/Unpacked")
+    page.show_connected_panel()
+    open_details(page, "Packed")
+    page.find("aws-export-files").check()
+    with page.tab.expect_download() as download:
+        page.find("aws-export").click()
+    file = tmp_path / "Packed.zip"
+    download.value.save_as(file)
+    page.find("aws-details-close").click()
+
+    page.find("aws-templates-import").click()
+    page.find("aws-import-ok").click()
+    expect(page.find("aws-import-problem")).to_have_text("Choose a file.")
+    page.find("aws-import-file").set_input_files(file)
+    expect(page.find("aws-import-name-input")).to_have_value("Packed")
+    page.find("aws-import-ok").click()
+    expect(page.find("aws-import-name-message")).to_contain_text("exists already")
+    page.find("aws-import-name-input").fill("Unpacked")
+    page.find("aws-import-ok").click()
+    expect(page.find("aws-import-dialog")).to_have_count(0)
+    expect(row(page, "Unpacked")).to_be_visible()
+
+    (tmp_path / "bad.zip").write_bytes(file.read_bytes()[:-100])
+    page.find("aws-templates-import").click()
+    page.find("aws-import-file").set_input_files(tmp_path / "bad.zip")
+    page.find("aws-import-name-input").fill("Broken")
+    page.find("aws-import-ok").click()
+    expect(page.find("aws-import-problem")).to_contain_text("damaged")
+    assert "Broken" not in stack.template_names()
+
+
+def test_each_environment_keeps_its_draft(page, stack, browser: Browser):
+    for name, seed in (("DraftA", 100), ("DraftB", 200)):
+        publish_versions(stack, name, seeds=(seed,))
+    page.show_connected_panel()
+    row(page, "DraftA").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    assert seed_of(page) == 100
+    change_seed(page, 101)
+    expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+
+    # A change that is a moment old is kept by the switch itself.
+    change_seed(page, 102)
+    row(page, "DraftB").click()
+    expect(row(page, "DraftB")).to_have_attribute("aria-current", "true")
+    assert seed_of(page) == 200
+    row(page, "DraftA").click()
+    expect(row(page, "DraftA")).to_have_attribute("aria-current", "true")
+    assert seed_of(page) == 102
+
+    page.find("aws-draft-published").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    assert seed_of(page) == 100
+    page.find("aws-draft-earlier").click()
+    expect(page.find("aws-draft-published")).to_be_visible()
+    assert seed_of(page) == 102
+
+    change_seed(page, 103)
+    page.reload()
+    page.show_connected_panel()
+    row(page, "DraftA").click()
+    expect(row(page, "DraftA")).not_to_have_attribute("aria-busy", "true")
+    expect(page.find("aws-draft-published")).to_be_visible()
+    assert seed_of(page) == 103
+    assert stack.call("GET", "/aws/templates/DraftA")["version"] == 1
+
+    # Another browser of the same user has the same draft.
+    context = browser.new_context(viewport=VIEWPORT)
+    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
+    other = ComfyPage(context, stack.url).open()
+    other.show_connected_panel()
+    row(other, "DraftA").click()
+    expect(row(other, "DraftA")).to_have_attribute("aria-current", "true")
+    assert seed_of(other) == 103
+    assert other.complaints == []
+    context.close()
+
+
+def test_local_work_is_there_after_a_visit_to_a_template(page, stack):
+    publish_versions(stack, "Visited", seeds=(300,))
+    page.load(load_workflow(), name="mine")
+    page.show_connected_panel()
+    change_seed(page, 7)
+    expect(page.find("aws-draft-text")).to_have_text("Kept as the draft of Local.")
+    row(page, "Visited").click()
+    expect(row(page, "Visited")).to_have_attribute("aria-current", "true")
+    assert seed_of(page) == 300
+    page.find("aws-local").click()
+    expect(page.find("aws-local")).to_have_attribute("aria-current", "true")
+    assert seed_of(page) == 7

@@ -1,0 +1,232 @@
+/**
+ * What is on ComfyUI's canvas: its graph, whose it is, its last picture. With comfy.js the only
+ * file that touches ComfyUI's page.
+ *
+ * Whose a canvas is stands in the graph itself (`extra.promptOnAws`), so that it stays true over
+ * ComfyUI's own tabs, its saved files, and a reload.
+ */
+
+/** @typedef {typeof import('../../../scripts/app.js').app} App */
+/** @typedef {typeof import('../../../scripts/api.js').api} Api */
+
+/**
+ * @typedef {object} Mark
+ * @property {string} template name of the template that the canvas belongs to; empty for Local
+ * @property {number} [version] the published version that it began as
+ * @property {string} [print] fingerprint of that version as this page shows it
+ * @property {string} [tab] the tab that kept it as a draft
+ * @property {number} [saved] when, in seconds since the epoch
+ */
+
+/** @typedef {Record<string, any>} Workflow */
+
+const KEY = 'promptOnAws'
+
+const COVER_SIDE = 512
+
+/** Outline of the nodes that kept a publish from going on. */
+const PROBLEM_STROKE = { color: 'red' }
+
+export class Canvas {
+  #app
+  #api
+  /** @type {any[]} nodes that are outlined */
+  #outlined = []
+
+  /**
+   * @param {App} app
+   * @param {Api} api
+   */
+  constructor(app, api) {
+    this.#app = app
+    this.#api = api
+  }
+
+  /** @returns {any} the whole graph, also while a subgraph is shown */
+  get #graph() {
+    const app = /** @type {any} */ (this.#app)
+    return app.rootGraph ?? app.graph
+  }
+
+  /** @returns {any} ComfyUI's open workflows */
+  get #tabs() {
+    return /** @type {any} */ (this.#app.extensionManager).workflow
+  }
+
+  /** ComfyUI's tab that shows the canvas. */
+  get place() {
+    return String(this.#tabs.activeWorkflow?.path ?? '')
+  }
+
+  /** @returns {Workflow} as ComfyUI saves it */
+  workflow() {
+    return this.#graph.serialize()
+  }
+
+  /** @returns {Mark | null} */
+  get mark() {
+    return this.#graph ? markOf(this.#graph) : null
+  }
+
+  /** @param {Mark} mark */
+  set mark(mark) {
+    this.#graph.extra = { ...this.#graph.extra, [KEY]: mark }
+  }
+
+  /** @param {(workflow: Workflow) => void} listener told of every change that a person makes */
+  onChange(listener) {
+    this.#api.addEventListener(/** @type {any} */ ('graphChanged'), (/** @type {any} */ event) =>
+      listener(event.detail?.nodes ? event.detail : this.workflow())
+    )
+  }
+
+  /**
+   * Show a workflow, in the tab that shows this environment already where there is one.
+   *
+   * @param {Workflow} workflow
+   * @param {string} name of a new tab
+   * @param {Mark} mark
+   */
+  async open(workflow, name, mark) {
+    const own = marked(workflow, mark)
+    const open = /** @type {any[]} */ (this.#tabs.openWorkflows ?? [])
+    const tab = open.find(
+      (each) => each.isTemporary && markOf(each.activeState)?.template === mark.template
+    )
+    await this.#app.loadGraphData(/** @type {any} */ (own), true, true, tab ?? name)
+  }
+
+  /**
+   * Let the canvases of a template belong to its new name.
+   *
+   * @param {string} name
+   * @param {string} renamed
+   */
+  rename(name, renamed) {
+    const open = /** @type {any[]} */ (this.#tabs.openWorkflows ?? [])
+    for (const graph of [this.#graph, ...open.map((each) => each.activeState)]) {
+      const mark = graph ? markOf(graph) : null
+      if (mark?.template === name) graph.extra[KEY] = { ...mark, template: renamed }
+    }
+  }
+
+  /**
+   * The result that the canvas shows: the picture of the last output node that has one.
+   *
+   * @returns {string} a data URL of a small picture; empty when there is none
+   */
+  lastPicture() {
+    const nodes = /** @type {any[]} */ (this.#graph.nodes ?? [])
+    const shown = nodes.flatMap((node) => {
+      const [image] = node.imgs ?? []
+      return image?.naturalWidth && !image.src.includes('type=input') ? [image] : []
+    })
+    const image = shown.at(-1)
+    if (!image) return ''
+    const scale = Math.min(1, COVER_SIDE / Math.max(image.naturalWidth, image.naturalHeight))
+    const small = document.createElement('canvas')
+    small.width = Math.max(1, Math.round(image.naturalWidth * scale))
+    small.height = Math.max(1, Math.round(image.naturalHeight * scale))
+    small.getContext('2d')?.drawImage(image, 0, 0, small.width, small.height)
+    return small.toDataURL('image/webp', 0.9)
+  }
+
+  /**
+   * Outline nodes, select them and bring the first into view; the outline of others goes.
+   *
+   * @param {string[]} ids as ComfyUI's errors name them; "7:3" is node 3 of subgraph node 7
+   */
+  outline(ids) {
+    for (const node of this.#outlined) delete node.strokeStyles?.[KEY]
+    const roots = [...new Set(ids.map((id) => id.split(':')[0] ?? id))]
+    this.#outlined = roots.flatMap((id) => this.#graph.getNodeById(Number(id)) ?? this.#graph.getNodeById(id) ?? [])
+    for (const node of this.#outlined) {
+      if (node.strokeStyles) node.strokeStyles[KEY] = () => PROBLEM_STROKE
+    }
+    const { canvas } = /** @type {any} */ (this.#app)
+    const [first] = this.#outlined
+    if (first) {
+      if (canvas.graph !== this.#graph) canvas.setGraph?.(this.#graph)
+      canvas.selectNodes(this.#outlined)
+      canvas.centerOnNode(first)
+    }
+    canvas.setDirty?.(true, true)
+  }
+}
+
+/**
+ * @param {Workflow} workflow
+ * @returns {Mark | null}
+ */
+export function markOf(workflow) {
+  const mark = workflow?.extra?.[KEY]
+  return mark && typeof mark.template === 'string' ? mark : null
+}
+
+/**
+ * The environment that a canvas belongs to: a template's name, empty for Local.
+ *
+ * @param {Workflow} workflow
+ */
+export function ownerOf(workflow) {
+  return markOf(workflow)?.template ?? ''
+}
+
+/**
+ * @param {Workflow} workflow
+ * @param {Mark} mark
+ * @returns {Workflow}
+ */
+export function marked(workflow, mark) {
+  return { ...workflow, extra: { ...workflow.extra, [KEY]: mark } }
+}
+
+/**
+ * Tells two graphs apart by what a person can change in them: not by the view, by sizes, which a
+ * page may set by itself, or by the numbers of links.
+ *
+ * @param {Workflow} workflow
+ * @returns {string}
+ */
+export function fingerprint(workflow) {
+  const { nodes = [], links = [], groups = [], definitions } = workflow
+  const subgraphs = /** @type {Workflow[]} */ (definitions?.subgraphs ?? [])
+  return hash(
+    JSON.stringify([
+      nodes.map(nodeFacts).sort(),
+      /** @type {any[]} */ (links).map(linkFacts).sort(),
+      /** @type {any[]} */ (groups).map(({ title, bounding, color }) => [title, bounding, color]),
+      subgraphs.map((each) => [each.id, each.name, fingerprint(each)]),
+    ])
+  )
+}
+
+/** @param {Record<string, any>} node */
+function nodeFacts({ id, type, mode, title, pos, widgets_values: values, color, flags }) {
+  const place = Object.values(pos ?? []).map((each) => Math.round(Number(each)))
+  return JSON.stringify([id, type, mode, title, place, values, color, flags?.collapsed])
+}
+
+/** @param {any} link */
+function linkFacts(link) {
+  const ends = Array.isArray(link)
+    ? link.slice(1, 5)
+    : [link.origin_id, link.origin_slot, link.target_id, link.target_slot]
+  return JSON.stringify(ends)
+}
+
+/**
+ * 64 bits, by two rounds of FNV-1a: equal texts are told, nobody is kept from making some.
+ *
+ * @param {string} text
+ */
+function hash(text) {
+  const round = (/** @type {number} */ seed) => {
+    let value = seed
+    for (let at = 0; at < text.length; at += 1) {
+      value = Math.imul(value ^ text.charCodeAt(at), 0x01000193)
+    }
+    return (value >>> 0).toString(16).padStart(8, '0')
+  }
+  return round(0x811c9dc5) + round(0x1b873593)
+}

@@ -1,0 +1,348 @@
+/**
+ * Environments: each template is one, and this machine alone, "Local". The canvas is kept as the
+ * draft of its environment while it is worked on; a switch shows the draft of the other one.
+ *
+ * Nothing unsaved is lost: a switch waits until the canvas is kept, and what a page that closes
+ * has not yet sent waits in the browser for the next one.
+ */
+
+import { problemOf } from './api.js'
+import { fingerprint, marked, markOf, ownerOf } from './canvas.js'
+import { t } from './i18n.js'
+
+/** @typedef {import('./canvas.js').Workflow} Workflow */
+
+/** Pause after a change before the draft is written. */
+const KEEP_MS = 1000
+
+const STASH = 'aws.draft'
+
+/** @typedef {{workflow: Workflow, place: string}} Seen a canvas, and ComfyUI's tab that showed it */
+
+export class Environments {
+  #comfy
+  #canvas
+  #server
+  #store
+  #drafts
+  #storage
+  #choose
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+  /** @type {Seen | null} the newest canvas that is not yet kept */
+  #pending = null
+  /** @type {Map<string, string>} fingerprints of what this page has kept or opened */
+  #kept = new Map()
+  /** @type {Map<string, string>} ComfyUI's tabs that they were kept from */
+  #places = new Map()
+  /** @type {Promise<unknown>} writes follow one another */
+  #writing = Promise.resolve()
+  /** Fingerprints of the canvas that ComfyUI showed by itself, and of the one loaded last. */
+  #first = ''
+  #loaded = ''
+
+  /**
+   * @param {object} parts
+   * @param {import('./comfy.js').Comfy} parts.comfy
+   * @param {import('./canvas.js').Canvas} parts.canvas
+   * @param {import('./api.js').Server} parts.server
+   * @param {import('./store.js').Store} parts.store
+   * @param {import('./drafts.js').Drafts} parts.drafts
+   * @param {Storage} parts.storage outlives the tab
+   * @param {(name: string) => void} parts.choose names the template in this tab's runs
+   */
+  constructor({ comfy, canvas, server, store, drafts, storage, choose }) {
+    this.#comfy = comfy
+    this.#canvas = canvas
+    this.#server = server
+    this.#store = store
+    this.#drafts = drafts
+    this.#storage = storage
+    this.#choose = choose
+  }
+
+  /** Follow the canvas; once a page. */
+  listen() {
+    this.#canvas.onChange((workflow) => this.#changed(workflow))
+    window.addEventListener('pagehide', () => this.#stash())
+  }
+
+  /** ComfyUI has loaded a graph, by itself or because somebody opened one. */
+  loaded() {
+    const { mark } = this.#canvas
+    const print = fingerprint(this.#canvas.workflow())
+    if (mark && !mark.print && mark.version) this.#canvas.mark = { ...mark, print }
+    this.#first ||= print
+    this.#loaded = print
+    this.#show()
+  }
+
+  /**
+   * Go to an environment: its draft, else the published version, is shown.
+   *
+   * @param {string} name of a template; empty for Local
+   */
+  async select(name) {
+    if (this.#store.state.opening) return
+    this.#store.set({ opening: name || t('local') })
+    try {
+      await this.flush()
+      const draft = await this.#drafts.read(name)
+      if (draft) await this.#openDraft(name, draft)
+      else if (name) await this.#openPublished(name)
+      else this.#canvas.mark = { template: '' }
+      this.#choose(name)
+    } catch (error) {
+      this.#fail(t('templates.openFailed', { name: name || t('local') }), error)
+    } finally {
+      this.#store.set({ opening: '' })
+      this.#show()
+    }
+  }
+
+  /** Show the version that others see; the draft is put aside. */
+  async showPublished() {
+    const name = this.#canvas.mark?.template
+    if (!name) return
+    try {
+      await this.flush()
+      await this.#drafts.putAside(name)
+      this.#kept.delete(name)
+      await this.#openPublished(name)
+    } catch (error) {
+      this.#fail(t('templates.openFailed', { name }), error)
+    }
+    this.#show()
+  }
+
+  /** Show the draft that was put aside last. */
+  async showDraft() {
+    const name = this.#canvas.mark?.template ?? ''
+    try {
+      await this.flush()
+      const draft = await this.#drafts.takeBack(name)
+      if (draft) await this.#openDraft(name, draft)
+    } catch (error) {
+      this.#fail(t('templates.openFailed', { name }), error)
+    }
+    this.#show()
+  }
+
+  /**
+   * What is on the canvas was published: it belongs to that template now.
+   *
+   * @param {string} name
+   * @param {number} version
+   */
+  async published(name, version) {
+    clearTimeout(this.#timer)
+    this.#pending = null
+    const print = fingerprint(this.#canvas.workflow())
+    this.#canvas.mark = { template: name, version, print }
+    this.#kept.delete(name)
+    try {
+      const draft = await this.#drafts.read(name)
+      if (draft && fingerprint(draft) === print) await this.#drafts.remove(name)
+      else if (draft) await this.#drafts.putAside(name)
+    } catch (error) {
+      this.#fail(t('draft.notKept'), error)
+    }
+    this.#show()
+  }
+
+  /**
+   * @param {string} name of a template
+   * @param {string} renamed
+   */
+  async renamed(name, renamed) {
+    await this.flush()
+    await this.#drafts.rename(name, renamed)
+    this.#canvas.rename(name, renamed)
+    this.#show()
+  }
+
+  /**
+   * Keep what is on the canvas now, when it is anything that is not kept.
+   *
+   * Throws what keeps it from being kept: then nothing may take its place.
+   */
+  async flush() {
+    clearTimeout(this.#timer)
+    const pending = this.#pending
+    this.#pending = null
+    if (pending && this.#isNew(pending.workflow, this.#loaded)) await this.#keep(pending)
+    const now = this.#seen(this.#canvas.workflow())
+    const isFirst = ownerOf(now.workflow) === '' && fingerprint(now.workflow) === this.#first
+    if (!isFirst && this.#isNew(now.workflow, '')) await this.#keep(now)
+    await this.#writing
+  }
+
+  /** What a closing page could not keep is kept now. */
+  async resume() {
+    const prefix = this.#stashed('')
+    const keys = Object.keys(this.#storage).filter((key) => key.startsWith(prefix))
+    for (const key of keys) {
+      try {
+        await this.#keep(JSON.parse(this.#storage.getItem(key) ?? 'null'))
+        this.#storage.removeItem(key)
+      } catch (error) {
+        this.#store.set({ draftProblem: problemOf(error) })
+      }
+    }
+  }
+
+  /**
+   * @param {Workflow} workflow what is on the canvas
+   * @returns {Seen}
+   */
+  #seen(workflow) {
+    return { workflow, place: this.#canvas.place }
+  }
+
+  /** @param {Workflow} workflow */
+  #changed(workflow) {
+    if (!this.#store.state.status?.configured) return
+    const seen = this.#seen(workflow)
+    const before = this.#pending
+    if (before && (ownerOf(before.workflow) !== ownerOf(workflow) || before.place !== seen.place)) {
+      this.#settle()
+    }
+    this.#pending = seen
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#settle(), KEEP_MS)
+  }
+
+  /** A change is over: look whether it is one, and keep it. */
+  #settle() {
+    const seen = this.#pending
+    this.#pending = null
+    if (!seen) return
+    if (this.#isNew(seen.workflow, this.#loaded)) {
+      this.#keep(seen).catch((error) => {
+        this.#store.set({ draftProblem: problemOf(error) })
+        this.#pending ??= seen // the next change, or the page's end, tries again
+      })
+    }
+    this.#show()
+  }
+
+  /**
+   * Whether a canvas has something that no file has.
+   *
+   * @param {Workflow} workflow
+   * @param {string} loaded fingerprint of what was loaded, for a canvas that tells nothing itself
+   */
+  #isNew(workflow, loaded) {
+    if (!workflow.nodes?.length) return false
+    const owner = ownerOf(workflow)
+    const known = this.#kept.get(owner) ?? markOf(workflow)?.print ?? loaded
+    return fingerprint(workflow) !== known
+  }
+
+  /** @param {Seen} seen */
+  #keep(seen) {
+    const kept = this.#writing.then(() => this.#keepNow(seen))
+    this.#writing = kept.catch(() => {})
+    return kept
+  }
+
+  /** @param {Seen} seen */
+  async #keepNow({ workflow, place }) {
+    const owner = ownerOf(workflow)
+    const print = fingerprint(workflow)
+    const there = await this.#drafts.read(owner)
+    if (there && fingerprint(there) !== print && this.#isOthers(there, owner, place)) {
+      await this.#drafts.putAside(owner)
+    }
+    const [tab, saved] = [this.#comfy.clientId, Date.now() / 1000]
+    const mark = { ...markOf(workflow), template: owner, tab, saved }
+    await this.#drafts.write(owner, marked(workflow, mark))
+    this.#kept.set(owner, print)
+    this.#places.set(owner, place)
+    this.#store.set({ draftProblem: null })
+    this.#show()
+  }
+
+  /**
+   * Whether a draft is not simply what this canvas was a moment ago.
+   *
+   * @param {Workflow} draft
+   * @param {string} owner
+   * @param {string} place
+   */
+  #isOthers(draft, owner, place) {
+    const before = this.#places.get(owner)
+    if (before !== undefined && before !== place) return true
+    return markOf(draft)?.tab !== this.#comfy.clientId && fingerprint(draft) !== this.#kept.get(owner)
+  }
+
+  /**
+   * @param {string} name
+   * @param {Workflow} draft
+   */
+  async #openDraft(name, draft) {
+    const mark = markOf(draft) ?? { template: name }
+    this.#kept.set(name, fingerprint(draft))
+    await this.#canvas.open(draft, name || t('local'), { ...mark, template: name })
+    // As this page shows it, which may set a thing or two by itself.
+    this.#kept.set(name, fingerprint(this.#canvas.workflow()))
+  }
+
+  /** @param {string} name */
+  async #openPublished(name) {
+    const { workflow, version } = await this.#server.template(name)
+    this.#kept.delete(name)
+    await this.#canvas.open(workflow, name, { template: name, version })
+  }
+
+  /** Tell the views whose the canvas is, and how it stands to what is published. */
+  #show() {
+    const workflow = this.#canvas.workflow()
+    const print = fingerprint(workflow)
+    const mark = markOf(workflow)
+    const owner = mark?.template ?? ''
+    const edited = owner === '' || print !== mark?.print
+    const kept = this.#kept.get(owner) === print
+    const version = mark?.version ?? 0
+    const before = this.#store.state.draft
+    this.#store.set({ draft: { owner, edited, kept, version, earlier: before?.earlier ?? false } })
+    if (before?.owner !== owner || before.edited !== edited) void this.#lookForEarlier(owner)
+  }
+
+  /** @param {string} owner */
+  async #lookForEarlier(owner) {
+    try {
+      const earlier = (await this.#drafts.earlier(owner)).length > 0
+      const { draft } = this.#store.state
+      if (draft?.owner === owner) this.#store.set({ draft: { ...draft, earlier } })
+    } catch (error) {
+      problemOf(error)
+    }
+  }
+
+  /** What is not yet kept waits in the browser while the page closes. */
+  #stash() {
+    const seen = this.#pending
+    if (!seen || !this.#isNew(seen.workflow, this.#loaded)) return
+    try {
+      this.#storage.setItem(this.#stashed(ownerOf(seen.workflow)), JSON.stringify(seen))
+    } catch (error) {
+      console.warn('[aws] The last change could not be stashed.', error)
+    }
+  }
+
+  /** @param {string} owner */
+  #stashed(owner) {
+    const bucket = this.#store.state.status?.bucket ?? ''
+    return [STASH, this.#comfy.user, bucket, owner].join('/')
+  }
+
+  /**
+   * @param {string} summary
+   * @param {unknown} error
+   */
+  #fail(summary, error) {
+    const { message, hint } = problemOf(error)
+    this.#comfy.toast('error', summary, [message, hint].filter(Boolean).join('\n'))
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * What a publish needs and would send, before it is done.
+ */
+
+import { problemOf } from '../api.js'
+import { h, icon, setText } from '../dom.js'
+import { bytes, duration } from '../format.js'
+import { t } from '../i18n.js'
+
+export class PreflightView {
+  #ask
+  #showNodes
+  #headIcon = icon('pi-search')
+  #head = h('span', { testid: 'aws-preflight-head' })
+  #send = h('span', { class: 'aws-muted', testid: 'aws-preflight-send' })
+  #findings = h('ul', { class: 'aws-findings', testid: 'aws-preflight-findings' })
+  #list = h('ul', { class: 'aws-needs' })
+  #details = h(
+    'details',
+    { class: 'aws-details', testid: 'aws-preflight-details' },
+    h('summary', {}, t('preflight.list')),
+    this.#list
+  )
+  #show
+  #again
+  #buttons
+  /** @type {string[]} */
+  #nodes = []
+
+  /**
+   * @param {(signal: AbortSignal) => Promise<Aws.Preflight>} ask
+   * @param {(nodes: string[]) => void} showNodes on the canvas
+   */
+  constructor(ask, showNodes) {
+    this.#ask = ask
+    this.#showNodes = showNodes
+    this.#show = h(
+      'button',
+      {
+        type: 'button',
+        class: 'aws-button',
+        testid: 'aws-preflight-show',
+        on: { click: () => this.#showNodes(this.#nodes) },
+      },
+      t('preflight.show')
+    )
+    this.#again = h('button', { type: 'button', class: 'aws-button', testid: 'aws-preflight-again' },
+      t('preflight.again'))
+    this.#buttons = h('div', { class: 'aws-buttons' }, this.#show, this.#again)
+    this.element = h(
+      'section',
+      { class: 'aws-preflight', 'aria-label': t('preflight.label'), testid: 'aws-preflight' },
+      h('div', { class: 'aws-preflight-head', role: 'status' }, this.#headIcon,
+        h('div', { class: 'aws-field' }, this.#head, this.#send)),
+      this.#findings,
+      this.#buttons,
+      this.#details
+    )
+  }
+
+  /** @param {AbortSignal} signal aborts when nobody looks any more */
+  async look(signal) {
+    this.#again.onclick = () => void this.look(signal)
+    this.#draw('busy', t('preflight.busy'), t('preflight.busy.hint'))
+    try {
+      const found = await this.#ask(signal)
+      if (!signal.aborted) this.#drawFound(found)
+    } catch (error) {
+      if (signal.aborted) return
+      const { message, hint } = problemOf(error)
+      this.#draw('bad', message, hint)
+      this.#buttons.hidden = false
+    }
+  }
+
+  /** @param {Aws.Preflight} found */
+  #drawFound(found) {
+    const { unresolved, warnings } = found
+    if (unresolved.length > 0) {
+      this.#draw('bad', t('preflight.missing', { count: unresolved.length }), t('preflight.missing.hint'))
+    } else {
+      this.#draw(warnings.length > 0 ? 'warn' : 'good', summary(found), sending(found))
+    }
+    this.#nodes = [...unresolved, ...warnings].map((each) => each.node_id).filter(Boolean)
+    this.#findings.replaceChildren(
+      ...unresolved.map((each) => finding(each, 'bad')),
+      ...warnings.map((each) => finding(each, 'warn'))
+    )
+    this.#findings.hidden = this.#findings.children.length === 0
+    this.#buttons.hidden = unresolved.length === 0
+    this.#show.hidden = this.#nodes.length === 0
+    this.#list.replaceChildren(...needs(found))
+    this.#details.hidden = this.#list.children.length === 0
+  }
+
+  /**
+   * @param {'busy' | 'good' | 'warn' | 'bad'} tone
+   * @param {string} head
+   * @param {string} send
+   */
+  #draw(tone, head, send) {
+    const names = { busy: 'pi-spinner pi-spin', good: 'pi-check-circle', warn: 'pi-exclamation-triangle', bad: 'pi-times-circle' }
+    this.#headIcon.className = `pi ${names[tone]}`
+    this.element.dataset.tone = tone
+    setText(this.#head, head)
+    setText(this.#send, send)
+    this.#findings.hidden = true
+    this.#buttons.hidden = true
+    this.#show.hidden = true
+    this.#details.hidden = true
+  }
+}
+
+/** @param {Aws.Preflight} found */
+function summary({ models, inputs, packs }) {
+  const size = [...models, ...inputs, ...packs].reduce((sum, each) => sum + each.size, 0)
+  const counts = { models: models.length, inputs: inputs.length, packs: packs.length }
+  return t('preflight.summary', { ...counts, size: bytes(size) })
+}
+
+/** @param {Aws.Preflight} found */
+function sending({ bytes_to_upload: size, expected_seconds: seconds }) {
+  if (size === 0) return t('preflight.nothing')
+  const values = { size: bytes(size), time: duration(seconds ?? 0) }
+  return t(seconds === null ? 'preflight.send' : 'preflight.send.time', values)
+}
+
+/**
+ * @param {Aws.Finding} found
+ * @param {'bad' | 'warn'} tone
+ */
+function finding({ node_id: id, class_type: type, reason }, tone) {
+  const message = id ? t('error.node', { id, type, message: reason }) : reason
+  return h('li', { 'data-tone': tone }, message)
+}
+
+/** @param {Aws.Preflight} found */
+function needs({ models, inputs, packs }) {
+  const rows = [
+    ...models.map((each) => ({ ...each, icon: 'pi-box', name: `${each.folder}/${each.name}` })),
+    ...inputs.map((each) => ({ ...each, icon: 'pi-image' })),
+    ...packs.map((each) => ({ ...each, icon: 'pi-code' })),
+  ]
+  return rows.map((each) =>
+    h(
+      'li',
+      { class: 'aws-need' },
+      icon(each.icon),
+      h('span', { class: 'aws-ellipsis', title: each.name }, each.name),
+      h('span', { class: 'aws-number aws-muted' }, bytes(each.size)),
+      h('span', { class: 'aws-need-state', 'data-there': String(each.in_bucket) },
+        t(each.in_bucket ? 'preflight.there' : 'preflight.new'))
+    )
+  )
+}
