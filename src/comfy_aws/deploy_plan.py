@@ -20,6 +20,11 @@ DEFAULT_NAME: Final = "comfy-aws"
 WIDEST: Final = 8
 """Bits of the widest network that may reach a designer."""
 
+DESIGNER_IMAGE: Final = (
+    "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id"
+)
+"""AWS's public parameter with the newest Ubuntu that has the NVIDIA driver."""
+
 _UNCHANGED: Final = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -88,11 +93,12 @@ class DeployOptions:
     log_days: int | None = None
     comfyui_version: str | None = None
     alert_email: str | None = None
-    wait_minutes: int | None = None
+    wait_seconds: int | None = None
     awake_hours: int | None = None
     monthly_budget: int | None = None
     designer_type: str | None = None
     designer_cidr: str | None = None
+    designer_image: str | None = None
     designer_vpc: str | None = None
     designer_subnet: str | None = None
     models_gib: int | None = None
@@ -112,18 +118,19 @@ PARAMETERS: Final = {
     "log_days": "LogDays",
     "comfyui_version": "ComfyUIVersion",
     "alert_email": "AlertEmail",
-    "wait_minutes": "WaitMinutes",
+    "wait_seconds": "WaitSeconds",
     "awake_hours": "AwakeHours",
     "monthly_budget": "MonthlyBudget",
     "designer_type": "DesignerType",
     "designer_cidr": "DesignerCidr",
+    "designer_image": "DesignerImage",
     "designer_vpc": "DesignerVpc",
     "designer_subnet": "DesignerSubnet",
     "models_gib": "ModelsGiB",
     "inference_ports": "InferencePorts",
 }
-NOT_OFFERED: Final = frozenset({"BucketName", "CreateBucket", "DesignerImage"})
-"""Parameters of the template that are no options: follow from others, or stay as they are."""
+NOT_OFFERED: Final = frozenset({"BucketName", "CreateBucket"})
+"""Parameters of the template that stay as they are once the stack is made."""
 
 
 def check_stack_name(name: str) -> str:

@@ -128,6 +128,8 @@ class Deployments:
         known = dict(stack.parameters) if stack else {}
         deploy_plan.check_options(options, known)
         chosen = options.chosen() | ({} if stack else self._bucket(name, bucket))
+        if options.designer_type and not (known | chosen).get("DesignerImage"):
+            chosen["DesignerImage"] = self._images.machine(deploy_plan.DESIGNER_IMAGE)
         request = deploy_plan.parameters(chosen, known)
         change_set = self._proposed(name, request, create=stack is None)
         return Proposal(name, (known | chosen)["BucketName"], stack is None, change_set)

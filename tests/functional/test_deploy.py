@@ -190,3 +190,26 @@ def test_the_policies_printed_are_those_of_the_stack(run, parts, shared_stack, s
     inline = iam.get_role_policy(RoleName=role, PolicyName="worker")["PolicyDocument"]
     # moto hands out what came by CloudFormation as Python's own text.
     assert json.loads(run("iam-policy", "execution")[0]) == ast.literal_eval(inline)
+
+
+def test_a_designer_is_a_machine_of_the_stack(run, parts, shared_stack, stack_name):
+    options = ["--designer-type", "g5.xlarge", "--designer-cidr", "203.0.113.7/32"]
+    # moto has no public parameter for machine images with a GPU's driver.
+    assert "ssm:GetParameter" in run("deploy", "--name", stack_name, *options, "--yes", status=1)[1]
+    options += ["--designer-image", "ami-12c6146b"]
+    bucket = ("--bucket", parts.store.bucket)
+    shown, _ = run("deploy", "--name", stack_name, *bucket, *options, "--yes", "--json")
+    deployed = json.loads(shown)
+    ec2 = boto3.client("ec2", region_name=shared_stack.region)
+    found = ec2.describe_instances(InstanceIds=[deployed["outputs"]["DesignerInstance"]])
+    [machine] = found["Reservations"][0]["Instances"]
+    assert machine["InstanceType"] == "g5.xlarge"
+    assert {"Key": "Name", "Value": "comfy-on-aws-dev"} in machine["Tags"]
+    groups = ec2.describe_security_groups(
+        GroupIds=[each["GroupId"] for each in machine["SecurityGroups"]]
+    )["SecurityGroups"]
+    rules = [rule for group in groups for rule in group["IpPermissions"]]
+    assert {each["CidrIp"] for rule in rules for each in rule["IpRanges"]} == {"203.0.113.7/32"}
+    assert deployed["outputs"]["DesignerUrl"].startswith("https://")
+    _, told = run("destroy", "--name", stack_name, "--yes")
+    assert "its models volume is kept as a snapshot" in told

@@ -129,7 +129,7 @@ def test_the_search_for_calls_finds_them():
 
 def test_the_designer_may_do_what_the_product_calls_and_nothing_else():
     needed = actions(product_calls()) - NOT_BY_DESIGNER
-    assert granted(DESIGNER) == needed
+    assert granted(DESIGNER) == needed, "grant it in permissions.py, then run tools/policies.py"
 
 
 def test_the_worker_may_do_what_it_calls_and_nothing_else():

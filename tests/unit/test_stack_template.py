@@ -144,7 +144,7 @@ def test_networks_that_are_too_wide_or_none(template, cidr):
 
 
 def test_a_designer_needs_its_network(template):
-    [rule] = template["Rules"]["DesignerIsNotOpen"]["Assertions"]
+    rule = template["Rules"]["DesignerIsNotOpen"]["Assertions"][0]
     nobody = template["Parameters"]["DesignerCidr"]["Default"]
     assert rule["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DesignerCidr"}, nobody]}]}
     assert nobody == "127.0.0.1/32"

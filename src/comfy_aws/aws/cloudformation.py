@@ -35,7 +35,7 @@ class Stacks:
             stack_id=raw["StackId"],
             status=raw["StackStatus"],
             reason=raw.get("StackStatusReason", ""),
-            outputs={o["OutputKey"]: o["OutputValue"] for o in raw.get("Outputs", [])},
+            outputs={o["OutputKey"]: o.get("OutputValue", "") for o in raw.get("Outputs", [])},
             parameters={
                 p["ParameterKey"]: p.get("ParameterValue", "") for p in raw.get("Parameters", [])
             },

@@ -1,4 +1,4 @@
-"""The worker image: CodeBuild, which builds it, and the repository that keeps it."""
+"""Images: the worker's, which CodeBuild builds and ECR keeps, and AWS's own for machines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Build:
 
 
 class Images:
-    """Builds of one account and region, and what they have pushed."""
+    """Images of one account and region, and the builds that make them."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -66,6 +66,12 @@ class Images:
                 return False
             raise
         return True
+
+    def machine(self, parameter: str) -> str:
+        """The machine image that a public parameter names."""
+        with mapped("ssm:GetParameter", parameter):
+            answer = self._session.client("ssm").get_parameter(Name=parameter)
+        return str(answer["Parameter"]["Value"])
 
 
 def _build(raw: Mapping[str, Any]) -> Build:

@@ -20,7 +20,7 @@ from comfy_aws.errors import ConfigError, NotFound
 _NUMBERS: Final = {
     "job_days": "days until a job's files are deleted",
     "log_days": "days that build logs are kept",
-    "wait_minutes": "alarm when the oldest request waits this long",
+    "wait_seconds": "alarm when the oldest request waits this long",
     "awake_hours": "alarm when endpoints are awake this long without a pause, 1 or 2",
     "monthly_budget": "US dollars a month to be warned at, 0 for no budget",
     "models_gib": "size of the designer's volume, in GiB",
@@ -31,6 +31,7 @@ _TEXTS: Final = {
     "alert_email": "who is told of alarms and of the budget",
     "designer_type": "instance type of a designer machine, such as g5.xlarge",
     "designer_cidr": "network that may reach the designer, such as 203.0.113.7/32",
+    "designer_image": "machine image of the designer; AWS's newest Ubuntu with the NVIDIA driver",
     "designer_vpc": "VPC of the designer, in place of the default one",
     "designer_subnet": "public subnet of that VPC",
 }
@@ -143,11 +144,9 @@ def _show_deployed(arguments: argparse.Namespace, deployed: Deployed) -> None:
     lines += _outputs(stack)
     lines.append(f"  image  {deployed.image}")
     if "DesignerUrl" in stack.outputs:
-        lines += [
-            "The designer takes a new version of the extension when it is restarted.",
-            "Its login: aws secretsmanager get-secret-value --secret-id "
-            + stack.outputs["DesignerLogin"],
-        ]
+        lines.append("The designer takes a new version of the extension when it is restarted.")
+    if login := stack.outputs.get("DesignerLogin"):
+        lines.append(f"Its login: aws secretsmanager get-secret-value --secret-id {login}")
     emit(arguments, {**_json(stack), "image": deployed.image}, lines)
 
 

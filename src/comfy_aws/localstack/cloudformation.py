@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.cloudformation.models import ChangeSet
-from moto.cloudformation.parsing import ResourceMap
+from moto.cloudformation.parsing import NULL_MODELS, ResourceMap
 from moto.codebuild.models import codebuild_backends
 from moto.core.common_models import CloudFormationModel
 
@@ -78,9 +78,50 @@ class BuildProject(CloudFormationModel):  # type: ignore[misc]
         codebuild_backends[account_id][region_name].delete_project(resource_name)
 
 
+class WaitCondition(CloudFormationModel):  # type: ignore[misc]
+    """Fulfilled at once: no machine of the local stack ever runs."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::CloudFormation::WaitCondition"
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return attr == "Data"
+
+    def get_cfn_attribute(self, _attribute: str) -> str:
+        return "{}"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, *_args: Any, **_kwargs: Any
+    ) -> WaitCondition:
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls, original_resource: WaitCondition, *_args: Any, **_kwargs: Any
+    ) -> WaitCondition:
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing is left of it."""
+
+
 def install() -> None:
-    """Complete moto's change sets; the class above needs only to exist."""
+    """Complete moto's change sets; the classes above need only to exist."""
     setattr(ChangeSet, "apply", _apply)  # noqa: B010
+    kind = WaitCondition.cloudformation_type()
+    if kind in NULL_MODELS:  # which moto skips
+        NULL_MODELS.remove(kind)
 
 
 def _apply(self: ChangeSet) -> None:
@@ -102,7 +143,7 @@ def _with_conditions(
         stack.tags,
         account_id=stack.account_id,
         region_name=stack.region_name,
-        template=template,
+        template={**template, "Outputs": {}},  # else checked against resources that moto lacks
         cross_stack_resources=stack.cross_stack_resources,
     )
     known.load()
