@@ -57,6 +57,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "capture",
                 "deployments",
                 "deps",
+                "doctor",
                 "endpoints",
                 "events",
                 "fetches",

@@ -18,6 +18,8 @@ LISTED = ("*.py", "web/js/*.js", "web/form/*.mjs")
 # What has no docstring, or whose docstring is for its users.
 SAID = {
     "web/js/aws.css": "The panel's look, from ComfyUI's own CSS variables.",
+    "web/js/settings.css": "The look of the page of settings.",
+    "web/js/port.css": "Hides from artists what their server refuses.",
     "web/form/form.html": "The page that a template's form is drawn in.",
     "web/form/form.css": "The form's look: light and dark, from a phone to a wide screen.",
     "web/types/comfyui.d.ts": "Types of what the page takes from ComfyUI.",

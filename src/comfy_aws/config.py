@@ -10,6 +10,8 @@ COMFY_AWS_HOME, else `~/.comfy-aws`.
 | COMFY_AWS_EXECUTION_ROLE | execution_role | ARN that SageMaker runs the worker as |
 | COMFY_AWS_IMAGE | image | worker image in ECR |
 | COMFY_AWS_ENDPOINT | endpoint | endpoint for prompts whose template names none |
+| COMFY_AWS_COST_LIMIT_JOB | cost_limit_job | USD that one job may cost; empty: no limit |
+| COMFY_AWS_COST_LIMIT_MONTH | cost_limit_month | USD that a month's jobs may cost |
 | COMFY_AWS_ROUTE | – | `always` or `always:TEMPLATE`: forward every prompt |
 | COMFY_AWS_ROLE | – | `designer`, or `inference`: a port for artists, where every run goes to AWS |
 | COMFY_AWS_COMFYUI | comfyui | ComfyUI folder for workers of the local stack |
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -34,12 +37,22 @@ from comfy_aws.layout import check_endpoint_name, check_template_name
 GiB = 1024**3
 TARGETS = ("", "aws", "local")
 DESIGNER, INFERENCE = ROLES = ("designer", "inference")
-SAVED = frozenset(
-    {
-        "target", "bucket", "region", "profile", "execution_role", "image", "endpoint",
-        "comfyui", "runner_args", "fetch_private",
-    }
-)  # fmt: skip
+VARIABLES = {
+    "target": ("COMFY_AWS_TARGET",),
+    "bucket": ("COMFY_AWS_BUCKET",),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "profile": ("AWS_PROFILE",),
+    "execution_role": ("COMFY_AWS_EXECUTION_ROLE",),
+    "image": ("COMFY_AWS_IMAGE",),
+    "endpoint": ("COMFY_AWS_ENDPOINT",),
+    "comfyui": ("COMFY_AWS_COMFYUI", "COMFYUI_PATH"),
+    "runner_args": ("COMFY_AWS_RUNNER_ARGS",),
+    "fetch_private": ("COMFY_AWS_FETCH_PRIVATE",),
+    "cost_limit_job": ("COMFY_AWS_COST_LIMIT_JOB",),
+    "cost_limit_month": ("COMFY_AWS_COST_LIMIT_MONTH",),
+}
+"""The variables of each setting, the one that wins first."""
+SAVED = frozenset(VARIABLES)
 """What settings.json may hold."""
 
 
@@ -73,11 +86,21 @@ class Config:
     comfyui: str = ""
     runner_args: str = ""
     fetch_private: str = ""
+    cost_limit_job: str = ""
+    cost_limit_month: str = ""
 
     @property
     def fetches_private(self) -> bool:
         """Models may be fetched from loopback and private networks, not from the web alone."""
         return self.fetch_private == "1"
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """USD that one job, and all jobs of a month may cost; None for no limit."""
+        job, month = (
+            float(text) if text else None for text in (self.cost_limit_job, self.cost_limit_month)
+        )
+        return job, month
 
     @property
     def stack_home(self) -> Path:
@@ -128,27 +151,11 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     home = home or default_home(env)
     saved = _read_settings(home)
 
-    def value(name: str, variable: str, *more: str) -> str:
-        for key in (variable, *more):
-            if env.get(key):
-                return env[key]
-        return saved.get(name, "")
-
-    config = Config(
-        home=home,
-        target=value("target", "COMFY_AWS_TARGET"),
-        bucket=value("bucket", "COMFY_AWS_BUCKET"),
-        region=value("region", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        profile=value("profile", "AWS_PROFILE"),
-        execution_role=value("execution_role", "COMFY_AWS_EXECUTION_ROLE"),
-        image=value("image", "COMFY_AWS_IMAGE"),
-        endpoint=value("endpoint", "COMFY_AWS_ENDPOINT"),
-        route=env.get("COMFY_AWS_ROUTE", ""),
-        role=role(env),
-        comfyui=value("comfyui", "COMFY_AWS_COMFYUI", "COMFYUI_PATH"),
-        runner_args=value("runner_args", "COMFY_AWS_RUNNER_ARGS"),
-        fetch_private=value("fetch_private", "COMFY_AWS_FETCH_PRIVATE"),
-    )
+    values = {
+        name: next((env[key] for key in keys if env.get(key)), saved.get(name, ""))
+        for name, keys in VARIABLES.items()
+    }
+    config = Config(home=home, route=env.get("COMFY_AWS_ROUTE", ""), role=role(env), **values)
     if not config.target and config.bucket:
         config = replace(config, target="aws")
     return _checked(config)
@@ -161,6 +168,16 @@ def role(environ: Mapping[str, str] | None = None) -> str:
     if chosen not in ROLES:
         raise ConfigError(f"COMFY_AWS_ROLE is 'designer' or 'inference'; {chosen!r} is neither.")
     return chosen
+
+
+def forced(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The settings that the environment decides, each with its variable."""
+    env = os.environ if environ is None else environ
+    return {
+        name: next(key for key in keys if env.get(key))
+        for name, keys in VARIABLES.items()
+        if any(env.get(key) for key in keys)
+    }
 
 
 def save(home: Path, **changes: str) -> None:
@@ -268,6 +285,13 @@ def _checked(config: Config) -> Config:
         check_template_name(config.route_template)
     if config.endpoint:
         check_endpoint_name(config.endpoint)
+    for name in ("cost_limit_job", "cost_limit_month"):
+        text = getattr(config, name)
+        if text and not (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0):
+            raise ConfigError(
+                f"{name} is an amount in USD above 0, such as 0.50; {text!r} is none.",
+                hint="Leave it empty for no limit.",
+            )
     if config.fetch_private not in ("", "0", "1"):
         raise ConfigError(
             f"COMFY_AWS_FETCH_PRIVATE is '1' or '0'; {config.fetch_private!r} is neither."

@@ -11,6 +11,7 @@ from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess, Config
 from comfy_aws.deployments import Deployments, Tell
+from comfy_aws.doctor import Doctor
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, LocalStackError
@@ -59,6 +60,7 @@ class Cloud:
     router: Router
     logs: Logs
     identity: Identity
+    doctor: Doctor
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,11 @@ def connect(config: Config) -> Cloud:
     store, sagemaker = ObjectStore(session), SageMaker(session)
     templates, blobs, library = Templates(store), Blobs(store), ModelLibrary(store)
     endpoints = Endpoints(sagemaker, worker, access.bucket)
+    queues, logs, identity = Queues(session), Logs(session), Identity(session)
     return Cloud(
         access=access,
         store=store,
-        queues=Queues(session),
+        queues=queues,
         sagemaker=sagemaker,
         blobs=blobs,
         templates=templates,
@@ -140,8 +143,9 @@ def connect(config: Config) -> Cloud:
         library=library,
         endpoints=endpoints,
         router=Router(templates, endpoints, config.endpoint),
-        logs=Logs(session),
-        identity=Identity(session),
+        logs=logs,
+        identity=identity,
+        doctor=Doctor(identity, store, sagemaker, queues, logs, worker, access.bucket),
     )
 
 

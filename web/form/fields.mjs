@@ -46,11 +46,11 @@ export function fieldsOf(parameters, link, changed) {
  * @param {Aws.Parameter[]} all
  */
 function labelOf(parameter, all) {
-  const { label, role, title, input } = parameter
+  const { label, role, title, input, media } = parameter
   if (label) return label
   if (!role) return `${title} · ${input}`
-  const word = named('inputs.role', role)
-  return all.filter((each) => each.role === role).length > 1 ? `${word} · ${title}` : word
+  const word = named('inputs.role', role === 'file' ? media : role)
+  return all.filter((each) => each.role === role && each.media === media).length > 1 ? `${word} · ${title}` : word
 }
 
 /**

@@ -53,7 +53,7 @@ export class Pages {
     if (this.#signal.aborted) return
     const page = this.#pages.find((each) => each.id === id) ?? this.#pages[0]
     if (!page) return
-    this.#session.write({ page: page.id })
+    if (page.id === id) this.#session.write({ page: id })
     this.#pages.forEach((each, at) => {
       const tab = this.#tabs[at]
       tab?.setAttribute('aria-selected', String(each === page))

@@ -5,11 +5,13 @@
 
 import { h } from '../dom.js'
 import { t } from '../i18n.js'
+import { isPort } from '../store.js'
 import { Header } from './header.js'
 import { LogsPage } from './logs.js'
 import { ModelsPage } from './models.js'
 import { Pages } from './pages.js'
 import { RunPage } from './run_page.js'
+import { SettingsPage } from './settings.js'
 
 /**
  * @typedef {object} Parts what the pages are built from
@@ -55,6 +57,13 @@ export class Panel {
     this.#parts.actions.panelClosed()
   }
 
+  /** The role of this ComfyUI became known after the panel was opened. */
+  #rebuild() {
+    this.#shown?.abort()
+    this.#shown = new AbortController()
+    this.#host?.replaceChildren(this.#build(this.#shown.signal))
+  }
+
   /** Draw everything anew, in another language. */
   redraw() {
     if (this.#host) this.mount(this.#host)
@@ -82,12 +91,28 @@ export class Panel {
         label: t('page.logs'),
         build: (/** @type {AbortSignal} */ shown) => new LogsPage(this.#parts, shown).element,
       },
+      {
+        id: 'settings',
+        icon: 'pi-cog',
+        label: t('page.settings'),
+        build: (/** @type {AbortSignal} */ shown) => new SettingsPage(this.#parts, shown).element,
+      },
     ]
+    // Until the server has said what it is, nothing is shown of what artists have no part in.
+    const isDesigner = designs(store.state)
+    store.watch(['status'], (state) => {
+      if (designs(state) !== isDesigner && !signal.aborted) this.#rebuild()
+    }, signal)
     return h(
       'div',
       { class: 'aws aws-panel', testid: 'aws-panel' },
       new Header(store, actions, signal).element,
-      new Pages(pages, session, signal).element
+      new Pages(isDesigner ? pages : pages.slice(0, 1), session, signal).element
     )
   }
+}
+
+/** Whether it is known that this ComfyUI is a designer's. */
+function designs(/** @type {Readonly<Aws.State>} */ state) {
+  return state.status !== null && !isPort(state)
 }

@@ -11,12 +11,14 @@ from comfy_aws.comfyui.routes.jobs import JobRoutes
 from comfy_aws.comfyui.routes.logs import LogRoutes
 from comfy_aws.comfyui.routes.models import ModelRoutes
 from comfy_aws.comfyui.routes.publishes import PublishRoutes
+from comfy_aws.comfyui.routes.settings import SettingsRoutes
 from comfy_aws.comfyui.routes.status import StatusRoutes
 from comfy_aws.comfyui.routes.template_files import TemplateFileRoutes
 from comfy_aws.comfyui.routes.templates import TemplateRoutes
 
 GROUPS = (
     StatusRoutes,
+    SettingsRoutes,
     TemplateRoutes,
     TemplateFileRoutes,
     FormRoutes,

@@ -1,0 +1,75 @@
+"""The settings over HTTP, and the test of the connection that they describe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.comfy.comfyui_process import ComfyUIProcess
+from tests.comfy.test_routes import call
+
+
+def put(designer: ComfyUIProcess, body: Any) -> tuple[int, Any]:
+    status, answer = call(designer, "PUT", "/aws/settings", body)
+    return status, answer
+
+
+def test_settings_are_shown_changed_and_kept(designer: ComfyUIProcess, home: Path) -> None:
+    _, known = call(designer, "GET", "/aws/settings")
+    assert known["settings"]["target"] == "local"
+    assert known["file"] == str(home / "settings.json")
+    shown = json.dumps(known)
+    state = json.loads((home / "stack" / "stack.json").read_text())
+    assert state["secret_access_key"] not in shown
+    assert "runner_args" not in shown
+    try:
+        status, after = put(designer, {"endpoint": " forward-tests ", "profile": "painters"})
+        assert status == 200
+        assert after["settings"]["endpoint"] == "forward-tests"
+        assert json.loads((home / "settings.json").read_text())["profile"] == "painters"
+        assert call(designer, "GET", "/aws/status")[1]["endpoint"] == "forward-tests"
+    finally:
+        put(designer, {"endpoint": "", "profile": ""})
+    assert call(designer, "GET", "/aws/settings")[1] == known
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"secret_access_key": "x"}, "config", "is not a setting"),
+        ({"comfyui": "/tmp"}, "config", "is not a setting"),
+        ({"target": "moon"}, "config", "'aws' or 'local'"),
+        ({"bucket": 7}, "config", "one line of text"),
+        ({"bucket": "a\nb"}, "config", "one line of text"),
+        ({"endpoint": "under_score"}, "invalid_name", "endpoint name"),
+    ],
+)
+def test_a_setting_that_is_refused_changes_nothing(
+    designer: ComfyUIProcess, home: Path, changes: Any, code: str, says: str
+) -> None:
+    before = (home / "settings.json").read_bytes()
+    status, answer = put(designer, {"region": "eu-west-1", **changes})
+    assert 400 <= status < 500
+    assert answer["error"]["code"] == code
+    assert says in answer["error"]["message"]
+    assert (home / "settings.json").read_bytes() == before
+
+
+def test_the_connection_is_tried(designer: ComfyUIProcess) -> None:
+    status, answer = call(designer, "POST", "/aws/test")
+    assert status == 200
+    assert {check["state"] for check in answer["checks"]} == {"passed"}, answer
+    assert len(answer["checks"]) == 10
+
+
+def test_settings_that_lead_nowhere_are_a_finding(designer: ComfyUIProcess) -> None:
+    try:
+        put(designer, {"target": "aws", "bucket": ""})
+        (check,) = call(designer, "POST", "/aws/test")[1]["checks"]
+        assert (check["name"], check["state"]) == ("settings", "failed")
+        assert "bucket" in check["hint"]
+    finally:
+        put(designer, {"target": "local"})

@@ -1,0 +1,196 @@
+"""What artists do: templates on a port without packs or models, and templates as forms."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.comfy.comfyui_process import ComfyUIProcess
+from tests.pipeline.install import CONDITIONING_ID, PIPELINE, SAMPLER_ID, SAVE_ID
+from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, VIEWPORT, ComfyPage
+from tests.web.designer import FOREIGN, Designer
+from tests.web.test_page import ensure_endpoint, ensure_template
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.comfyui,
+    pytest.mark.stack,
+    pytest.mark.slow,
+]
+
+NAME = "Artists"
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def port(designer: Designer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
+    """A ComfyUI for artists that has neither the test pipeline's pack nor its models."""
+    if not designer.call("GET", "/aws/status")["stack"]["running"]:
+        designer.set_stack("start")
+    ensure_endpoint(designer)
+    ensure_template(designer, NAME)
+    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(FOREIGN)}
+    env |= {"COMFY_AWS_HOME": str(designer.home), "COMFY_AWS_ROLE": "inference"}
+    with ComfyUIProcess(tmp_path_factory.mktemp("port"), with_extension=True, env=env) as process:
+        yield process
+
+
+@pytest.fixture
+def artist(browser: Browser, port: ComfyUIProcess) -> Iterator[ComfyPage]:
+    """A tab on the port's ComfyUI."""
+    context = browser.new_context(viewport=VIEWPORT)
+    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
+    tab = ComfyPage(context, port.url).open()
+    try:
+        yield tab
+        assert tab.complaints == []
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def form(browser: Browser, port: ComfyUIProcess) -> Iterator[Page]:
+    """The template's form on a phone."""
+    context = browser.new_context(viewport=PHONE, color_scheme="dark")
+    tab = context.new_page()
+    tab.set_default_timeout(TIMEOUT_MS)
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(f"{port.url}/aws/form?template={NAME}")
+    try:
+        yield tab
+        assert errors == []
+    finally:
+        context.close()
+
+
+def field(form: Page, name: str) -> str:
+    """Selector of the control of a parameter."""
+    return f'[data-testid=aws-form-field][data-name="{name}"] :is(textarea, select, input)'
+
+
+def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPage) -> None:
+    artist.show_panel()
+    artist.tab.locator(f"[data-testid=aws-template][data-name={NAME}]").click()
+    artist.tab.wait_for_function(
+        "(id) => window.app.graph.getNodeById(id)?.type === 'TinyConditioning'",
+        arg=int(CONDITIONING_ID),
+    )
+    widgets = artist.tab.evaluate(
+        """(id) => window.app.graph.getNodeById(id).widgets.map(
+          ({ name, value, options }) => [name, value, options?.values ?? null])""",
+        int(CONDITIONING_ID),
+    )
+    styles = list(json.loads(
+        (PIPELINE / "node_packs/tiny_conditioning/styles.json").read_text()
+    ))  # fmt: skip
+    by_name = {name: (value, choices) for name, value, choices in widgets}
+    assert by_name["text"][0] == "a small sun over the sea"
+    assert by_name["style"] == ("plain", styles)
+    models = artist.tab.evaluate("() => window.app.graph.getNodeById(1).widgets[0].options.values")
+    assert "tiny_sd3.safetensors" in models
+
+    artist.record([SAMPLER_ID])
+    artist.set_widget(SAMPLER_ID, "seed", 4711)
+    prompt_id = artist.run()
+    job = artist.tab.locator(f"[data-testid=aws-job][data-id='{prompt_id}']")
+    artist.wait_for_image(SAVE_ID)
+    expect(job).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
+    assert artist.seen()["outlined"].get(SAMPLER_ID), "the sampler was not outlined"
+
+
+def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:
+    artist.show_panel()
+    expect(artist.find("aws-template").first).to_be_visible()
+    expect(artist.find("aws-toggle")).to_be_checked()
+    expect(artist.find("aws-toggle")).to_be_disabled()
+    expect(artist.find("aws-toggle-text")).to_contain_text("Every run of this port goes to AWS")
+    for name in ("new-workflow", "new-plus", "template-delete", "endpoints", "target-endpoint",
+                 "target-warning", "stack-stop", "page-models", "page-logs",
+                 "page-settings"):  # fmt: skip
+        expect(artist.find(f"aws-{name}").locator("visible=true")).to_have_count(0)
+    expect(artist.find("aws-jobs")).to_be_visible()
+
+
+def test_a_form_runs_by_keyboard_on_a_phone(form: Page) -> None:
+    expect(form.get_by_role("heading", name=NAME)).to_be_visible()
+    prompt = form.get_by_label("Prompt", exact=True)
+    prompt.fill("a red kite")
+    seeds = form.get_by_role("checkbox", name="A new one for each run")
+    seeds.last.uncheck()
+    form.locator(field(form, f"{SAMPLER_ID}.seed")).first.fill("99")
+    steps = form.get_by_label("Steps")
+    steps.fill("6")
+    with form.expect_request(lambda request: request.url.endswith("/api/prompt")) as sent:
+        steps.press("Control+Enter")
+    body = sent.value.post_data_json
+    assert body["extra_data"]["aws"] == {"template": NAME}
+    inputs = body["prompt"][SAMPLER_ID]["inputs"]
+    assert (inputs["steps"], inputs["seed"], inputs["denoise"]) == (6, 99, 0.4)
+    assert body["prompt"][CONDITIONING_ID]["inputs"]["text"] == "a red kite"
+
+    run = form.get_by_test_id("aws-form-run")
+    expect(run).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
+    image = run.get_by_test_id("aws-form-image")
+    expect(image).to_be_visible()
+    assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 128
+    assert form.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+    form.reload()
+    expect(form.get_by_test_id("aws-form-image")).to_be_visible()
+
+
+def test_a_form_takes_a_picture_and_shows_progress(form: Page, tmp_path_factory) -> None:
+    form.locator(field(form, "3.image")).set_input_files(
+        {"name": "mine.png", "mimeType": "image/png",
+         "buffer": (PIPELINE / "input/tiny_input.png").read_bytes()}
+    )  # fmt: skip
+    expect(form.locator("img.thumb")).to_be_visible()
+    form.get_by_label("Steps").fill("400")
+    form.get_by_test_id("aws-form-submit").click()
+    run = form.get_by_test_id("aws-form-run").first
+    expect(run).to_have_attribute("data-state", "running", timeout=RUN_TIMEOUT_MS)
+    expect(run.get_by_test_id("aws-form-step")).to_have_text(re.compile(r"KSampler \d+/\d+"))
+    expect(run.get_by_test_id("aws-form-preview")).to_be_visible()
+    run.get_by_test_id("aws-form-cancel").click()
+    expect(run).to_have_attribute("data-state", "cancelled")
+
+
+def test_a_form_says_what_is_wrong_at_its_field(form: Page) -> None:
+    steps, submit = form.get_by_label("Steps"), form.get_by_test_id("aws-form-submit")
+    for typed, said in (("0", "At least 1."), ("", "Type a number."), ("2.5", "whole number")):
+        steps.fill(typed)
+        submit.click()
+        expect(steps).to_have_attribute("aria-invalid", "true")
+        expect(form.get_by_role("alert").locator("visible=true")).to_contain_text(said)
+        expect(steps).to_be_focused()
+    steps.fill("6")
+    expect(form.get_by_role("alert").locator("visible=true")).to_have_count(0)
+    expect(form.get_by_test_id("aws-form-run")).to_have_count(0)
+
+
+def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Designer) -> None:
+    # The template asks for a file that neither the port nor the bucket has.
+    form.route("**/api/upload/image", lambda route: route.fulfill(
+        json={"name": "gone.png", "subfolder": "", "type": "input"}))  # fmt: skip
+    form.locator(field(form, "3.image")).set_input_files(
+        {"name": "gone.png", "mimeType": "image/png", "buffer": b"x"}
+    )
+    form.get_by_test_id("aws-form-submit").click()
+    expect(form.get_by_role("alert").locator("visible=true").first).to_contain_text("gone.png")
+
+
+def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
+    context = browser.new_context(viewport=PHONE)
+    tab = context.new_page()
+    tab.goto(f"{port.url}/aws/form")
+    tab.get_by_role("link", name=NAME).click()
+    expect(tab.get_by_label("Prompt", exact=True)).to_be_visible()
+    tab.goto(f"{port.url}/aws/form?template=Nobody")
+    expect(tab.get_by_test_id("aws-form-problem")).to_contain_text("no template named Nobody")
+    context.close()
