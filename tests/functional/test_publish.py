@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,24 @@ def test_progress_reaches_its_total_and_never_goes_back(parts):
             assert not found or found[-1][0] == found[-1][1]
         assert "hash" in {each.phase for each in steps}
     assert "upload" not in {each.phase for each in steps}
+
+
+def test_a_publish_tells_its_speed_and_the_time_left(parts):
+    parts.catalog.model("a.safetensors", b"a" * 100_000)
+    parts.catalog.model("b.safetensors", b"b" * 300_000, folder="loras")
+    prompt = {"1": model_node("a.safetensors"), "2": model_node("b.safetensors", "LoadLora")}
+    told = []
+    publications = Publications(parts.publisher)
+    publications.start("Speed", WORKFLOW, prompt, changed=told.append)
+    while publications.list()[0].state is PublishState.RUNNING:
+        time.sleep(0.01)
+    assert publications.list()[0].state is PublishState.DONE
+    sending = [each for each in told if each.phase == "upload" and each.done]
+    assert sending
+    for each in sending:
+        assert each.rate
+        assert each.seconds_left == pytest.approx((each.total - each.done) / each.rate)
+    assert all(each.rate is None for each in told if each.phase in {"capture", "store"})
 
 
 def test_texts_do_not_search_the_bucket(parts):

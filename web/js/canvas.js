@@ -182,6 +182,18 @@ export function marked(workflow, mark) {
 }
 
 /**
+ * A workflow as others get it.
+ *
+ * @param {Workflow} workflow
+ * @returns {Workflow}
+ */
+export function unmarked(workflow) {
+  const extra = { ...workflow.extra }
+  delete extra[KEY]
+  return { ...workflow, extra }
+}
+
+/**
  * Tells two graphs apart by what a person can change in them: not by the view, by sizes, which a
  * page may set by itself, or by the numbers of links.
  *

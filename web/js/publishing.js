@@ -8,6 +8,7 @@
 
 import { told } from './actions.js'
 import { problemOf, ServerError } from './api.js'
+import { unmarked } from './canvas.js'
 import { t } from './i18n.js'
 import { target } from './store.js'
 
@@ -87,8 +88,10 @@ export class Publishing {
     try {
       this.#canvas.outline([])
       await this.#onStart()
+      const { workflow, prompt } = await this.#comfy.graph()
       const publish = await this.#server.publish({
-        ...(await this.#comfy.graph()),
+        workflow: unmarked(workflow),
+        prompt,
         name,
         new_version: newVersion,
         description,
