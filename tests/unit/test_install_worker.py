@@ -1,4 +1,4 @@
-"""deploy/install_worker.py: what is unpacked and copied. The whole script runs in tests/functional."""
+"""deploy/install_worker.py: what is unpacked and copied. All of it runs in tests/functional."""
 
 from __future__ import annotations
 
