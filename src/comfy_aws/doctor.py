@@ -103,7 +103,9 @@ class Doctor:
         try:
             message = each.work()
         except ComfyAwsError as exc:
-            permission = getattr(exc, "operation", "") or each.permission
+            tried = getattr(exc, "operation", "")
+            # Without a profile or a region there is not even a client to call with.
+            permission = each.permission if not tried or tried.endswith(":client") else tried
             return failure(each.name, exc, permission, self._cure(exc, permission))
         return Check(each.name, CheckState.PASSED, message, permission=each.permission)
 

@@ -71,6 +71,7 @@ def test_a_profile_that_is_not_there(shared_stack: StackState) -> None:
     found = checks(access)
     assert states(found, CheckState.FAILED) == ["credentials"]
     assert "no-such-profile" in found["credentials"].message
+    assert found["credentials"].permission == "sts:GetCallerIdentity"
 
 
 def test_nobody_answers(shared_stack: StackState) -> None:

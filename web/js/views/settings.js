@@ -27,7 +27,7 @@ export class SettingsPage {
   #save
   #test
   #form
-  #file = h('p', { class: 'aws-muted aws-message', testid: 'aws-settings-file' })
+  #file = h('p', { class: 'aws-muted aws-told', testid: 'aws-settings-file' })
   #checks = h('ul', { class: 'aws-list', 'aria-label': t('settings.checks'), testid: 'aws-checks' })
   #sum = h('p', { class: 'aws-muted', role: 'status', testid: 'aws-checks-sum' })
 
@@ -222,15 +222,15 @@ function checkRow({ name, state, message, hint, permission }) {
   const mark = icon(ICONS[state])
   return h(
     'li',
-    { class: 'aws-row aws-finding', testid: 'aws-check', 'data-name': name, 'data-state': state },
+    { class: 'aws-finding', testid: 'aws-check', 'data-name': name, 'data-state': state },
     mark,
     h(
       'div',
-      { class: 'aws-row-body' },
+      { class: 'aws-finding-body' },
       h('div', { class: 'aws-split' }, words, h('span', { class: 'aws-row-meta' }, named('check.state', state))),
-      h('span', { class: 'aws-row-meta aws-message' }, message),
-      hint ? h('span', { class: 'aws-message', testid: 'aws-check-hint' }, hint) : null,
-      permission && state === 'failed' ? h('code', { class: 'aws-message' }, permission) : null
+      h('span', { class: 'aws-muted aws-told' }, message),
+      hint ? h('span', { class: 'aws-told', testid: 'aws-check-hint' }, hint) : null,
+      permission && state === 'failed' ? h('code', { class: 'aws-told' }, permission) : null
     )
   )
 }
