@@ -179,14 +179,18 @@ def check_address(text: str, host: str, *, private: bool) -> None:
     odd = address.is_multicast or (address.is_reserved and not address.is_loopback)
     if inner or odd:
         raise DownloadFailed(
-            f"{host} is the address {address}, which belongs to this machine's surroundings.",
+            f"{_shown(host, address)} belongs to this machine's surroundings.",
             hint="Only files of the web can be fetched.",
         )
     if not address.is_global and not private:
         raise DownloadFailed(
-            f"{host} is the address {address} of a private network, which is not read.",
+            f"{_shown(host, address)} is one of a private network, which is not read.",
             hint="Set COMFY_AWS_FETCH_PRIVATE=1 if this ComfyUI serves nobody but you.",
         )
+
+
+def _shown(host: str, address: Address) -> str:
+    return f"The address {address}" if host == str(address) else f"{host}, {address},"
 
 
 def _real(address: Address) -> Address:

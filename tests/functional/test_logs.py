@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from comfy_aws.aws import Logs
+from comfy_aws.layout import request_key
 from comfy_aws.loglines import LogFilter, written
 from comfy_aws.logs import CloudWatchTail, group_of
 from tests.functional.localstack_support import Cloud
@@ -89,3 +91,22 @@ def test_an_endpoint_that_says_nothing_yet(parts):
     tail = tail_of(parts)
     assert tail.read() == []
     assert tail.read() == []
+
+
+def test_the_command_line(parts, say, terminal):
+    job = "job-3333"
+    parts.store.put(request_key(job), b"{}")
+    say(written("info", job, "runner", "Prompt executed"), written("error", "", "worker", "Broke"))
+    lines = terminal("logs", "endpoint", ENDPOINT).splitlines()
+    assert [line.split(None, 2)[2] for line in lines] == [
+        f"INFO    runner job={job}: Prompt executed",
+        "ERROR   worker: Broke",
+    ]
+    assert "Broke" in terminal("logs", "endpoint", ENDPOINT, "--level", "error", "--last", "1")
+    [line] = terminal("logs", "endpoint", ENDPOINT, "--job", job, "--json").splitlines()
+    assert json.loads(line)["text"] == "Prompt executed"
+    assert "no endpoint named nobody" in terminal("logs", "endpoint", "nobody", status=1)
+    assert "no job nobody" in terminal("logs", "job", "nobody", status=1)
+    assert terminal("logs", "job", job) == "", "the endpoint does not exist any more"
+    assert "journal" in terminal("logs", "designer", status=1)
+    assert "no start-up log" in terminal("logs", "designer", "--start-up", status=1)

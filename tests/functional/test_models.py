@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from comfy_aws import cli
 from comfy_aws.errors import Cancelled, Conflict, NotFound
 from comfy_aws.layout import blob_key
 from comfy_aws.localmodels import FolderPlaces, LocalModels
@@ -90,8 +89,10 @@ def test_a_model_taken_out_of_the_bucket_leaves_its_templates_whole(parts, model
     assert parts.keys(blob_key(stored.blob.digest)) != []
     with pytest.raises(NotFound, match=r"no model used\.pt"):
         store.remove("checkpoints", "used.pt")
-    parts.publish("First", {"1": model_node("used.pt")}, new_version=True)
+    changed = {"1": model_node("used.pt"), "2": {"class_type": "Save", "inputs": {}}}
+    parts.publish("First", changed, new_version=True)
     assert store.users("checkpoints", "used.pt") == [User("First", 2), User("Second", 1)]
+    parts.publish("Third", changed)
     assert [model.name for model in parts.library.list()] == ["used.pt"], "it is entered again"
 
 
@@ -128,24 +129,13 @@ def test_transfers_are_seen_cancelled_and_forgotten():
     transfers.close()
 
 
-def test_the_command_line(parts, capsys, tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    state = parts.state
-    for name, value in {
-        "COMFY_AWS_HOME": home, "COMFY_AWS_BUCKET": state.bucket, "AWS_REGION": state.region,
-        "AWS_ENDPOINT_URL": state.endpoint_url, "AWS_ENDPOINT_URL_S3": state.s3_endpoint_url,
-        "AWS_ACCESS_KEY_ID": state.access_key_id, "AWS_SECRET_ACCESS_KEY": state.secret_access_key,
-        "COMFY_AWS_FETCH_PRIVATE": "1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.delenv("COMFY_AWS_TARGET", raising=False)
+def test_the_command_line(parts, terminal, monkeypatch):
+    monkeypatch.setenv("COMFY_AWS_FETCH_PRIVATE", "1")
     (parts.catalog.root / "models" / "loras").mkdir()
     where = ("--comfyui", str(parts.catalog.root), "--folder", "loras")
 
     def told(*arguments: str, status: int = 0) -> str:
-        assert cli.main(["models", *arguments]) == status
-        output = capsys.readouterr()
-        return output.out if status == 0 else output.err
+        return terminal("models", *arguments, status=status)
 
     with served(BODY) as site:
         url = site.url.replace("safetensors", "pt")

@@ -184,7 +184,7 @@ def test_logs_follow_this_comfyui_and_a_worker(
     page.set_widget(SAMPLER_ID, "seed", 4711)
     show(page, "logs")
     lines = page.find("aws-log-line")
-    expect(lines.filter(has_text="pytorch version")).to_have_count(1)
+    expect(lines.filter(has_text="Set vram state")).to_have_count(1)
     assert page.find("aws-log").evaluate(
         "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 30"
     ), "the newest line is not in sight"

@@ -21,6 +21,8 @@ export class LogsPage {
   #logbook
   #signal
   #count = 0
+  /** When and who of the last line: in a narrow panel it is not said again. */
+  #before = ''
   #state = h('span', { class: 'aws-muted', role: 'status', testid: 'aws-logs-state' })
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-logs-problem' })
   #empty = h('p', { class: 'aws-muted', testid: 'aws-logs-empty' }, t('logs.empty'))
@@ -120,6 +122,7 @@ export class LogsPage {
   #add(lines, fresh) {
     const { scrollHeight, scrollTop, clientHeight } = this.#list
     const atEnd = fresh || scrollHeight - scrollTop - clientHeight < AT_END
+    if (fresh) this.#before = ''
     const rows = lines.slice(-MOST).map((line) => this.#row(line))
     if (fresh) this.#list.replaceChildren(...rows)
     else this.#list.append(...rows)
@@ -130,9 +133,11 @@ export class LogsPage {
 
   /** @param {Aws.LogLine} line */
   #row({ at, level, job, source, text }) {
-    return h('li', { class: 'aws-log-line', 'data-level': level, 'data-job': job, testid: 'aws-log-line' },
-      h('span', { class: 'aws-log-about', title: job || null },
-        h('time', { class: 'aws-number' }, this.#time(at)), ' ', source),
+    const about = `${this.#time(at)} ${source}`
+    const look = about === this.#before ? 'aws-log-line aws-log-same' : 'aws-log-line'
+    this.#before = about
+    return h('li', { class: look, 'data-level': level, 'data-job': job, testid: 'aws-log-line' },
+      h('span', { class: 'aws-log-about aws-number', title: job || null }, about),
       h('span', { class: 'aws-log-text' }, text))
   }
 
