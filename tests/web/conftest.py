@@ -1,13 +1,17 @@
-"""One browser, one designer and one local stack for all browser tests."""
+"""One browser, one designer and one local stack for all browser tests.
+
+The environment variable FRONTEND chooses another frontend for them than ComfyUI's own.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.web.browser import VIEWPORT, ComfyPage, chromium
+from tests.web.browser import ComfyPage, chromium, fresh_page
 from tests.web.designer import Designer, running_designer
 
 
@@ -19,7 +23,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def designer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Designer]:
-    with running_designer(tmp_path_factory.mktemp("web")) as running:
+    frontend = os.environ.get("FRONTEND", "")
+    with running_designer(tmp_path_factory.mktemp("web"), frontend) as running:
         yield running
 
 
@@ -34,11 +39,5 @@ def stack(designer: Designer) -> Designer:
 @pytest.fixture
 def page(browser: Browser, designer: Designer) -> Iterator[ComfyPage]:
     """A fresh tab in a fresh profile; our code must not have complained in it."""
-    context = browser.new_context(viewport=VIEWPORT)
-    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
-    tab = ComfyPage(context, designer.url).open()
-    try:
+    with fresh_page(browser, designer.url) as tab:
         yield tab
-        assert tab.complaints == []
-    finally:
-        context.close()

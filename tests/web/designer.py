@@ -15,11 +15,15 @@ import psutil
 import requests
 
 from comfy_aws import stack
-from tests.comfy.comfyui_process import ComfyUIProcess
+from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIProcess
 from tests.pipeline.install import install, load_prompt, load_workflow
 
 # A machine's own configuration must not reach the designer under test.
 FOREIGN = ("AWS_", "COMFY_AWS_")
+
+# The page is tested on the frontend that ComfyUI asks for, and on these.
+NEWER_FRONTENDS = ("1.45.21", "1.58.1")
+FRONTENDS = REPO_ROOT / ".comfyui" / "frontends"
 
 LARGE_MODEL = 256 * 1024**2
 PUBLISH_TIMEOUT_S = 30.0
@@ -94,16 +98,32 @@ class Designer:
 
 
 @contextmanager
-def running_designer(base: Path) -> Iterator[Designer]:
-    """AWS is not configured and no stack runs at first; one that was started ends with it."""
-    install(base)
+def running_designer(base: Path, frontend: str = "") -> Iterator[Designer]:
+    """AWS is not configured and no stack runs at first; one that was started ends with it.
+
+    frontend    one of NEWER_FRONTENDS; empty for ComfyUI's own
+    """
     home = base / "home"
-    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(FOREIGN)}
-    env["COMFY_AWS_HOME"] = str(home)
-    env["COMFY_AWS_FETCH_PRIVATE"] = "1"  # the tests fetch models from loopback
-    with ComfyUIProcess(base, with_extension=True, env=env) as process:
-        running = Designer(process, home)
+    with _designer(base, home, frontend) as running:
         try:
             yield running
         finally:
             stack.down(home / "stack")
+
+
+@contextmanager
+def second_designer(base: Path, first: Designer, frontend: str) -> Iterator[Designer]:
+    """Another ComfyUI on the home of `first`, and so on its local stack."""
+    with _designer(base, first.home, frontend) as running:
+        yield running
+
+
+@contextmanager
+def _designer(base: Path, home: Path, frontend: str) -> Iterator[Designer]:
+    install(base)
+    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(FOREIGN)}
+    env["COMFY_AWS_HOME"] = str(home)
+    env["COMFY_AWS_FETCH_PRIVATE"] = "1"  # the tests fetch models from loopback
+    root = ["--front-end-root", str(FRONTENDS / frontend)] if frontend else []
+    with ComfyUIProcess(base, with_extension=True, env=env, extra_args=root) as process:
+        yield Designer(process, home)
