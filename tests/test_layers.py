@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "orders",
                 "packimports",
                 "packs",
+                "prices",
                 "parameters",
                 "permissions",
                 "prompt",
@@ -55,6 +56,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             {
                 "blobs",
                 "capture",
+                "costs",
                 "deployments",
                 "deps",
                 "doctor",
@@ -73,6 +75,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "modelstore",
                 "ports",
                 "preflight",
+                "pricelist",
                 "publications",
                 "publish",
                 "rate",

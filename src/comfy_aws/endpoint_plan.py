@@ -57,9 +57,7 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
     tags = [
         {"Key": TAG, "Value": "endpoint"},
         {"Key": f"{TAG}:template", "Value": spec.template},
-        {"Key": f"{TAG}:min", "Value": str(spec.min_instances)},
-        {"Key": f"{TAG}:max", "Value": str(spec.max_instances)},
-        {"Key": f"{TAG}:idle", "Value": str(spec.idle_seconds)},
+        *scale_tags(spec),
         {"Key": f"{TAG}:type", "Value": spec.instance_type},
     ]
     environment = dict(worker.environment)
@@ -159,6 +157,20 @@ def plan_scaling(spec: EndpointSpec) -> list[Step]:
     ]
 
 
+def plan_rescale(spec: EndpointSpec) -> list[Step]:
+    """The calls that give an endpoint in service other limits: its scaling without its wake-up."""
+    return plan_scaling(spec)[:2]
+
+
+def scale_tags(spec: EndpointSpec) -> list[dict[str, str]]:
+    """The part of an endpoint's wish that can change while it lives."""
+    return [
+        {"Key": f"{TAG}:min", "Value": str(spec.min_instances)},
+        {"Key": f"{TAG}:max", "Value": str(spec.max_instances)},
+        {"Key": f"{TAG}:idle", "Value": str(spec.idle_seconds)},
+    ]
+
+
 def wake_name(endpoint: str) -> str:
     return f"{endpoint}-wake"
 
@@ -200,20 +212,25 @@ def spec_for(name: str = "", template: str = "", **wishes: Any) -> EndpointSpec:
     return EndpointSpec(name=layout.check_endpoint_name(name), template=template, **wishes)
 
 
-def check_spec(spec: EndpointSpec, worker: WorkerImage) -> None:
-    layout.check_endpoint_name(spec.name)
+def check_limits(spec: EndpointSpec) -> None:
+    """Raises ConfigError when the numbers of instances or seconds are out of range."""
     if not 0 <= spec.min_instances <= spec.max_instances or spec.max_instances < 1:
         raise ConfigError(
             "An endpoint scales between min ≥ 0 and max ≥ 1 instances, min not above max; "
             f"got {spec.min_instances} and {spec.max_instances}."
         )
+    if spec.idle_seconds < 0:
+        raise ConfigError(f"The idle time is 0 seconds or more; got {spec.idle_seconds}.")
+
+
+def check_spec(spec: EndpointSpec, worker: WorkerImage) -> None:
+    layout.check_endpoint_name(spec.name)
+    check_limits(spec)
     if not 1 <= spec.initial_instances <= spec.max_instances:
         raise ConfigError(
             f"The first number of instances is 1 to {spec.max_instances} (the maximum); "
             f"got {spec.initial_instances}."
         )
-    if spec.idle_seconds < 0:
-        raise ConfigError(f"The idle time is 0 seconds or more; got {spec.idle_seconds}.")
     if not spec.instance_type.startswith("ml."):
         raise ConfigError(
             f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {spec.instance_type!r}."

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from comfy_aws import layout
@@ -14,11 +15,15 @@ from comfy_aws.callbacks import IsCancelled, never
 from comfy_aws.endpoint_plan import (
     DIMENSION,
     TAG,
+    VARIANT,
     Step,
     WorkerImage,
+    check_limits,
     plan_create,
+    plan_rescale,
     plan_scaling,
     resource_id,
+    scale_tags,
     wake_alarm,
     wake_name,
 )
@@ -27,6 +32,7 @@ from comfy_aws.errors import (
     AwsError,
     AwsNotFound,
     Cancelled,
+    ConfigError,
     Conflict,
     EndpointUnusable,
     NotFound,
@@ -86,20 +92,20 @@ class Endpoints:
             raise
         return self.get(spec.name)
 
-    def list(self) -> list[Endpoint]:
-        """The endpoints that this product made, newest first."""
+    def list(self, *, queue: bool = False) -> list[Endpoint]:
+        """The endpoints that this product made, newest first; `queue` asks for backlogs, too."""
         found = []
         for summary in self._sagemaker.endpoints():
             raw = self._describe_raw(summary["EndpointName"])
-            endpoint = self._endpoint(raw) if raw else None
+            endpoint = self._endpoint(raw, queue=queue) if raw else None
             if endpoint is not None:
                 found.append(endpoint)
         return found
 
-    def get(self, name: str) -> Endpoint:
+    def get(self, name: str, *, queue: bool = False) -> Endpoint:
         """Raises NotFound, also for endpoints that are not this product's."""
         raw = self._describe_raw(layout.check_endpoint_name(name))
-        endpoint = self._endpoint(raw) if raw else None
+        endpoint = self._endpoint(raw, queue=queue) if raw else None
         if endpoint is None:
             raise NotFound(
                 f"There is no endpoint named {name}.", hint="Create one, or choose another."
@@ -149,6 +155,79 @@ class Endpoints:
                 raise Cancelled(f"Waiting for {name} was cancelled.")
             self._sleep(every)
 
+    def change(
+        self,
+        name: str,
+        *,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
+        idle_seconds: int | None = None,
+    ) -> Endpoint:
+        """Give an endpoint other limits; None leaves one as it is.
+
+        Raises:
+            NotFound: there is none.
+            ConfigError: a number is out of range.
+            EndpointUnusable: it does not take jobs, and so cannot scale.
+        """
+        self.usable(name)
+        raw = self._describe_raw(name)
+        spec = self._spec_of(raw) if raw else None
+        if raw is None or spec is None:
+            return self.get(name)  # gone meanwhile
+        changed = replace(
+            spec,
+            min_instances=spec.min_instances if min_instances is None else min_instances,
+            max_instances=spec.max_instances if max_instances is None else max_instances,
+            idle_seconds=spec.idle_seconds if idle_seconds is None else idle_seconds,
+        )
+        check_limits(changed)
+        for step in plan_rescale(changed):
+            self._sagemaker.scale(step.operation, step.request)
+        # Last: the tags say what is in force, to whoever reads them.
+        self._sagemaker.call(
+            "add_tags", {"ResourceArn": raw["EndpointArn"], "Tags": scale_tags(changed)}
+        )
+        with self._lock:
+            self._specs[_key(raw)] = changed
+        return self.get(name)
+
+    def wake(self, name: str) -> Endpoint:
+        """Start an instance now rather than with the next job. Raises as `change`."""
+        endpoint = self.usable(name)
+        if endpoint.desired_instances:
+            return endpoint
+        return self._resize(name, 1)
+
+    def sleep(self, name: str) -> Endpoint:
+        """Stop all instances now rather than after the idle time.
+
+        Raises:
+            ConfigError: it keeps a least number of instances.
+            EndpointUnusable: it does not take jobs, or has some that wait or run.
+        """
+        endpoint = self.usable(name)
+        if endpoint.min_instances:
+            raise ConfigError(
+                f"{name} always keeps {endpoint.min_instances} instances.",
+                hint="Set its minimum to 0 first.",
+            )
+        backlog = self._backlog(name, endpoint.status.value)
+        if backlog:
+            raise EndpointUnusable(
+                f"{backlog} jobs wait or run on {name}.",
+                hint="Wait for them, or cancel them.",
+            )
+        return self._resize(name, 0) if endpoint.desired_instances else endpoint
+
+    def _resize(self, name: str, count: int) -> Endpoint:
+        wanted = {"VariantName": VARIANT, "DesiredInstanceCount": count}
+        self._sagemaker.call(
+            "update_endpoint_weights_and_capacities",
+            {"EndpointName": name, "DesiredWeightsAndCapacities": [wanted]},
+        )
+        return self.get(name)
+
     def delete(self, name: str) -> None:
         """Delete the endpoint with its configuration, model and scaling. Raises NotFound."""
         self.get(name)
@@ -197,7 +276,7 @@ class Endpoints:
         except AwsNotFound:
             return None
 
-    def _endpoint(self, raw: dict[str, Any]) -> Endpoint | None:
+    def _endpoint(self, raw: dict[str, Any], *, queue: bool) -> Endpoint | None:
         spec = self._spec_of(raw)
         if spec is None:
             return None
@@ -214,6 +293,8 @@ class Endpoints:
             max_instances=spec.max_instances,
             template=spec.template,
             failure=raw.get("FailureReason", ""),
+            idle_seconds=spec.idle_seconds,
+            backlog=self._backlog(raw["EndpointName"], raw["EndpointStatus"]) if queue else None,
         )
         if endpoint.status is EndpointStatus.IN_SERVICE:
             try:
@@ -222,9 +303,19 @@ class Endpoints:
                 log.warning("The endpoint %s does not scale: %s", endpoint.name, exc)
         return endpoint
 
+    def _backlog(self, name: str, status: str) -> int | None:
+        if not EndpointStatus(status).takes_jobs:
+            return None
+        try:
+            latest = self._sagemaker.metric(name, "ApproximateBacklogSize", self._clock())
+        except AwsError as exc:  # what it tells is worth less than the endpoint
+            log.warning("The queue of %s cannot be seen: %s", name, exc)
+            return None
+        return None if latest is None else int(latest)
+
     def _spec_of(self, raw: dict[str, Any]) -> EndpointSpec | None:
         """The wish in the endpoint's tags; None when the endpoint is not ours."""
-        arn = f"{raw['EndpointArn']}@{seconds(raw.get('CreationTime'))}"
+        arn = _key(raw)
         with self._lock:
             if arn in self._specs:
                 return self._specs[arn]
@@ -266,6 +357,11 @@ class Endpoints:
             with self._lock:
                 self._registered.discard(spec.name)
             raise
+
+
+def _key(raw: dict[str, Any]) -> str:
+    """Tells an endpoint from another one of the same name that was there before."""
+    return f"{raw['EndpointArn']}@{seconds(raw.get('CreationTime'))}"
 
 
 def _exists(name: str) -> Conflict:

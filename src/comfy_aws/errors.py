@@ -16,6 +16,7 @@
     │   └── FileChanged           a file vanished or changed while it was read
     ├── BlobCorrupted             bytes in the bucket do not match their digest
     ├── EndpointUnusable          the endpoint cannot take a job now
+    ├── CostLimit                 the job would cost more than is allowed
     ├── Cancelled                 the caller asked to stop
     ├── DownloadFailed            a file of the web is refused, missing or not what it should be
     │   └── DownloadBroken        … for now: it can be taken up again
@@ -189,6 +190,13 @@ class EndpointUnusable(ComfyAwsError):
 
     code = "endpoint_unusable"
     http_status = 409
+
+
+class CostLimit(ComfyAwsError):
+    """Raised before a job is sent that would go beyond a limit of the settings."""
+
+    code = "cost_limit"
+    http_status = 402
 
 
 class Cancelled(ComfyAwsError):

@@ -13,7 +13,7 @@ from typing import Final
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore
 from comfy_aws.errors import AwsNotFound, InvalidDocument
-from comfy_aws.models import JobResult, from_json
+from comfy_aws.models import JobResult, Usage, from_json
 
 READERS: Final = 16
 """Results read at once."""
@@ -21,7 +21,10 @@ READERS: Final = 16
 
 @dataclass(frozen=True)
 class StoredJob:
-    """One job; `outcome` is empty while there is no result. Times as in `models`."""
+    """One job; `outcome` is empty while there is no result. Times as in `models`.
+
+    `seconds` is how long its worker was busy with it.
+    """
 
     id: str
     sent: float
@@ -29,10 +32,24 @@ class StoredJob:
     outcome: str = ""
     error: str = ""
     outputs: int = 0
+    seconds: float = 0.0
+    usage: Usage = Usage()
 
 
-def stored_jobs(store: ObjectStore, limit: int) -> list[StoredJob]:
-    """The latest jobs, newest first."""
+def stored_jobs(
+    store: ObjectStore,
+    limit: int | None = None,
+    *,
+    since: float = 0.0,
+    known: dict[str, StoredJob] | None = None,
+) -> list[StoredJob]:
+    """The latest jobs, newest first.
+
+    Args:
+        since: only jobs that were sent after this time.
+        known: ended jobs of an earlier call, which are not read again; new ones are added.
+    """
+    known = {} if known is None else known
     found: dict[str, StoredJob] = {}
     for entry in store.list(layout.JOBS):
         job_id, _, name = entry.key[len(layout.JOBS) :].partition("/")
@@ -42,9 +59,12 @@ def stored_jobs(store: ObjectStore, limit: int) -> list[StoredJob]:
         elif name == "result.json":
             job = replace(job, ended=entry.modified)
         found[job_id] = job
-    latest = sorted(found.values(), key=lambda job: -job.sent)[:limit]
+    recent = [job for job in found.values() if job.sent >= since]
+    latest = sorted(recent, key=lambda job: -job.sent)[:limit]
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda job: _with_result(store, job), latest))
+        read = list(pool.map(lambda job: known.get(job.id) or _with_result(store, job), latest))
+    known.update({job.id: job for job in read if job.outcome})
+    return read
 
 
 def _with_result(store: ObjectStore, job: StoredJob) -> StoredJob:
@@ -59,5 +79,10 @@ def _with_result(store: ObjectStore, job: StoredJob) -> StoredJob:
         return replace(job, outcome="unreadable", error=exc.message)
     error = str(result.error.get("message") or result.error.get("exception_message") or "")
     return replace(
-        job, outcome=result.outcome.value, error=error.strip(), outputs=len(result.files)
+        job,
+        outcome=result.outcome.value,
+        error=error.strip(),
+        outputs=len(result.files),
+        seconds=result.timings.get("total", 0.0),
+        usage=result.usage,
     )

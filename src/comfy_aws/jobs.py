@@ -22,6 +22,7 @@ from typing import Final
 from comfy_aws import layout
 from comfy_aws import prompt as graphs
 from comfy_aws.aws import INLINE_BODY, ObjectStore, SageMaker
+from comfy_aws.costs import Limits
 from comfy_aws.errors import (
     AwsError,
     AwsNotFound,
@@ -102,6 +103,7 @@ class Jobs:
         ledger: Ledger,
         mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox],
         *,
+        limits: Limits,
         lost_after: float = 120.0,
         silence: float = SILENCE,
         clock: Callable[[], float] = time.time,
@@ -112,6 +114,7 @@ class Jobs:
         self._router = router
         self._ledger = ledger
         self._mailbox = mailbox(self._deliver)
+        self._limits = limits
         self._lost_after = lost_after
         self._silence = silence
         self._clock = clock
@@ -279,6 +282,8 @@ class Jobs:
             progress=lambda step: self._phase(run, step),
             cancelled=lambda: self._stops(run),
         )
+        endpoint = order.endpoint or self._router.endpoint(order.template)
+        usage = self._router.usage(endpoint, order.template)
         request = JobRequest(
             job_id=order.job_id,
             prompt=graphs.with_lists_wrapped(graph),
@@ -287,26 +292,28 @@ class Jobs:
             extra_data=graphs.public_extra_data(order.extra_data),
             events=self._mailbox.url(),
             created=self._clock(),
+            usage=usage,
         )
-        endpoint = order.endpoint or self._router.endpoint(order.template)
         if self._stops(run):
             raise Cancelled(f"Job {order.job_id} was cancelled.")
-        self._submit(run, request, endpoint)
+        self._submit(run, request, self._limits.allow(usage))
         return self._watch(run)
 
-    def _submit(self, run: _Run, request: JobRequest, endpoint: str) -> None:
-        job_id = request.job_id
+    def _submit(self, run: _Run, request: JobRequest, seconds: int) -> None:
+        job_id, endpoint = request.job_id, request.usage.endpoint
         body = to_json(request).encode()
         key = layout.request_key(job_id)
         stored = self._pool.submit(self._store.put, key, body, content_type="application/json")
         try:
             if len(body) <= INLINE_BODY:
-                accepted = self._sagemaker.invoke_async(endpoint, job_id, body=body)
+                accepted = self._sagemaker.invoke_async(
+                    endpoint, job_id, body=body, timeout=seconds
+                )
                 stored.result()
             else:
                 stored.result()
                 accepted = self._sagemaker.invoke_async(
-                    endpoint, job_id, input_location=self._store.url(key)
+                    endpoint, job_id, input_location=self._store.url(key), timeout=seconds
                 )
         except AwsUnreachable:
             raise

@@ -284,7 +284,10 @@ class EndpointSpec:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A SageMaker endpoint as it stands."""
+    """A SageMaker endpoint as it stands.
+
+    `backlog` counts the requests that wait or run, as CloudWatch last told; None when it did not.
+    """
 
     name: str
     status: EndpointStatus
@@ -297,6 +300,8 @@ class Endpoint:
     max_instances: int = 0
     template: str = ""
     failure: str = ""
+    idle_seconds: int = 0
+    backlog: int | None = None
 
 
 # -- jobs --------------------------------------------------------------------------------------
@@ -358,6 +363,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Who uses what: the endpoint of a job, its instance type, and what the job is of."""
+
+    endpoint: str = ""
+    instance_type: str = ""
+    template: str = ""
+
+
+@dataclass(frozen=True)
 class JobRequest:
     """What the worker gets: the graph and everything it stands on.
 
@@ -372,6 +386,7 @@ class JobRequest:
     extra_data: Json = field(default_factory=dict)
     events: str = ""
     created: float = 0.0
+    usage: Usage = Usage()
 
 
 class Outcome(str, Enum):
@@ -426,6 +441,7 @@ class JobResult:
     files: tuple[OutputFile, ...] = ()
     last_seq: int = 0
     timings: dict[str, float] = field(default_factory=dict)
+    usage: Usage = Usage()
 
 
 class EventKind(str, Enum):

@@ -13,7 +13,7 @@ from typing import Final
 
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import EndpointUnusable
-from comfy_aws.models import Endpoint, Manifest, TemplateVersion
+from comfy_aws.models import Endpoint, Manifest, TemplateVersion, Usage
 from comfy_aws.templates import Templates
 
 KEPT: Final = 5.0
@@ -39,6 +39,7 @@ class Router:
         self._chosen: dict[str, tuple[float, str]] = {}
         self._versions: dict[str, tuple[float, TemplateVersion]] = {}
         self._checked: dict[str, float] = {}
+        self._types: dict[str, str] = {}
 
     def version(self, template: str) -> TemplateVersion:
         """The template's current version, read at most every KEPT seconds. Raises NotFound."""
@@ -76,6 +77,12 @@ class Router:
             self._chosen[template] = (now, name)
         return name
 
+    def usage(self, endpoint: str, template: str) -> Usage:
+        """What a job of this template uses there. Raises EndpointUnusable."""
+        if endpoint not in self._types:  # an endpoint keeps its type
+            self._types[endpoint] = self._endpoints.usable(endpoint).instance_type
+        return Usage(endpoint, self._types[endpoint], template)
+
     def _choose(self, template: str) -> str:
         wanted = self._templates.get(template).endpoint if template else ""
         if wanted or self._default:
@@ -99,6 +106,7 @@ class Router:
     def forget(self, endpoint: str) -> None:
         """The endpoint refused a job: ask again."""
         with self._lock:
+            self._types.pop(endpoint, None)
             self._checked.pop(endpoint, None)
             self._chosen = {
                 template: kept for template, kept in self._chosen.items() if kept[1] != endpoint

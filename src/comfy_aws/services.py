@@ -6,10 +6,11 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Session
+from comfy_aws.aws import Identity, Logs, ObjectStore, Pricing, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess, Config
+from comfy_aws.costs import Costs, Limits
 from comfy_aws.deployments import Deployments, Tell
 from comfy_aws.doctor import Doctor
 from comfy_aws.endpoint_plan import WorkerImage
@@ -18,11 +19,13 @@ from comfy_aws.errors import ConfigError, LocalStackError
 from comfy_aws.events import Mailbox
 from comfy_aws.fetches import Fetcher
 from comfy_aws.hashcache import HashCache
+from comfy_aws.jobindex import StoredJob, stored_jobs
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.localmodels import LocalModels, Places
 from comfy_aws.modelstore import ModelStore
 from comfy_aws.preflight import Preflight
+from comfy_aws.pricelist import PriceList
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.rate import UploadRate
@@ -60,6 +63,8 @@ class Cloud:
     router: Router
     logs: Logs
     identity: Identity
+    prices: PriceList
+    costs: Costs
     doctor: Doctor
 
 
@@ -132,6 +137,8 @@ def connect(config: Config) -> Cloud:
     templates, blobs, library = Templates(store), Blobs(store), ModelLibrary(store)
     endpoints = Endpoints(sagemaker, worker, access.bucket)
     queues, logs, identity = Queues(session), Logs(session), Identity(session)
+    pricing = None if config.target == "local" else Pricing(session)
+    prices = PriceList(pricing, lambda: session.region, config.home / "prices.json")
     return Cloud(
         access=access,
         store=store,
@@ -145,6 +152,8 @@ def connect(config: Config) -> Cloud:
         router=Router(templates, endpoints, config.endpoint),
         logs=logs,
         identity=identity,
+        prices=prices,
+        costs=Costs(prices),
         doctor=Doctor(identity, store, sagemaker, queues, logs, worker, access.bucket),
     )
 
@@ -191,6 +200,18 @@ def build_publisher(config: Config, catalog: Catalog, cache: HashCache, spool: P
     return Publisher(cloud.templates, Uploader(blobs, cloud.library, capturer), catalog)
 
 
+def limits(config: Config, cloud: Cloud) -> Limits:
+    """What the settings allow jobs to cost."""
+    job, month = config.limits
+    known: dict[str, StoredJob] = {}
+    return Limits(
+        cloud.costs,
+        lambda since: stored_jobs(cloud.store, since=since, known=known),
+        job=job,
+        month=month,
+    )
+
+
 def build(config: Config, state: Path, catalog: Catalog) -> Services:
     """Build the designer's services.
 
@@ -216,6 +237,7 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         cloud.router,
         ledger,
         lambda deliver: Mailbox(cloud.queues, f"comfy-aws-{designer}", deliver),
+        limits=limits(config, cloud),
     )
     return Services(
         **vars(cloud),

@@ -218,3 +218,27 @@ def test_an_endpoint_that_cannot_be_made(
 def test_what_does_not_exist(designer: ComfyUIProcess, method: str, path: str) -> None:
     status, answer = call(designer, method, path, {}, name="Nobody", id="nobody")
     assert (status, answer["error"]["code"]) == (404, "not_found")
+
+
+def test_an_endpoint_that_is_changed_through_the_routes(designer: ComfyUIProcess) -> None:
+    _, answer = call(designer, "GET", "/aws/endpoints")
+    before = answer["endpoints"][0]
+    name, path = before["name"], "/aws/endpoints/{name}"
+    status, answer = call(designer, "PATCH", path, {"idle_seconds": 1234}, name=name)
+    assert (status, answer["endpoint"]["idle_seconds"]) == (200, 1234)
+    status, answer = call(designer, "PATCH", path, {"instance_type": "ml.g6.xlarge"}, name=name)
+    assert (status, answer["error"]["code"]) == (409, "config")
+    status, answer = call(designer, "PATCH", path, {"max_instances": "9"}, name=name)
+    assert "max_instances is a whole number; got '9'" in answer["error"]["message"]
+    status, _ = call(designer, "PATCH", path, {"idle_seconds": before["idle_seconds"]}, name=name)
+    assert status == 200
+    assert call(designer, "POST", f"{path}/wake", name=name)[0] == 202  # it is awake
+    assert call(designer, "POST", f"{path}/sleep", name="nowhere")[0] == 409
+
+
+def test_what_instances_and_jobs_cost(designer: ComfyUIProcess) -> None:
+    _, answer = call(designer, "GET", "/aws/instance-types")
+    [g5] = [each for each in answer["instance_types"] if each["name"] == "ml.g5.xlarge"]
+    assert g5["price"] > 0
+    assert g5["source"] == "list"
+    assert call(designer, "GET", "/aws/costs")[0] == 200

@@ -59,7 +59,8 @@ def store(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
 
 def result(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
     made = JobResult(
-        job.job_id, Outcome(step["outcome"]), outputs={"prompt": job.prompt},
+        job.job_id, Outcome(step["outcome"]), outputs={"prompt": job.prompt}, usage=job.usage,
+        timings={"total": 90.0},
         error=step.get("error", {}), last_seq=step.get("last_seq", 0),
     )  # fmt: skip
     STORE.put(layout.result_key(job.job_id), to_json(made).encode())

@@ -18,10 +18,12 @@ import pytest
 
 from comfy_aws import layout
 from comfy_aws.aws import INLINE_BODY
+from comfy_aws.costs import Costs, Limits
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
-from comfy_aws.errors import Conflict, EndpointUnusable, NotFound
+from comfy_aws.errors import ConfigError, Conflict, EndpointUnusable, NotFound
 from comfy_aws.events import Mailbox
+from comfy_aws.jobindex import stored_jobs
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import (
@@ -33,6 +35,7 @@ from comfy_aws.models import (
     Outcome,
 )
 from comfy_aws.orders import JobEnd, JobView, Order
+from comfy_aws.pricelist import PriceList
 from comfy_aws.routing import Router
 from comfy_aws.stack import StackState
 from tests.functional.parts import Parts, model_node
@@ -43,6 +46,9 @@ LIMIT = 60.0
 
 WORKER = [sys.executable, str(Path(__file__).with_name("scripted_worker.py"))]
 TEXT = {"1": {"class_type": "Text", "inputs": {"text": "hello"}}}
+
+PRICES = PriceList(None, lambda: "us-east-1", Path("nowhere"))
+NO_LIMITS = Limits(Costs(PRICES), lambda since: [])
 
 
 def endpoints_of(parts: Parts, worker: list[str] = WORKER) -> Endpoints:
@@ -105,7 +111,8 @@ class Desk:
         router = Router(parts.templates, endpoints_of(parts), self.endpoint)
         self.jobs = Jobs(
             parts.store, parts.sagemaker, parts.uploader, router, self.ledger,
-            lambda deliver: Mailbox(parts.queues, name, deliver), **self.wishes,
+            lambda deliver: Mailbox(parts.queues, name, deliver),
+            **{"limits": NO_LIMITS, **self.wishes},
         )  # fmt: skip
 
     def close(self) -> None:
@@ -575,3 +582,58 @@ def test_leftovers_of_a_broken_attempt_are_replaced(parts):
     endpoints.wait("leftover", every=0.1)
     assert [each.name for each in endpoints.list() if each.name == "leftover"] == ["leftover"]
     endpoints.delete("leftover")
+
+
+def test_a_job_says_what_it_used_and_is_priced_by_it(parts, desk):
+    job_id, _, end = desk.run(ending(1))
+    assert end.result is not None
+    usage = end.result.usage
+    assert (usage.endpoint, usage.instance_type) == (desk.endpoint, "ml.g5.xlarge")
+    [job] = [each for each in stored_jobs(parts.store) if each.id == job_id]
+    [cost] = Costs(PRICES).by("job", [job])
+    assert cost.usd == pytest.approx(job.seconds / 3600 * PRICES.of("ml.g5.xlarge").price)
+
+
+def test_a_month_that_has_cost_its_limit_takes_no_new_job(parts, desk):
+    desk.run(ending(1))
+    before = len(list(parts.store.list(layout.JOBS)))
+    known: dict = {}
+    desk.close()
+    desk.wishes["limits"] = Limits(
+        Costs(PRICES), lambda since: stored_jobs(parts.store, since=since, known=known), month=1e-9
+    )
+    desk.open()
+    _, _, end = desk.run(ending(1))
+    assert end.state is JobState.FAILED
+    assert end.error["code"] == "cost_limit"
+    assert "The jobs of this month have cost" in end.error["message"]
+    assert len(list(parts.store.list(layout.JOBS))) == before
+
+
+def test_an_endpoint_gets_other_limits_wakes_and_goes_to_sleep(parts, endpoint):
+    endpoints = endpoints_of(parts)
+    changed = endpoints.change(endpoint, min_instances=0, idle_seconds=900)
+    assert (changed.min_instances, changed.max_instances, changed.idle_seconds) == (0, 2, 900)
+    again = endpoints_of(parts).get(endpoint)  # as another machine sees it
+    assert (again.min_instances, again.idle_seconds) == (0, 900)
+    with pytest.raises(ConfigError, match="min not above max"):
+        endpoints.change(endpoint, min_instances=3)
+    with pytest.raises(EndpointUnusable, match="no endpoint named nowhere"):
+        endpoints.wake("nowhere")
+
+    def settles(count: int) -> None:
+        until = time.monotonic() + LIMIT
+        while (endpoints.get(endpoint).instances, endpoints.get(endpoint).status) != (
+            count, EndpointStatus.IN_SERVICE
+        ):  # fmt: skip
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    endpoints.sleep(endpoint)
+    settles(0)
+    assert endpoints.get(endpoint, queue=True).backlog == 0
+    endpoints.wake(endpoint)
+    settles(1)
+    endpoints.change(endpoint, min_instances=1)
+    with pytest.raises(ConfigError, match="always keeps 1 instances"):
+        endpoints.sleep(endpoint)

@@ -15,6 +15,8 @@ VARIABLES = {
     "profile": "AWS_PROFILE", "execution_role": "COMFY_AWS_EXECUTION_ROLE",
     "image": "COMFY_AWS_IMAGE", "endpoint": "COMFY_AWS_ENDPOINT",
     "comfyui": "COMFY_AWS_COMFYUI", "runner_args": "COMFY_AWS_RUNNER_ARGS",
+    "fetch_private": "COMFY_AWS_FETCH_PRIVATE", "cost_limit_job": "COMFY_AWS_COST_LIMIT_JOB",
+    "cost_limit_month": "COMFY_AWS_COST_LIMIT_MONTH",
 }  # fmt: skip
 
 
@@ -24,12 +26,21 @@ def test_the_table_of_variables_is_whole():
 
 @pytest.mark.parametrize(("name", "variable"), VARIABLES.items())
 def test_variable_before_setting_before_default(tmp_path, name, variable):
-    here, there = ("local", "aws") if name == "target" else ("here", "there")
+    amounts = ("1", "0.5")
+    special = {"target": ("local", "aws"), "fetch_private": ("1", "0"),
+               "cost_limit_job": amounts, "cost_limit_month": amounts}  # fmt: skip
+    here, there = special.get(name, ("here", "there"))
     assert getattr(config.load(tmp_path, {}), name) == ""
     config.save(tmp_path, **{name: there})
     assert getattr(config.load(tmp_path, {}), name) == there
     assert getattr(config.load(tmp_path, {variable: here}), name) == here
     assert getattr(config.load(tmp_path, {variable: ""}), name) == there
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "a lot", "1e9", "nan"])
+def test_a_cost_limit_is_an_amount(tmp_path, text):
+    with pytest.raises(ConfigError, match="cost_limit_job is an amount in USD above 0"):
+        config.save(tmp_path, cost_limit_job=text)
 
 
 def test_second_names_of_variables(tmp_path):

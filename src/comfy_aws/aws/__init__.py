@@ -8,6 +8,7 @@ from comfy_aws.aws.account import Identity, LogEvent, Logs
 from comfy_aws.aws.buckets import Buckets
 from comfy_aws.aws.cloudformation import Stacks
 from comfy_aws.aws.images import Build, Images
+from comfy_aws.aws.pricing import Pricing
 from comfy_aws.aws.queues import Message, Queues
 from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
 from comfy_aws.aws.session import Session
@@ -27,6 +28,7 @@ __all__ = [
     "Logs",
     "Message",
     "ObjectStore",
+    "Pricing",
     "Queues",
     "SageMaker",
     "Session",

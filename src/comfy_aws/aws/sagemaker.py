@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from comfy_aws.aws.mapping import mapped
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 INLINE_BODY: Final = 128_000
 """Largest body, in bytes, that InvokeEndpointAsync takes in place of an InputLocation."""
+
+METRIC_SECONDS: Final = 300
+"""An older value of a metric says nothing of now; SageMaker sends one a minute."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,22 @@ class SageMaker:
         with mapped(f"cloudwatch:{_camel(operation)}", _named(request)):
             answer: dict[str, Any] = getattr(client, operation)(**request)
         return answer
+
+    def metric(self, endpoint: str, name: str, now: float) -> float | None:
+        """The latest value of an endpoint's metric; None when it has had none for a while."""
+        client = self._session.client("cloudwatch")
+        with mapped("cloudwatch:GetMetricStatistics", endpoint):
+            answer = client.get_metric_statistics(
+                Namespace="AWS/SageMaker",
+                MetricName=name,
+                Dimensions=[{"Name": "EndpointName", "Value": endpoint}],
+                StartTime=datetime.fromtimestamp(now - METRIC_SECONDS, timezone.utc),
+                EndTime=datetime.fromtimestamp(now + 60, timezone.utc),
+                Period=60,
+                Statistics=["Maximum"],
+            )
+        points = sorted(answer["Datapoints"], key=lambda point: point["Timestamp"])
+        return float(points[-1]["Maximum"]) if points else None
 
     def endpoints(self, name_contains: str = "") -> Iterator[dict[str, Any]]:
         """Summaries of the region's endpoints, newest first."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 from comfy_aws.aws.mapping import mapped
 from comfy_aws.config import AwsAccess
+
+HOMES: Final = {"pricing": "us-east-1"}
+"""Services that answer for all regions from one."""
 
 
 class Session:
@@ -60,4 +63,9 @@ class Session:
                         "addressing_style": "path" if url else "auto",
                     },
                 }
-            return self._session.client(service, endpoint_url=url or None, config=Config(**options))
+            return self._session.client(
+                service,
+                region_name=HOMES.get(service),
+                endpoint_url=url or None,
+                config=Config(**options),
+            )

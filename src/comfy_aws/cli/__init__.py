@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from comfy_aws import __version__
-from comfy_aws.cli import deploy, deps, endpoints, jobs, logs, models, ports, stack, templates
+from comfy_aws.cli import cost, deploy, deps, endpoints, jobs, logs, models, ports, stack, templates
 from comfy_aws.cli.common import ERROR, INTERRUPTED
 from comfy_aws.errors import ComfyAwsError
 
-_TOPICS = (deploy, stack, templates, endpoints, jobs, models, logs, ports, deps)
+_TOPICS = (deploy, stack, templates, endpoints, jobs, cost, models, logs, ports, deps)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -56,6 +56,13 @@ def moment(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
+def usd(amount: float | None) -> str:
+    """An amount of money; a dash for one that is not known."""
+    if amount is None:
+        return "-"
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
 def size_text(size: float) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from comfy_aws.cli.common import cloud, command, emit, positive, table, topic
+from comfy_aws.cli.common import cloud, command, emit, positive, table, topic, usd
 from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ConfigError
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, to_dict
@@ -32,19 +32,33 @@ def add(topics: Any) -> None:
         )
     create.add_argument("--wait", action="store_true", help="return when it is InService")
     wait = command(commands, "wait", _wait, "return when it is InService, or has failed")
+    scale = command(commands, "scale", _scale, "change its number of instances and idle time")
+    for name, text in (
+        ("min", "fewest instances, 0 to stop when idle"),
+        ("max", "most instances"),
+        ("idle", "seconds without jobs before an instance stops"),
+    ):
+        scale.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    wake = command(commands, "wake", _wake, "start an instance now, not with the next job")
+    sleep = command(commands, "sleep", _sleep, "stop its instances now, not after the idle time")
     delete = command(commands, "delete", _delete, "delete it with all that belongs to it")
     for each in (create, wait):
         each.add_argument("--timeout", type=positive, default=3600, metavar="SECONDS",
                              help="give up waiting after this long (%(default)s)")  # fmt: skip
-    for each in (wait, delete):
+    for each in (wait, scale, wake, sleep, delete):
         each.add_argument("name", help="the endpoint")
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = cloud().endpoints.list()
+    connected = cloud()
+    found = connected.endpoints.list(queue=True)
+    price = {e.instance_type: connected.prices.of(e.instance_type).price for e in found}
     rows = [(e.name, e.status.value, e.instances, f"{e.min_instances}-{e.max_instances}",
-             e.instance_type, e.template, e.failure) for e in found]  # fmt: skip
-    head = ("NAME", "STATUS", "RUNNING", "SCALES", "TYPE", "TEMPLATE", "FAILURE")
+             "" if e.backlog is None else e.backlog, e.instance_type,
+             usd(price[e.instance_type]), e.template, e.failure)
+            for e in found]  # fmt: skip
+    head = ("NAME", "STATUS", "RUNNING", "SCALES", "QUEUE", "TYPE", "AN HOUR", "TEMPLATE",
+            "FAILURE")  # fmt: skip
     emit(arguments, [to_dict(e) for e in found], table(head, rows) or ["No endpoints."])
     return 0
 
@@ -79,6 +93,35 @@ def _show_endpoint(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
     if endpoint.status is EndpointStatus.CREATING:
         lines.append(f"  Wait for it: comfy-aws endpoint wait {endpoint.name}")
     emit(arguments, to_dict(endpoint), lines)
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    if arguments.min is arguments.max is arguments.idle is None:
+        raise ConfigError("Nothing is to be changed.", hint="Give --min, --max or --idle.")
+    endpoint = cloud().endpoints.change(
+        arguments.name,
+        min_instances=arguments.min,
+        max_instances=arguments.max,
+        idle_seconds=arguments.idle,
+    )
+    text = (
+        f"{endpoint.name} has {endpoint.min_instances} to {endpoint.max_instances} instances and "
+        f"stops one after {endpoint.idle_seconds} s without jobs."
+    )
+    emit(arguments, to_dict(endpoint), [text])
+    return 0
+
+
+def _wake(arguments: argparse.Namespace) -> int:
+    endpoint = cloud().endpoints.wake(arguments.name)
+    emit(arguments, to_dict(endpoint), [f"{endpoint.name} is waking up."])
+    return 0
+
+
+def _sleep(arguments: argparse.Namespace) -> int:
+    endpoint = cloud().endpoints.sleep(arguments.name)
+    emit(arguments, to_dict(endpoint), [f"{endpoint.name} goes to sleep."])
+    return 0
 
 
 def _delete(arguments: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ class EndpointWatch:
 
     def _look(self, before: Endpoint) -> None:
         try:
-            now = self._designer.services().endpoints.get(before.name)
+            now = self._designer.services().endpoints.get(before.name, queue=True)
         except NotFound:
             self._tell({**to_dict(before), "status": "Deleted"})
             self._drop(before.name)

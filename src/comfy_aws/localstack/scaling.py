@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 DEFAULT_PERIOD_SECONDS: Final = 2.0
 _DEFAULT_COOLDOWN_SECONDS: Final = 300
 """Application Auto Scaling's default ScaleInCooldown."""
+_TELL_SECONDS: Final = 30.0
+_KEPT_METRICS: Final = 10_000
 _SCALABLE: Final = frozenset({EndpointStatus.IN_SERVICE, EndpointStatus.UPDATING})
 
 
@@ -97,6 +99,7 @@ class Scaler:
         self._period = period
         self._clock = clock
         self._low_since: dict[str, float] = {}
+        self._told: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -107,6 +110,24 @@ class Scaler:
                     self._judge(resource, target)
                 except Exception:  # noqa: BLE001 - a senseless policy must not end all scaling
                     _log.exception("scaling %s", resource)
+            self._tell()
+
+    def _tell(self) -> None:
+        """SageMaker's metrics of asynchronous endpoints, when they change and now and then."""
+        now = self._clock()
+        for endpoint in self._fleet.all():
+            value = endpoint.queue.backlog
+            told, at = self._told.get(endpoint.name, (-1, -_TELL_SECONDS))
+            if value == told and now - at < _TELL_SECONDS:
+                continue
+            self._told[endpoint.name] = value, now
+            self._alarms.put_metric_data("AWS/SageMaker", [{
+                "MetricName": "ApproximateBacklogSize",
+                "Dimensions": [{"Name": "EndpointName", "Value": endpoint.name}],
+                "Value": value,
+                "Unit": "Count",
+            }])  # fmt: skip
+        del self._alarms.metric_data[:-_KEPT_METRICS]
 
     def _judge(self, resource: str, target: Any) -> None:
         _, name, _, variant = resource.split("/")

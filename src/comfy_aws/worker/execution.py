@@ -269,6 +269,7 @@ class Execution:
             files=verdict.files,
             last_seq=self._outbox.last_seq,
             timings={name: round(value, 4) for name, value in self._timings.items()},
+            usage=self._request.usage,
         )
         await self._put(layout.result_key(self._request.job_id), to_json(result))
         if self._request.events:

@@ -95,7 +95,7 @@ def number_of(value: object, name: str) -> int:
     """A version's number from a query or a body. Raises InvalidWorkflow."""
     text = str(value)
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise InvalidWorkflow(f"{name} is the number of a version, 1 or more; got {value!r}.")
+        raise InvalidWorkflow(f"{name} is a whole number, 1 or more; got {value!r}.")
     return int(text)
 
 

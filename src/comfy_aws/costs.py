@@ -1,0 +1,142 @@
+"""What jobs have cost, by the seconds that workers were busy with them. Estimates.
+
+A job costs the time from its worker's first step to its last, at the price of its instance type.
+What an instance waits for work, and what S3 and the rest cost, is not in it: the bill and the
+budget of the stack tell that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from comfy_aws.errors import ConfigError, CostLimit
+from comfy_aws.jobindex import StoredJob
+from comfy_aws.models import Usage
+from comfy_aws.pricelist import PriceList
+
+GROUPS: Final = ("job", "endpoint", "template", "day")
+
+MONTH_KEPT: Final = 60.0
+"""Seconds that the month's sum is used again."""
+
+LONGEST: Final = 3600
+"""SageMaker's maximum of InvocationTimeoutSeconds."""
+
+LEAST: Final = 60
+"""Seconds that a job gets, however low its limit: less would not load a model."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a group of jobs. `usd` is None when no price is known for one of them."""
+
+    name: str
+    jobs: int
+    seconds: float
+    usd: float | None
+
+
+class Costs:
+    """Estimates by a price list."""
+
+    def __init__(self, pricelist: PriceList) -> None:
+        self._prices = pricelist
+
+    def of(self, usage: Usage, seconds: float) -> float | None:
+        """USD for so many seconds of one instance; None when the price is not known."""
+        price = self._prices.of(usage.instance_type).price
+        return None if price is None else price * seconds / 3600
+
+    def by(self, group: str, jobs: Iterable[StoredJob]) -> list[Cost]:
+        """Sums, the dearest first. Raises ConfigError for a group that is none."""
+        if group not in GROUPS:
+            raise ConfigError(f"Costs are told by {', '.join(GROUPS)}; got {group!r}.")
+        names: dict[str, list[StoredJob]] = defaultdict(list)
+        for job in jobs:
+            names[_name(group, job)].append(job)
+        sums = [self.total(name, each) for name, each in names.items()]
+        return sorted(sums, key=lambda cost: (-(cost.usd or 0.0), -cost.seconds, cost.name))
+
+    def total(self, name: str, jobs: Iterable[StoredJob]) -> Cost:
+        """The sum of some jobs."""
+        ended = list(jobs)
+        parts = [self.of(job.usage, job.seconds) for job in ended]
+        known = [part for part in parts if part is not None]
+        usd = sum(known) if len(known) == len(parts) else None
+        return Cost(name, len(ended), sum(job.seconds for job in ended), usd)
+
+
+class Limits:
+    """What jobs may cost; None is no limit. Safe to share between threads.
+
+    Args:
+        job: USD of one job, which its worker is stopped at.
+        month: USD of all jobs of a calendar month, after which no new one is taken.
+        jobs_since: the jobs that were sent after a time.
+    """
+
+    def __init__(
+        self,
+        costs: Costs,
+        jobs_since: Callable[[float], list[StoredJob]],
+        *,
+        job: float | None = None,
+        month: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._costs = costs
+        self._jobs_since = jobs_since
+        self._job = job
+        self._month = month
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._spent: tuple[float, float] = (0.0, 0.0)
+
+    def allow(self, usage: Usage) -> int:
+        """How many seconds a new job may run.
+
+        Raises:
+            CostLimit: the month's limit is reached, or a limit is set and no price is known.
+        """
+        if self._job is None and self._month is None:
+            return LONGEST
+        hour = self._costs.of(usage, 3600)
+        if hour is None:
+            raise CostLimit(
+                f"A cost limit is set, and the price of {usage.instance_type or usage.endpoint} "
+                "is not known.",
+                hint="Take another instance type, or unset the limit in the settings.",
+            )
+        if self._month is not None and self._spent_this_month() >= self._month:
+            raise CostLimit(
+                f"The jobs of this month have cost about {self._spent[1]:.2f} USD; the limit is "
+                f"{self._month:.2f} USD.",
+                hint="Raise cost_limit_month in the settings, or wait for the next month.",
+            )
+        if self._job is None or not hour:
+            return LONGEST
+        return max(LEAST, min(LONGEST, int(self._job / hour * 3600)))
+
+    def _spent_this_month(self) -> float:
+        now = self._clock()
+        with self._lock:
+            at, spent = self._spent
+            if now - at > MONTH_KEPT:
+                today = time.localtime(now)
+                start = time.mktime((today.tm_year, today.tm_mon, 1, 0, 0, 0, 0, 0, -1))
+                parts = (self._costs.of(j.usage, j.seconds) for j in self._jobs_since(start))
+                spent = sum(part for part in parts if part is not None)
+                self._spent = now, spent
+        return spent
+
+
+def _name(group: str, job: StoredJob) -> str:
+    if group == "day":
+        return time.strftime("%Y-%m-%d", time.localtime(job.sent))
+    names = {"job": job.id, "endpoint": job.usage.endpoint, "template": job.usage.template}
+    return names[group] or "-"
