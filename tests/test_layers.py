@@ -20,7 +20,10 @@ EXTENSION = "extension"
 
 # Lowest first. A module imports from lower layers and, without a cycle, from its own.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("foundation", frozenset({"__init__", "callbacks", "config", "errors", "guard", "layout", "models"})),
+    (
+        "foundation",
+        frozenset({"__init__", "callbacks", "config", "errors", "guard", "layout", "models"}),
+    ),
     (
         "pure",
         frozenset(

@@ -7,7 +7,7 @@ what every machine can ask.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comfy_aws import layout
@@ -33,7 +33,7 @@ class StoredJob:
     error: str = ""
     outputs: int = 0
     seconds: float = 0.0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 def stored_jobs(
