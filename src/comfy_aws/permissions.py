@@ -210,6 +210,7 @@ DESIGNER: Final = (
             f"arn:${{AWS::Partition}}:cloudwatch:{_HERE}:alarm:TargetTracking-endpoint/*",
         ),
     ),
+    Grant("SeeCosts", ("cloudwatch:GetMetricStatistics", "pricing:GetProducts"), ("*",)),
     Grant("ReadLogs", ("logs:FilterLogEvents",), (f"{ENDPOINT_LOGS}:*",)),
 )
 """What ComfyUI with the extension, and the command line, may do; deploying needs more."""

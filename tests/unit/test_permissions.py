@@ -53,7 +53,8 @@ NOT_BY_WORKER = {
 NOT_BY_DESIGNER = {"sqs:SendMessage"}
 # The one * each that the service knows nothing narrower for.
 UNNARROWABLE = {
-    "application-autoscaling:DescribeScalableTargets", "cloudwatch:PutMetricData",
+    "application-autoscaling:DescribeScalableTargets", "cloudwatch:GetMetricStatistics",
+    "cloudwatch:PutMetricData", "pricing:GetProducts",
     "ecr:GetAuthorizationToken", "sagemaker:ListEndpoints",
 }  # fmt: skip
 

@@ -103,7 +103,8 @@ def test_no_statement_allows_everything(resources):
 
 
 UNNARROWABLE = {
-    "application-autoscaling:DescribeScalableTargets", "cloudwatch:PutMetricData",
+    "application-autoscaling:DescribeScalableTargets", "cloudwatch:GetMetricStatistics",
+    "cloudwatch:PutMetricData", "pricing:GetProducts",
     "sagemaker:ListEndpoints",
 }  # fmt: skip
 
