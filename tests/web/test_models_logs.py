@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.pipeline.install import SAMPLER_ID, load_workflow
+from tests.pipeline.install import load_workflow
 from tests.support.fileserver import served
 from tests.web.browser import TIMEOUT_MS, ComfyPage
 from tests.web.designer import Designer
-from tests.web.test_page import ensure_endpoint, turn_on
 
 pytestmark = [
     pytest.mark.browser,
@@ -172,49 +171,6 @@ def test_files_that_are_dropped(page: ComfyPage, stack: Designer) -> None:
     page.tab.keyboard.press("Enter")
     expect(model(page, name)).to_have_count(0)
     assert found[0].exists() is False
-
-
-def test_logs_follow_this_comfyui_and_a_worker(
-    page: ComfyPage, stack: Designer, tmp_path: Any
-) -> None:
-    ensure_endpoint(stack)
-    page.load(load_workflow())
-    page.show_connected_panel()
-    turn_on(page)
-    page.set_widget(SAMPLER_ID, "seed", 4711)
-    show(page, "logs")
-    lines = page.find("aws-log-line")
-    expect(lines.filter(has_text="Set vram state")).to_have_count(1)
-    assert page.find("aws-log").evaluate(
-        "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 30"
-    ), "the newest line is not in sight"
-    job = page.run()
-    expect(lines.filter(has_text="got prompt").last).to_be_visible()
-
-    [endpoint, *_] = [each["name"] for each in stack.endpoints()]
-    page.find("aws-logs-source").select_option(f"endpoint:{endpoint}")
-    page.find("aws-logs-job").fill(job)
-    executed = lines.filter(has_text="Prompt executed in")
-    expect(executed).to_have_count(1)
-    expect(lines.filter(has_text="success").first).to_be_visible()
-    jobs = page.tab.eval_on_selector_all(
-        "[data-testid=aws-log-line]", "(rows) => [...new Set(rows.map((row) => row.dataset.job))]"
-    )
-    assert jobs == [job]
-
-    page.find("aws-logs-follow").click()
-    expect(page.find("aws-logs-state")).to_contain_text("paused")
-    page.find("aws-logs-text").fill("EXECUTED IN")
-    expect(lines).to_have_count(1)
-    with page.tab.expect_download() as waiting:
-        page.find("aws-logs-download").click()
-    saved = tmp_path / "saved.log"
-    waiting.value.save_as(saved)
-    assert f"INFO runner job={job}: Prompt executed in" in saved.read_text()
-    page.find("aws-logs-level").select_option("error")
-    expect(page.find("aws-logs-empty")).to_be_visible()
-    page.find("aws-logs-source").select_option("start-up")
-    expect(page.find("aws-logs-problem")).to_contain_text("There is no start-up log")
 
 
 def test_ten_thousand_lines_do_not_freeze_the_page(page: ComfyPage, designer: Designer) -> None:
