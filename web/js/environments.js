@@ -37,6 +37,8 @@ export class Environments {
   #places = new Map()
   /** @type {Promise<unknown>} writes follow one another */
   #writing = Promise.resolve()
+  /** @type {Promise<void> | null} set once what an earlier page left is being kept */
+  #resumed = null
   /** Fingerprints of the canvas that ComfyUI showed by itself, and of the one loaded last. */
   #first = ''
   #loaded = ''
@@ -87,7 +89,7 @@ export class Environments {
     this.#store.set({ opening: name || t('local') })
     try {
       await this.flush()
-      const draft = await this.#drafts.read(name)
+      const draft = await this.#inTurn(() => this.#drafts.read(name))
       if (draft) await this.#openDraft(name, draft)
       else if (name) await this.#openPublished(name)
       else this.#canvas.mark = { template: '' }
@@ -106,7 +108,7 @@ export class Environments {
     if (!name) return
     try {
       await this.flush()
-      await this.#drafts.putAside(name)
+      await this.#inTurn(() => this.#drafts.putAside(name))
       this.#kept.delete(name)
       await this.#openPublished(name)
     } catch (error) {
@@ -120,7 +122,7 @@ export class Environments {
     const name = this.#canvas.mark?.template ?? ''
     try {
       await this.flush()
-      const draft = await this.#drafts.takeBack(name)
+      const draft = await this.#inTurn(() => this.#drafts.takeBack(name))
       if (draft) await this.#openDraft(name, draft)
     } catch (error) {
       this.#fail(t('templates.openFailed', { name }), error)
@@ -156,7 +158,7 @@ export class Environments {
    */
   async renamed(name, renamed) {
     await this.flush()
-    await this.#drafts.rename(name, renamed)
+    await this.#inTurn(() => this.#drafts.rename(name, renamed))
     this.#canvas.rename(name, renamed)
     this.#show()
   }
@@ -167,6 +169,7 @@ export class Environments {
    * Throws what keeps it from being kept: then nothing may take its place.
    */
   async flush() {
+    await this.resume()
     clearTimeout(this.#timer)
     const pending = this.#pending
     this.#pending = null
@@ -177,8 +180,12 @@ export class Environments {
     await this.#writing
   }
 
-  /** What a closing page could not keep is kept now. */
-  async resume() {
+  /** What a closing page could not keep is kept now, once a page. */
+  resume() {
+    return (this.#resumed ??= this.#resumeNow())
+  }
+
+  async #resumeNow() {
     const prefix = this.#stashed('')
     const keys = Object.keys(this.#storage).filter((key) => key.startsWith(prefix))
     for (const key of keys) {
@@ -241,9 +248,20 @@ export class Environments {
 
   /** @param {Seen} seen */
   #keep(seen) {
-    const kept = this.#writing.then(() => this.#keepNow(seen))
-    this.#writing = kept.catch(() => {})
-    return kept
+    return this.#inTurn(() => this.#keepNow(seen))
+  }
+
+  /**
+   * One after the other: while a draft is put aside for another one, nobody finds none.
+   *
+   * @template T
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T>}
+   */
+  #inTurn(work) {
+    const done = this.#writing.then(work)
+    this.#writing = done.catch(() => {})
+    return done
   }
 
   /** @param {Seen} seen */
