@@ -83,6 +83,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "publish",
                 "rate",
                 "readlog",
+                "residency",
                 "resolve",
                 "routing",
                 "stack",

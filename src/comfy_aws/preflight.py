@@ -14,6 +14,7 @@ from comfy_aws.capture import Capture
 from comfy_aws.models import BlobRef, Json, to_dict
 from comfy_aws.publish import Uploader
 from comfy_aws.rate import UploadRate
+from comfy_aws.residency import Residency
 from comfy_aws.resolve import Finding
 from comfy_aws.routing import Router
 
@@ -21,11 +22,19 @@ from comfy_aws.routing import Router
 class Preflight:
     """Safe to share between threads."""
 
-    def __init__(self, blobs: Blobs, uploader: Uploader, router: Router, rate: UploadRate) -> None:
+    def __init__(
+        self,
+        blobs: Blobs,
+        uploader: Uploader,
+        router: Router,
+        rate: UploadRate,
+        residency: Residency,
+    ) -> None:
         self._blobs = blobs
         self._uploader = uploader
         self._router = router
         self._rate = rate
+        self._residency = residency
 
     def check(self, prompt: object, template: str = "") -> Json:
         """Look a prompt over.
@@ -49,6 +58,7 @@ class Preflight:
             "files": len(absent),
             "expected_seconds": self._rate.seconds_for(size),
             "node_errors": capture.node_errors(),
+            "endpoint": self._residency.of(capture.manifest, template),
         }
 
 

@@ -30,6 +30,7 @@ from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
+from comfy_aws.residency import Residency
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
 from comfy_aws.template_files import TemplateFiles
@@ -239,12 +240,13 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         lambda deliver: Mailbox(cloud.queues, f"comfy-aws-{designer}", deliver),
         limits=limits(config, cloud),
     )
+    residency = Residency(cloud.store, cloud.endpoints, cloud.router, ledger)
     return Services(
         **vars(cloud),
         publisher=publisher,
         publications=Publications(publisher),
         jobs=jobs,
-        preflight=Preflight(cloud.blobs, uploader, cloud.router, rate),
+        preflight=Preflight(cloud.blobs, uploader, cloud.router, rate, residency),
         model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
         _ledger=ledger,
         _cache=cache,

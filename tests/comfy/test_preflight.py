@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 from comfy_aws.aws import ObjectStore
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.test_routes import call
 from tests.pipeline import install as pipeline
+from tests.support.client import Client
 
 PATH = "/aws/preflight"
 LOADER_ID, IMAGE_ID = "1", "3"
@@ -45,6 +47,19 @@ def test_what_a_prompt_would_send(designer: ComfyUIProcess, bucket: ObjectStore)
     absent = [part for part in parts if not part["in_bucket"]]
     assert answer["bytes_to_upload"] == sum(part["size"] for part in absent)
     assert answer["files"] == len(absent)
+
+
+def test_what_the_endpoint_has_after_a_job(designer: ComfyUIProcess, client: Client) -> None:
+    picture = designer.base_dir / "input" / "resident.png"
+    Image.effect_noise((300, 300), 90).save(picture)
+    prompt = pipeline.load_prompt()
+    prompt[IMAGE_ID]["inputs"]["image"] = picture.name
+    before = preflight(designer, prompt=prompt)["endpoint"]
+    assert before["instances"] >= 1
+    assert before["bytes_to_fetch"] >= picture.stat().st_size
+    entry = client.end(client.queue(prompt, aws={}))
+    assert entry["status"]["status_str"] == "success"
+    assert preflight(designer, prompt=prompt)["endpoint"]["bytes_to_fetch"] == 0
 
 
 def test_after_a_publish_nothing_is_left_to_send(designer: ComfyUIProcess) -> None:
