@@ -29,8 +29,8 @@ from comfy_aws.pricelist import PriceList
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.rate import UploadRate
-from comfy_aws.resolve import Catalog
 from comfy_aws.residency import Residency
+from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
 from comfy_aws.template_files import TemplateFiles
