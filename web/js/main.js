@@ -21,6 +21,7 @@ import { connected, isPort, routesAll, Store } from './store.js'
 import { LockDialog } from './views/lock_dialog.js'
 import { NameDialog } from './views/name_dialog.js'
 import { Panel } from './views/panel.js'
+import { RunButton } from './views/run_button.js'
 
 const TAB = 'aws'
 
@@ -81,6 +82,8 @@ const panel = new Panel({
   titleOf: (promptId, nodeId) => marker.title(promptId, nodeId),
 })
 
+const runButton = new RunButton(store, actions, new AbortController().signal)
+
 /** What this tab's next prompt carries; null when it runs here. */
 function mark() {
   const { on, template } = store.state
@@ -101,10 +104,22 @@ async function newWorkflow() {
 }
 
 function loadStyle() {
-  for (const name of ['aws.css', 'templates.css', 'models_logs.css', 'port.css', 'settings.css']) {
+  for (const name of [
+    'aws.css',
+    'templates.css',
+    'models_logs.css',
+    'port.css',
+    'settings.css',
+    'run_button.css',
+  ]) {
     const href = new URL(name, import.meta.url).href
     document.head.append(h('link', { rel: 'stylesheet', href }))
   }
+}
+
+/** The public place in ComfyUI's bar beside Run, for what is no menu. */
+function showRunButton() {
+  app.menu?.actionsGroup.element.append(runButton.element)
 }
 
 // Before ComfyUI connects: it complains of messages that nobody listens to.
@@ -128,6 +143,10 @@ app.registerExtension({
       icon: 'pi pi-cloud-upload',
       function: () => void newWorkflow(),
     },
+  ],
+  keybindings: [
+    { combo: { key: 'l', ctrl: true, shift: true }, commandId: 'PromptOnAws.Toggle' },
+    { combo: { key: 'l' }, commandId: `Workspace.ToggleSidebarTab.${TAB}` },
   ],
   aboutPageBadges: [
     { label: t('title'), url: 'https://github.com/prompt-on-aws/prompt-on-aws', icon: 'pi pi-cloud' },
@@ -159,7 +178,9 @@ app.registerExtension({
     comfy.onLocale(() => {
       setLocale(comfy.locale)
       panel.redraw()
+      runButton.draw()
     })
+    showRunButton()
     void actions.refresh().then(() => environments.resume())
   },
 })

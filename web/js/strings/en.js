@@ -420,6 +420,12 @@ export const EN = Object.freeze({
   'logs.state.live': '{count} lines, live',
   'logs.state.paused': '{count} lines, paused',
 
+  'runButton.aws': 'AWS',
+  'runButton.local': 'Local',
+  'runButton.toLocal': 'Run stays on this machine.',
+  'runButton.toTemplate': 'Run goes to AWS: {template} on {endpoint}.',
+  'runButton.toEndpoint': 'Run goes to AWS, to {endpoint}.',
+
   'command.toggle': 'Toggle Prompt on AWS',
   'command.newWorkflow': 'Publish the canvas as a template',
   'command.notConnected': 'AWS is not connected',

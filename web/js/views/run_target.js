@@ -173,7 +173,7 @@ function sameOptions(select, options) {
  *
  * @param {Readonly<Aws.State>} state
  */
-function problemOf(state) {
+export function problemOf(state) {
   const { name, endpoint } = target(state)
   if (!name) return t('target.missing')
   if (!endpoint) return t('target.gone', { name })
