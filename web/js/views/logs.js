@@ -26,7 +26,7 @@ export class LogsPage {
   #state = h('span', { class: 'aws-muted', role: 'status', testid: 'aws-logs-state' })
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-logs-problem' })
   #empty = h('p', { class: 'aws-muted', testid: 'aws-logs-empty' }, t('logs.empty'))
-  #list = h('ol', {
+  #list = h('div', {
     class: 'aws-log',
     role: 'log',
     'aria-live': 'off', // a reader speaks what is chosen, not a hundred lines a second
@@ -136,7 +136,7 @@ export class LogsPage {
     const about = `${this.#time(at)} ${source}`
     const look = about === this.#before ? 'aws-log-line aws-log-same' : 'aws-log-line'
     this.#before = about
-    return h('li', { class: look, 'data-level': level, 'data-job': job, testid: 'aws-log-line' },
+    return h('div', { class: look, 'data-level': level, 'data-job': job, testid: 'aws-log-line' },
       h('span', { class: 'aws-log-about aws-number', title: job || null }, about),
       h('span', { class: 'aws-log-text' }, text))
   }
