@@ -34,6 +34,14 @@ _READY = """() => window.app?.vueAppReady
     && window.app.extensionManager?.workflow?.activeWorkflow
     && window.app.extensions?.some(({ name }) => name === 'PromptOnAws')"""
 
+# In the colours that frontends outline failed nodes with.
+_MARKED = """(id) => {
+  const failed = window.app.graph.nodes.filter((node) =>
+    Object.values(node.strokeStyles ?? {}).some((style) =>
+      ['red', '#f0f', '#e00'].includes(style.call(node)?.color?.toLowerCase())))
+  return failed.length === 1 && String(failed[0].id) === String(id)
+}"""
+
 # Events of the run, and whether a node was outlined as running when the page had drawn it.
 _RECORD = """async ({ nodes }) => {
   const { api } = await import(new URL('scripts/api.js', document.baseURI).href)
@@ -229,11 +237,25 @@ class ComfyPage:
 
     def run(self) -> str:
         """Click Run; the prompt id that the server gave."""
-        with self.tab.expect_response(lambda reply: reply.url.endswith("/api/prompt")) as waiting:
-            self.tab.locator('[data-testid="queue-button"]').first.click()
-        answer = waiting.value.json()
+        answer = self._click_run()
         assert "prompt_id" in answer, answer
         return str(answer["prompt_id"])
+
+    def refused_run(self) -> dict[str, Any]:
+        """Click Run; what the server refused it with."""
+        answer = self._click_run()
+        assert "node_errors" in answer, answer
+        return answer
+
+    def _click_run(self) -> dict[str, Any]:
+        with self.tab.expect_response(lambda reply: reply.url.endswith("/api/prompt")) as waiting:
+            self.tab.locator('[data-testid="queue-button"]').first.click()
+        answer: dict[str, Any] = waiting.value.json()
+        return answer
+
+    def wait_for_marked(self, node: str) -> None:
+        """Until the canvas outlines the node, and no other, as failed."""
+        self.tab.wait_for_function(_MARKED, arg=int(node))
 
     def wait_for_event(self, kind: str, prompt_id: str) -> None:
         self.tab.wait_for_function(

@@ -1,0 +1,127 @@
+"""The page on the newer frontends, served by the same ComfyUI: one way through the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
+from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
+from tests.web.designer import NEWER_FRONTENDS, Designer, second_designer
+from tests.web.test_page import (
+    LOADER_ID,
+    LOCK,
+    NODES,
+    begin_large_publish,
+    ensure_endpoint,
+    turn_off,
+    turn_on,
+)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.comfyui,
+    pytest.mark.stack,
+    pytest.mark.slow,
+]
+
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+@pytest.fixture(scope="module", params=NEWER_FRONTENDS)
+def newer(
+    request: pytest.FixtureRequest, designer: Designer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Designer]:
+    """A designer with one of the newer frontends, on the stack and the endpoint of the first."""
+    if not designer.call("GET", "/aws/status")["stack"]["running"]:
+        designer.set_stack("start")
+    ensure_endpoint(designer)
+    with second_designer(tmp_path_factory.mktemp("newer"), designer, request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, newer: Designer) -> Iterator[ComfyPage]:
+    """One tab for all tests of a frontend: each loads a graph of its own into it."""
+    with fresh_page(browser, newer.url) as tab:
+        tab.show_connected_panel()
+        yield tab
+
+
+def name_of(designer: Designer) -> str:
+    """A template's name that no other frontend has taken."""
+    return f"Newer{designer.process.port}"
+
+
+def test_a_workflow_is_published_and_chosen(page: ComfyPage, newer: Designer) -> None:
+    name = name_of(newer)
+    page.load(load_workflow())
+    page.find("aws-new-workflow").click()
+    field = page.find("aws-name-input")
+    field.fill("two words")
+    expect(page.find("aws-name-message")).to_contain_text("a space is not one")
+    page.count_heard("keydown")
+    field.fill("")
+    page.tab.keyboard.type(name)
+    expect(field).to_have_value(name)
+    assert page.heard() == 0, "ComfyUI's page heard what was typed into the dialog"
+    field.press("Escape")
+
+    begin_large_publish(page, newer, name)  # waits for the lock
+    expect(page.toast(f"“{name}” is published")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
+
+    other = f"{name}b"
+    newer.publish(other)
+    page.load({"version": 0.4, "nodes": [], "links": []}, "blank")
+    assert page.node_count() == 0
+    page.tab.locator(f"[data-testid=aws-template][data-name={other}]").click()
+    expect(page.find("aws-target-template")).to_have_text(other)
+    page.tab.wait_for_function(
+        "(count) => window.app.graph.nodes.length === count", arg=len(load_workflow()["nodes"])
+    )
+    page.find("aws-template-clear").click()
+    expect(page.find("aws-target-template")).to_have_text("None")
+
+
+def test_a_run_on_aws_is_shown_and_cancelled(page: ComfyPage, newer: Designer) -> None:
+    page.load(load_workflow())
+    page.record(NODES)
+    turn_on(page)
+    first = page.run()
+    page.wait_for_event("execution_success", first)
+    page.wait_for_image(SAVE_ID)
+    assert page.image_size(SAVE_ID) == [128, 128]
+
+    page.set_widget(SAMPLER_ID, "steps", 10_000)
+    second = page.run()
+    job = page.tab.locator(f"[data-testid=aws-job][data-id='{second}']")
+    expect(job).to_have_attribute("data-state", "running", timeout=RUN_TIMEOUT_MS)
+    page.tab.wait_for_function("(id) => window.awsTest.outlined[id]", arg=int(SAMPLER_ID))
+    page.tab.wait_for_function("() => window.awsTest.previews > 0")
+    job.get_by_test_id("aws-job-cancel").click()
+    expect(job).to_have_attribute("data-state", "cancelled")
+    page.wait_for_event("execution_interrupted", second)
+    turn_off(page)
+
+
+def test_what_cannot_run_is_marked_on_the_canvas(page: ComfyPage, newer: Designer) -> None:
+    page.load(load_workflow())
+    page.record(NODES)
+    turn_on(page)
+    page.set_widget(LOADER_ID, "unet_name", "nowhere.safetensors")
+    assert page.refused_run()["node_errors"].keys() == {LOADER_ID}
+    page.wait_for_marked(LOADER_ID)
+    page.tab.keyboard.press("Escape")  # ComfyUI tells it in a dialog, too
+
+    page.load(load_workflow())
+    page.set_widget(SAVE_ID, "filename_prefix", "../../outside")
+    prompt_id = page.run()
+    page.wait_for_event("execution_error", prompt_id)
+    job = page.tab.locator(f"[data-testid=aws-job][data-id='{prompt_id}']")
+    expect(job).to_have_attribute("data-state", "failed")
+    page.wait_for_marked(SAVE_ID)
+    page.tab.keyboard.press("Escape")
+    turn_off(page)
