@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, ViewportSize
 
 from tests.comfy.comfyui_process import REPO_ROOT
 from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
@@ -27,6 +27,13 @@ PALETTES = ("dark", "light")
 SIDEBAR_WIDTH = 340
 LOADER_ID = "1"
 LONG_RUN = 400
+FORM_VIEWPORT: ViewportSize = {"width": 720, "height": 800}
+
+
+def compress(path: Path) -> None:
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    small.save(path, optimize=True)
 
 
 class Camera:
@@ -55,9 +62,7 @@ class Camera:
             self.page.tab.screenshot(path=path)
         else:
             part.screenshot(path=path)
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-        small.save(path, optimize=True)
+        compress(path)
 
     def hide_toasts(self) -> None:
         for button in self.page.tab.locator(".p-toast-close-button").all():
@@ -148,6 +153,40 @@ def take_endpoint(browser: Browser, designer: Designer) -> None:
             shot.take("endpoint-form", shot.page.find("aws-endpoint-form"))
 
 
+def take_pages(browser: Browser, designer: Designer) -> None:
+    for palette in PALETTES:
+        with camera(browser, designer, palette) as shot:
+            page = shot.page
+            page.tab.get_by_role("button", name="Details of Diffusion").click()
+            dialog = page.tab.locator("dialog.aws[open]")
+            dialog.get_by_text("Versions").first.wait_for()
+            shot.take("template-details", dialog)
+            page.tab.keyboard.press("Escape")
+            for name, shown in (
+                ("models", page.tab.get_by_text("tiny_sd3.safetensors").first),
+                ("logs", page.find("aws-log-line").first),
+                ("settings", page.find("aws-settings-form")),
+            ):
+                page.find(f"aws-page-{name}").click()
+                shown.wait_for()
+                shot.take(name, page.find("aws-panel"))
+            page.find("aws-page-run").click()
+
+
+def take_form(browser: Browser, designer: Designer) -> None:
+    for palette in PALETTES:
+        context = browser.new_context(
+            viewport=FORM_VIEWPORT, color_scheme="dark" if palette == "dark" else "light"
+        )
+        tab = context.new_page()
+        tab.goto(f"{designer.url}/aws/form?template=Diffusion")
+        tab.get_by_test_id("aws-form-field").first.wait_for()
+        path = IMAGES / f"form-{palette}.png"
+        tab.screenshot(path=path, full_page=True)
+        compress(path)
+        context.close()
+
+
 def take_runs(browser: Browser, designer: Designer) -> None:
     for palette in PALETTES:
         with camera(browser, designer, palette) as shot:
@@ -181,7 +220,9 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(__doc__ or "")
         return 2
     IMAGES.mkdir(parents=True, exist_ok=True)
-    steps: list[Any] = [take_setup, take_publish, take_endpoint, take_runs]
+    steps: list[Any] = [
+        take_setup, take_publish, take_endpoint, take_pages, take_runs, take_form
+    ]  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="aws-shots-") as folder,
         chromium() as browser,
