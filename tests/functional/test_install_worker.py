@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from moto.moto_api import recorder
 
 from comfy_aws import permissions
 from comfy_aws.models import Manifest, Outcome
@@ -62,7 +63,8 @@ def installed(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture
 def recorded(tmp_path, monkeypatch) -> Iterator[tuple[Cloud, Path]]:
     """S3 and SQS whose requests are written down."""
-    monkeypatch.setenv("MOTO_RECORDER_FILEPATH", str(tmp_path / "requests"))
+    # It reads its variable once a process, which other tests have done already.
+    monkeypatch.setattr(recorder, "_location", str(tmp_path / "requests"))
     cloud = Cloud()
     yield cloud, tmp_path / "requests"
     cloud.stop()

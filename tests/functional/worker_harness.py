@@ -73,6 +73,8 @@ class Cloud:
         self.store, self.queues, self.blobs = (
             ObjectStore(session), Queues(session), Blobs(ObjectStore(session)),
         )  # fmt: skip
+        # moto keeps what an earlier server of this process had.
+        self.store.delete(*(entry.key for entry in self.store.list("")))
 
     def stop(self) -> None:
         self._server.stop()

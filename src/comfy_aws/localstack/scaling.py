@@ -15,10 +15,11 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
-from moto.cloudwatch.models import cloudwatch_backends
+from moto.cloudwatch.models import MetricDatum, cloudwatch_backends
 
 from comfy_aws.localstack.control import DIMENSION
 from comfy_aws.localstack.endpoints import Endpoint
@@ -77,6 +78,15 @@ def stepped(config: dict[str, Any], count: int) -> int:
     return count
 
 
+@dataclass(frozen=True)
+class _Told:
+    """The latest value of an endpoint's metric."""
+
+    value: int
+    at: float
+    datum: MetricDatum
+
+
 class Scaler:
     """Judges every registered target, period after period.
 
@@ -99,7 +109,7 @@ class Scaler:
         self._period = period
         self._clock = clock
         self._low_since: dict[str, float] = {}
-        self._told: dict[str, tuple[int, float]] = {}
+        self._told: dict[str, _Told] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -117,16 +127,19 @@ class Scaler:
         now = self._clock()
         for endpoint in self._fleet.all():
             value = endpoint.queue.backlog
-            told, at = self._told.get(endpoint.name, (-1, -_TELL_SECONDS))
-            if value == told and now - at < _TELL_SECONDS:
+            told = self._told.get(endpoint.name)
+            if told is not None and told.value == value and now - told.at < _TELL_SECONDS:
                 continue
-            self._told[endpoint.name] = value, now
-            self._alarms.put_metric_data("AWS/SageMaker", [{
-                "MetricName": "ApproximateBacklogSize",
-                "Dimensions": [{"Name": "EndpointName", "Value": endpoint.name}],
-                "Value": value,
-                "Unit": "Count",
-            }])  # fmt: skip
+            dimensions = [{"Name": "EndpointName", "Value": endpoint.name}]
+            datum = MetricDatum(
+                "AWS/SageMaker", "ApproximateBacklogSize", value, dimensions, None, "Count"
+            )
+            values = self._alarms.metric_data
+            # One value a minute, as SageMaker sends them: a newer one takes its place.
+            if told is not None and now - told.at < 60 and told.datum in values:
+                values.remove(told.datum)
+            values.append(datum)
+            self._told[endpoint.name] = _Told(value, now, datum)
         del self._alarms.metric_data[:-_KEPT_METRICS]
 
     def _judge(self, resource: str, target: Any) -> None:
