@@ -19,7 +19,7 @@ demo: ## a real ComfyUI whose Run button works through the local AWS stack
 	@$(BIN)/python tools/demo.py
 
 test: lint ## all checks, then all tests
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 lint: bootstrap ## ruff, mypy, eslint, tsc
 	$(BIN)/ruff check .
