@@ -68,9 +68,7 @@ class JournalTail:
                 hint="Run this on the designer's machine, or look at the page's log.",
             )
         command = [program, f"--unit={self._unit}", "--output=json", "--no-pager", "--quiet"]
-        done = subprocess.run(
-            [*command, *since], capture_output=True, timeout=TIMEOUT, check=False
-        )
+        done = subprocess.run([*command, *since], capture_output=True, timeout=TIMEOUT, check=False)
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise NotFound(
