@@ -67,7 +67,7 @@ def test_a_sound_graph():
         ({"kind": {"__value__": ["x", "y"]}}, []),
         ({"kind": {"__value__": ["x", "z"]}}, ["value_not_in_list"]),
         ({"kind": ["x", "y", "x"]}, ["bad_linked_input"]),
-        ({"unknown": object()}, []),
+        ({"unknown": {"any": ["thing"]}}, []),
     ],
     ids=ascii,
 )
