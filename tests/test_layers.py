@@ -76,6 +76,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "logs",
                 "machinelogs",
                 "modelstore",
+                "packfaults",
                 "ports",
                 "preflight",
                 "pricelist",

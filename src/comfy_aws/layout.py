@@ -2,6 +2,7 @@
 
 blobs/sha256/{aa}/{digest}
 environments/{key}.json
+faults/{key}.json                     why node packs do not work on workers
 models/{folder}/{name}.json
 templates/{name}/template.json
 templates/{name}/versions/{n}.json
@@ -31,6 +32,7 @@ JOBS: Final = "jobs/"
 MODELS: Final = "models/"
 ENVIRONMENTS: Final = "environments/"
 """Built environments; each object names a blob that no manifest names."""
+FAULTS: Final = "faults/"
 BLOBS: Final = "blobs/sha256/"
 ASYNC: Final = "async/"
 SOURCE: Final = "deploy/source.zip"
@@ -88,6 +90,10 @@ def model_key(folder: str, name: str) -> str:
 
 def environment_key(key: str) -> str:
     return f"{ENVIRONMENTS}{key}.json"
+
+
+def fault_key(key: str) -> str:
+    return f"{FAULTS}{key}.json"
 
 
 def template_key(name: str) -> str:

@@ -186,6 +186,15 @@ class BuiltEnvironment:
     created: float = 0.0
 
 
+@dataclass(frozen=True)
+class PackFault:
+    """Why a set of node packs did not work on the last worker that tried, at the time `at`."""
+
+    message: str
+    hint: str = ""
+    at: float = 0.0
+
+
 # -- templates ---------------------------------------------------------------------------------
 
 

@@ -78,12 +78,12 @@ EXECUTION: Final = (
     Grant(
         "ReadObjects",
         ("s3:GetObject",),
-        objects(layout.BLOBS, layout.ENVIRONMENTS, layout.TEMPLATES, layout.JOBS),
+        objects(layout.BLOBS, layout.ENVIRONMENTS, layout.FAULTS, layout.TEMPLATES, layout.JOBS),
     ),
     Grant(
         "WriteObjects",
         ("s3:PutObject", "s3:AbortMultipartUpload"),
-        objects(layout.BLOBS, layout.ENVIRONMENTS, layout.JOBS, layout.ASYNC),
+        objects(layout.BLOBS, layout.ENVIRONMENTS, layout.FAULTS, layout.JOBS, layout.ASYNC),
     ),
     Grant("DeleteEnvironments", ("s3:DeleteObject",), objects(layout.BLOBS)),
     Grant("SendEvents", ("sqs:SendMessage",), (QUEUES,)),
@@ -124,6 +124,7 @@ DESIGNER: Final = (
         objects(
             layout.BLOBS,
             layout.ENVIRONMENTS,
+            layout.FAULTS,
             layout.MODELS,
             layout.TEMPLATES,
             layout.JOBS,

@@ -12,6 +12,7 @@ from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capture
 from comfy_aws.models import BlobRef, Json, to_dict
+from comfy_aws.packfaults import PackFaults
 from comfy_aws.publish import Uploader
 from comfy_aws.rate import UploadRate
 from comfy_aws.residency import Residency
@@ -29,12 +30,14 @@ class Preflight:
         router: Router,
         rate: UploadRate,
         residency: Residency,
+        faults: PackFaults,
     ) -> None:
         self._blobs = blobs
         self._uploader = uploader
         self._router = router
         self._rate = rate
         self._residency = residency
+        self._faults = faults
 
     def check(self, prompt: object, template: str = "") -> Json:
         """Look a prompt over.
@@ -52,8 +55,12 @@ class Preflight:
         capture = self._uploader.capture(graph, base=self._router.manifest(template))
         absent = self._blobs.missing(capture.manifest.blobs().values())
         size = sum(ref.size for ref in absent)
+        told = needs(capture, lacking={ref.digest for ref in absent})
+        fault = self._faults.of(capture.manifest.packs)
+        if fault is not None:
+            told["warnings"].append(_plain(Finding("", "", "", "", fault.message)))
         return {
-            **needs(capture, lacking={ref.digest for ref in absent}),
+            **told,
             "bytes_to_upload": size,
             "files": len(absent),
             "expected_seconds": self._rate.seconds_for(size),

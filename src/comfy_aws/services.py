@@ -24,6 +24,7 @@ from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.localmodels import LocalModels, Places
 from comfy_aws.modelstore import ModelStore
+from comfy_aws.packfaults import PackFaults
 from comfy_aws.preflight import Preflight
 from comfy_aws.pricelist import PriceList
 from comfy_aws.publications import Publications
@@ -60,6 +61,7 @@ class Cloud:
     templates: Templates
     template_files: TemplateFiles
     library: ModelLibrary
+    pack_faults: PackFaults
     endpoints: Endpoints
     router: Router
     logs: Logs
@@ -149,6 +151,7 @@ def connect(config: Config) -> Cloud:
         templates=templates,
         template_files=TemplateFiles(templates, blobs, library),
         library=library,
+        pack_faults=PackFaults(store),
         endpoints=endpoints,
         router=Router(templates, endpoints, config.endpoint),
         logs=logs,
@@ -246,7 +249,9 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         publisher=publisher,
         publications=Publications(publisher),
         jobs=jobs,
-        preflight=Preflight(cloud.blobs, uploader, cloud.router, rate, residency),
+        preflight=Preflight(
+            cloud.blobs, uploader, cloud.router, rate, residency, cloud.pack_faults
+        ),
         model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
         _ledger=ledger,
         _cache=cache,

@@ -12,6 +12,7 @@ from importlib.metadata import version
 import pytest
 
 from comfy_aws import layout
+from comfy_aws.errors import PackBroken
 from comfy_aws.models import (
     BuiltEnvironment,
     EventKind,
@@ -23,6 +24,7 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
+from comfy_aws.packfaults import PackFaults
 from tests.functional.worker_harness import Cloud, WorkerProcess, node, request, wait_until
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
@@ -93,8 +95,11 @@ def said(result, node_id: str = "1") -> list[str]:
 
 
 def test_the_first_worker_installs_behind_comfyuis_own(worker, cloud, manifest):
+    faults = PackFaults(cloud.store)
+    faults.record(manifest.packs, PackBroken("Another worker could not install cowsay."))
     job = request({"1": node("Cow", text="moo")}, manifest=manifest, events=cloud.queue())
     result = worker.run(job)
+    assert faults.of(manifest.packs) is None  # it works, so that nobody is warned any more
     cow, in_child, in_pack, pillow, *path = said(result)
     assert "moo" in cow
     overlay = next((worker.directory / "environments").glob("[!.]*")) / "packages"
@@ -144,6 +149,9 @@ def test_a_job_whose_packages_cannot_be_had_does_not_run(worker, cloud, requirem
     assert words in result.error["message"]
     assert result.error["hint"]
     assert worker.runner_pid() == runner  # the next job runs as if nothing had been
+    fault = PackFaults(cloud.store).of(broken.packs)
+    assert fault is not None
+    assert words in fault.message
     assert not (worker.base / "custom_nodes" / "broken").exists()
     assert not list((worker.directory / "environments").glob(".*"))
 

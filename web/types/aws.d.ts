@@ -125,6 +125,7 @@ declare namespace Aws {
     current: boolean
     nodes: number
     size: number
+    fault: { message: string; hint: string; at: number } | null
   }
 
   interface Change {

@@ -69,10 +69,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    templates = cloud().templates
-    template = templates.get(arguments.name)
-    version = templates.version(arguments.name, arguments.version or template.version)
+    services = cloud()
+    template = services.templates.get(arguments.name)
+    version = services.templates.version(arguments.name, arguments.version or template.version)
     manifest = version.manifest
+    fault = services.pack_faults.of(manifest.packs)
     rows = [
         *(("model", f"{m.folder}/{m.name}", size_text(m.blob.size)) for m in manifest.models),
         *(("input", f"{i.place.value}/{i.name}", size_text(i.blob.size)) for i in manifest.inputs),
@@ -83,7 +84,11 @@ def _show(arguments: argparse.Namespace) -> int:
         f"{len(version.prompt)} nodes, ComfyUI {manifest.environment.comfyui or 'unknown'}"
     )
     lines = [about, *table(("NEEDS", "NAME", "SIZE"), rows)]
-    emit(arguments, {"template": to_dict(template), "version": to_dict(version)}, lines)
+    if fault:
+        lines += ["", f"On a worker, {moment(fault.at)}: {fault.message}", fault.hint]
+    whole = {"template": to_dict(template), "version": to_dict(version),
+             "fault": to_dict(fault) if fault else None}  # fmt: skip
+    emit(arguments, whole, lines)
     return 0
 
 

@@ -34,6 +34,7 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
+from comfy_aws.packfaults import PackFaults
 from comfy_aws.worker.cache import BlobCache
 from comfy_aws.worker.environment import Environments
 from comfy_aws.worker.execution import Execution, Stop
@@ -232,7 +233,7 @@ def build(config: WorkerConfig, *, drain: float = DRAIN) -> Worker:
         lambda root, evicted: BlobCache(root, blobs, budget=config.cache_bytes, evicted=evicted),
     )
     runner = Runner(config.comfyui, restorer.base, config.runner_args)
-    stage = Stage(restorer, runner, Environments(config.directory, store, blobs))
+    stage = Stage(restorer, runner, Environments(config.directory, store, blobs), PackFaults(store))
     return Worker(
         config, stage=stage, store=store, queues=Queues(session),
         shelf=Shelf(restorer.base), drain=drain,

@@ -7,10 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
-from comfy_aws.errors import Cancelled, ComfyAwsError, RunnerCrashed
+from comfy_aws.errors import Cancelled, ComfyAwsError, PackBroken, RunnerCrashed
 from comfy_aws.models import Manifest
+from comfy_aws.packfaults import PackFaults
 from comfy_aws.worker.environment import Environments, Overlay
 from comfy_aws.worker.phases import Fetch, Told
 from comfy_aws.worker.restore import Restorer
@@ -22,10 +24,19 @@ log = logging.getLogger(__name__)
 class Stage:
     """Lives in one event loop; one manifest at a time."""
 
-    def __init__(self, restorer: Restorer, runner: Runner, environments: Environments) -> None:
+    def __init__(
+        self,
+        restorer: Restorer,
+        runner: Runner,
+        environments: Environments,
+        faults: PackFaults,
+    ) -> None:
         self.restorer = restorer
         self.runner = runner
         self.environments = environments
+        self._faults = faults
+        self._has_started = False
+        """The runner was started since the packs' state was last written."""
 
     async def make_true(
         self, manifest: Manifest, *, told: Told, stopped: asyncio.Future[Any]
@@ -40,6 +51,26 @@ class Stage:
             ComfyAwsError: as `Restorer.fetch`, `Environments.make`, `Restorer.lay_packs`,
                 `Runner.start` and `Runner.check_packs`.
         """
+        try:
+            timings = await self._make_true(manifest, told, stopped)
+        except PackBroken as exc:
+            await self._note(partial(self._faults.record, manifest.packs, exc))
+            raise
+        if self._has_started:
+            self._has_started = False
+            await self._note(partial(self._faults.clear, manifest.packs))
+        return timings
+
+    async def _note(self, work: Callable[[], None]) -> None:
+        """What is known of the packs is for people to read; no job waits or fails for it."""
+        try:
+            await asyncio.to_thread(work)
+        except ComfyAwsError as exc:
+            log.warning("The state of the node packs could not be written: %s", exc)
+
+    async def _make_true(
+        self, manifest: Manifest, told: Told, stopped: asyncio.Future[Any]
+    ) -> dict[str, float]:
         timings: dict[str, float] = {}
         holds = self.restorer.holds(manifest)
         # First, because packages that cannot be installed should not cost a download of models.
@@ -117,6 +148,7 @@ class Stage:
             await asyncio.to_thread(self.restorer.lay_packs, manifest, alone=True)
             await _unless(stopped, self.runner.start())
         self.restorer.runner_started(self.runner.folders)
+        self._has_started = True
         took = time.perf_counter() - began
         told("start", f"ComfyUI started in {took:.1f} s", 0, 0, seconds=took)
 

@@ -107,6 +107,7 @@ export const EN = Object.freeze({
   'details.open': 'Details of {name}',
   'details.close': 'Close',
   'details.created': 'created {when}',
+  'details.fault': 'Its node packs did not work on a worker, {when}:',
   'details.versions': 'Versions',
   'details.nodes': '{count} nodes',
   'details.current': 'Current',

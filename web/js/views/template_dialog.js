@@ -22,6 +22,7 @@ export class TemplateDialog {
   #title = h('h2', { id: 'aws-details-title', tabindex: '-1', autofocus: true, testid: 'aws-details-title' })
   #cover = h('img', { class: 'aws-details-cover', alt: '', testid: 'aws-details-cover' })
   #facts = h('p', { class: 'aws-muted', testid: 'aws-details-facts' })
+  #fault = h('p', { class: 'aws-error-text aws-wrap', role: 'status', testid: 'aws-details-fault' })
   #form
   #versions = h('ul', { class: 'aws-list', 'aria-label': t('details.versions'), testid: 'aws-versions' })
   #before
@@ -73,6 +74,7 @@ export class TemplateDialog {
       h('div', { class: 'aws-details-head' }, this.#cover,
         h('div', { class: 'aws-field' }, this.#title, this.#facts),
         iconButton('pi-times', t('details.close'), { testid: 'aws-details-close', on: { click: () => this.#dialog.close() } })),
+      this.#fault,
       this.#form.element,
       h('section', { class: 'aws-section' }, h('h3', {}, t('details.versions')), this.#versions),
       this.#compare,
@@ -110,6 +112,7 @@ export class TemplateDialog {
   async #show(name) {
     this.#name = name
     setText(this.#problem, '')
+    setText(this.#fault, '')
     this.#drawFacts()
     const template = this.#template
     if (template) this.#form.start(template)
@@ -142,6 +145,8 @@ export class TemplateDialog {
 
   /** @param {Aws.VersionFacts[]} versions ascending */
   #drawVersions(versions) {
+    const fault = versions.find((each) => each.current)?.fault
+    setText(this.#fault, fault ? [t('details.fault', { when: moment(fault.at) }), fault.message, fault.hint].join('\n') : '')
     this.#versions.replaceChildren(...[...versions].reverse().map((each) => this.#versionRow(each)))
     this.#compare.hidden = versions.length < 2
     if (versions.length < 2) return

@@ -10,8 +10,9 @@ from comfy_aws.codecs import COVER_TYPE
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of, number_of
 from comfy_aws.differences import changes
 from comfy_aws.errors import ComfyAwsError, NotFound
-from comfy_aws.models import Json, to_dict
+from comfy_aws.models import Json, TemplateVersion, to_dict
 from comfy_aws.parameters import check_chosen, chosen_of
+from comfy_aws.services import Services
 from comfy_aws.templates import taken
 
 
@@ -127,7 +128,9 @@ class TemplateRoutes(RouteGroup):
             return [
                 {"version": each.version, "created": each.created, "author": each.author,
                  "current": each.version == current, "nodes": len(each.prompt),
-                 "size": each.manifest.size} for each in services.templates.history(name)
+                 "size": each.manifest.size,
+                 "fault": _fault(services, each) if each.version == current else None}
+                for each in services.templates.history(name)
             ]  # fmt: skip
 
         return web.json_response({"versions": await self._call(read)})
@@ -157,3 +160,8 @@ class TemplateRoutes(RouteGroup):
         return web.json_response(
             await self._call(lambda s: s.preflight.check(body.get("prompt"), template))
         )
+
+
+def _fault(services: Services, version: TemplateVersion) -> Json | None:
+    fault = services.pack_faults.of(version.manifest.packs)
+    return to_dict(fault) if fault else None
