@@ -6,6 +6,7 @@ which gives the manifest and the blobs that may have to be sent.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -30,8 +31,9 @@ from comfy_aws.models import (
 )
 from comfy_aws.resolve import Catalog, Finding, Library, Resolver
 
-HASHERS = 4
-"""Files hashed at once; sha256 leaves Python's lock while it works."""
+HASHERS = max(4, os.cpu_count() or 1)
+"""Files hashed at once: all cores, because sha256 leaves Python's lock while it works, and a few
+where there are fewer, because disks are waited for."""
 
 
 @dataclass(frozen=True)
