@@ -141,6 +141,8 @@ def test_search_details_versions_and_roll_back(page, stack):
     page.find("aws-rollback").click()
     expect(versions.last).to_have_attribute("data-current", "true")
     assert stack.call("GET", "/aws/templates/Versions")["version"] == 1
+    expect(page.find("aws-details-title")).to_be_focused()
+    page.tab.evaluate("() => document.activeElement.blur()")
     page.tab.keyboard.press("Escape")
     expect(page.find("aws-details")).to_have_count(0)
     expect(row(page, "Versions")).to_contain_text("v1 ·")

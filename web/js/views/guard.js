@@ -22,9 +22,11 @@ export function guard(dialog, signal, { locked }) {
     const inside = event.target instanceof Node && dialog.contains(event.target)
     // Listeners stay unheard, but what the browser itself does goes on: Tab, typing, Enter.
     event.stopImmediatePropagation()
-    const dialogKey = event instanceof KeyboardEvent && DIALOG_KEYS.has(event.key)
-    const foreign = !inside || event instanceof DragEvent
-    if (foreign || (locked && !dialogKey)) event.preventDefault()
+    const key = event instanceof KeyboardEvent ? event.key : ''
+    // The focus is outside when the button that had it is gone: these keys lead back, or out.
+    const leads = key === 'Tab' || (key === 'Escape' && !locked)
+    const foreign = !(inside || leads) || event instanceof DragEvent
+    if (foreign || (locked && !DIALOG_KEYS.has(key))) event.preventDefault()
   }
   for (const type of EVENTS) window.addEventListener(type, listener, { capture: true, signal })
 }

@@ -194,8 +194,12 @@ export class TemplateDialog {
   async #rollBack(version) {
     setText(this.#problem, '')
     const problem = await this.#parts.shelf.rollBack(this.#name, version)
-    if (problem) this.#fail(problem)
-    else await this.#show(this.#name)
+    if (problem) {
+      this.#fail(problem)
+      return
+    }
+    this.#title.focus() // the button goes with its row
+    await this.#show(this.#name)
   }
 
   async #exportNow() {
