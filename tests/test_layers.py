@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "packimports",
                 "packs",
                 "prices",
+                "parameter_values",
                 "parameters",
                 "permissions",
                 "prompt",
