@@ -50,6 +50,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "references",
                 "requirements",
                 "validation",
+                "webhook_messages",
             }
         ),
     ),
@@ -95,6 +96,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "template_runs",
                 "templates",
                 "transfers",
+                "webhooks",
             }
         ),
     ),

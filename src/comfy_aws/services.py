@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from comfy_aws.aws import Identity, Logs, ObjectStore, Pricing, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
@@ -19,10 +20,12 @@ from comfy_aws.errors import ConfigError, LocalStackError
 from comfy_aws.events import Mailbox
 from comfy_aws.fetches import Fetcher
 from comfy_aws.hashcache import HashCache
+from comfy_aws.job_reports import JobReports
 from comfy_aws.jobindex import StoredJob, stored_jobs
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.localmodels import LocalModels, Places
+from comfy_aws.models import Json
 from comfy_aws.modelstore import ModelStore
 from comfy_aws.preflight import Preflight
 from comfy_aws.pricelist import PriceList
@@ -34,9 +37,17 @@ from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
 from comfy_aws.template_files import TemplateFiles
+from comfy_aws.template_runs import TemplateRuns
 from comfy_aws.templates import ModelLibrary, Templates
 from comfy_aws.transfers import Transfers
 from comfy_aws.web import Web
+from comfy_aws.webhooks import RECORD, Webhooks
+
+URLS_HOLD: Final = 24 * 3600
+"""Seconds that the URLs in a webhook's message hold."""
+
+WEBHOOK_TIMEOUT: Final = 10.0
+"""Seconds; a receiver answers first and works then."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Cloud:
     identity: Identity
     prices: PriceList
     costs: Costs
+    job_reports: JobReports
     doctor: Doctor
 
 
@@ -78,12 +90,15 @@ class Services(Cloud):
     jobs: Jobs
     preflight: Preflight
     model_store: ModelStore
+    template_runs: TemplateRuns
+    webhooks: Webhooks
     _ledger: Ledger
     _cache: HashCache
 
     def close(self) -> None:
         """Stop threads and close files; live jobs go on at AWS."""
         self.publications.close()
+        self.webhooks.close()
         self.jobs.close()
         self._ledger.close()
         self._cache.close()
@@ -155,6 +170,7 @@ def connect(config: Config) -> Cloud:
         identity=identity,
         prices=prices,
         costs=Costs(prices),
+        job_reports=JobReports(store),
         doctor=Doctor(identity, store, sagemaker, queues, logs, worker, access.bucket),
     )
 
@@ -240,6 +256,9 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         lambda deliver: Mailbox(cloud.queues, f"comfy-aws-{designer}", deliver),
         limits=limits(config, cloud),
     )
+    runs = TemplateRuns(
+        cloud.templates, cloud.library, cloud.blobs, cloud.router, cache, state / "spool"
+    )
     residency = Residency(cloud.store, cloud.endpoints, cloud.router, ledger)
     return Services(
         **vars(cloud),
@@ -248,6 +267,21 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         jobs=jobs,
         preflight=Preflight(cloud.blobs, uploader, cloud.router, rate, residency),
         model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
+        template_runs=runs,
+        webhooks=_webhooks(config, state, cloud, jobs),
         _ledger=ledger,
         _cache=cache,
     )
+
+
+def _webhooks(config: Config, state: Path, cloud: Cloud, jobs: Jobs) -> Webhooks:
+    def report(job_id: str) -> Json | None:
+        view = jobs.view(job_id)
+        if not view.job.state.ended:
+            return None
+        return cloud.job_reports.of(job_id, view, expires=URLS_HOLD)
+
+    web = Web(
+        private=config.sends_private, setting="COMFY_AWS_WEBHOOK_PRIVATE", timeout=WEBHOOK_TIMEOUT
+    )
+    return Webhooks(state / RECORD, web, report)

@@ -1,4 +1,4 @@
-"""The `resolve.Catalog` of a machine without nodes and models, for templates that run as published."""
+"""The `resolve.Catalog` of a machine without nodes and models: templates run as published."""
 
 # ruff: noqa: ARG002 – most answers are the same whatever is asked
 

@@ -152,6 +152,8 @@ def _inputs(
         if path is not None:
             found[parameter.node, parameter.input] = path
         elif value not in published:
-            problems[wanted[parameter.name]] = f"There is no input file {value}."
+            problems[wanted[parameter.name]] = (
+                f"There is no input file {value}, neither here nor in the template."
+            )
     raise_problems(problems)
     return found
