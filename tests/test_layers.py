@@ -95,6 +95,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "template_files",
                 "template_runs",
                 "templates",
+                "terminal_runs",
                 "transfers",
                 "webhooks",
             }

@@ -64,14 +64,18 @@ class JobReports:
             } for number, file in enumerate(wanted(result.files), 1)
         ]  # fmt: skip
 
+    def files(self, job_id: str) -> list[OutputFile]:
+        """The files of an ended job, in the order of its report. Raises InvalidName."""
+        result = self.result(job_id)
+        return wanted(result.files) if result else []
+
     def output(self, job_id: str, number: int) -> OutputFile:
         """One file by its number. Raises NotFound, InvalidName."""
-        result = self.result(job_id)
-        files = wanted(result.files) if result else []
+        files = self.files(job_id)
         if not 1 <= number <= len(files):
             raise NotFound(
                 f"The job {job_id} has no output {number}.",
-                hint=f"It has {len(files)}." if result else "It has not ended, or is not there.",
+                hint=f"It has {len(files)}; a job that has not ended has none.",
             )
         return files[number - 1]
 

@@ -32,7 +32,7 @@ from comfy_aws.errors import (
     EndpointUnusable,
     InvalidDocument,
 )
-from comfy_aws.events import PATIENCE, Mailbox, Sequence, stored_events
+from comfy_aws.events import PATIENCE, Mailbox, NoMailbox, Sequence, stored_events
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import (
     Event,
@@ -103,7 +103,7 @@ class Jobs:
         uploader: Uploader,
         router: Router,
         ledger: Ledger,
-        mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox],
+        mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox | NoMailbox],
         *,
         limits: Limits,
         lost_after: float = 120.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from comfy_aws.doctor import Doctor
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, LocalStackError
-from comfy_aws.events import Mailbox
+from comfy_aws.events import Mailbox, NoMailbox
 from comfy_aws.fetches import Fetcher
 from comfy_aws.hashcache import HashCache
 from comfy_aws.job_reports import JobReports
@@ -25,7 +26,7 @@ from comfy_aws.jobindex import StoredJob, stored_jobs
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.localmodels import LocalModels, Places
-from comfy_aws.models import Json
+from comfy_aws.models import Environment, Json
 from comfy_aws.modelstore import ModelStore
 from comfy_aws.preflight import Preflight
 from comfy_aws.pricelist import PriceList
@@ -36,9 +37,11 @@ from comfy_aws.residency import Residency
 from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
+from comfy_aws.stored_catalog import StoredCatalog
 from comfy_aws.template_files import TemplateFiles
 from comfy_aws.template_runs import TemplateRuns
 from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.terminal_runs import Deliver, RunQueues, TerminalRuns
 from comfy_aws.transfers import Transfers
 from comfy_aws.web import Web
 from comfy_aws.webhooks import RECORD, Webhooks
@@ -215,6 +218,33 @@ def build_publisher(config: Config, catalog: Catalog, cache: HashCache, spool: P
     blobs = Blobs(cloud.store, uploads=cache)
     capturer = Capturer(catalog, cache, spool, library=cloud.library)
     return Publisher(cloud.templates, Uploader(blobs, cloud.library, capturer), catalog)
+
+
+def terminal_runs(config: Config, cloud: Cloud, *, listens: bool = True) -> TerminalRuns:
+    """Build what runs templates without a designer.
+
+    Args:
+        listens: whether the jobs' events are heard; else their ends alone.
+    """
+    cache = HashCache(config.home / "hashes.sqlite")
+    spool = config.home / "spool"
+    nothing = Capturer(StoredCatalog(Environment(), {}, frozenset()), cache, spool)
+    uploader = Uploader(cloud.blobs, cloud.library, nothing)  # orders come with their manifests
+    runs = TemplateRuns(cloud.templates, cloud.library, cloud.blobs, cloud.router, cache, spool)
+    ledger = Ledger(Path(":memory:"))
+
+    def make_jobs(mailbox: Callable[[Deliver], Mailbox | NoMailbox]) -> Jobs:
+        allowed = limits(config, cloud)
+        return Jobs(
+            cloud.store, cloud.sagemaker, uploader, cloud.router, ledger, mailbox, limits=allowed
+        )
+
+    def close() -> None:
+        ledger.close()
+        cache.close()
+
+    queues = RunQueues(cloud.queues, config.home / "queues") if listens else None
+    return TerminalRuns(runs, make_jobs, queues, close)
 
 
 def limits(config: Config, cloud: Cloud) -> Limits:

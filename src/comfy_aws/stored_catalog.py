@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from comfy_aws import formats
@@ -25,7 +26,7 @@ class StoredCatalog:
         self,
         environment: Environment,
         inputs: Mapping[tuple[str, str], InputPath],
-        changed: set[tuple[str, str]],
+        changed: AbstractSet[tuple[str, str]],
     ) -> None:
         self._environment = environment
         self._inputs = inputs

@@ -138,7 +138,8 @@ class Webhooks:
         path.touch(mode=0o600)  # it holds secrets until they have been used
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
+        pragmas = "journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON"
+        self._db.executescript(f"PRAGMA {pragmas}; {_SCHEMA}")
         self._web = web
         self._report = report
         self._delays = delays
