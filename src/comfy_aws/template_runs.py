@@ -96,10 +96,6 @@ class TemplateRuns:
         """
         job_id = layout.check_job_id(job_id or str(uuid.uuid4()))
         stored, known = self.settable(name, version)
-        if endpoint:
-            self._router.check(layout.check_endpoint_name(endpoint))
-        else:
-            self._router.endpoint(name)
         graph = apply(stored.prompt, known, values, offered=self._offered(stored.manifest))
         wanted = {named(known, each).name: each for each in values}
         changed = [each for each in known if each.name in wanted]
@@ -108,6 +104,10 @@ class TemplateRuns:
             _inputs(graph, changed, wanted, stored.manifest, find_input),
             {(each.node, each.input) for each in changed},
         )
+        if endpoint:
+            self._router.check(layout.check_endpoint_name(endpoint))
+        else:
+            self._router.endpoint(name)
         uploader = Uploader(
             self._blobs,
             self._library,

@@ -68,7 +68,7 @@ _comfy_aws() {
         COMPREPLY=($(compgen -W "$words" -- "$current"))
         if [[ -n "$files" ]]; then
             compopt -o filenames 2>/dev/null
-            COMPREPLY+=($(compgen -f -- "$current"))
+            while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -f -- "$current")
         fi
     fi
 }
