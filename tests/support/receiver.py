@@ -44,9 +44,13 @@ class Heard:
 
 @dataclass
 class Receiver:
-    """What was heard; `answers` are the next statuses, 204 when there are none left."""
+    """What was heard; `answers` are the next statuses, 204 when there are none left.
+
+    `gate` holds answers back until it is set.
+    """
 
     url: str = ""
+    gate: threading.Event | None = None
     answers: list[int] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -69,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         receiver = self.server.receiver
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
+        if receiver.gate is not None:
+            receiver.gate.wait(LIMIT)
         status = receiver.answers.pop(0) if receiver.answers else 204
         self.send_response(status)
         if status in (301, 302, 307, 308):
@@ -87,9 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
 def listening(*answers: int) -> Iterator[Receiver]:
     """A receiver for the time of a test."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook?to=me", list(answers))
+        receiver = Receiver(
+            f"http://127.0.0.1:{server.server_port}/hook?to=me", answers=list(answers)
+        )
         server.receiver = receiver
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield receiver
         finally:
