@@ -17,6 +17,7 @@ COMFY_AWS_HOME, else `~/.comfy-aws`.
 | COMFY_AWS_COMFYUI | comfyui | ComfyUI folder for workers of the local stack |
 | COMFY_AWS_RUNNER_ARGS | runner_args | more arguments for the worker's ComfyUI |
 | COMFY_AWS_FETCH_PRIVATE | fetch_private | `1`: models may be fetched from private addresses |
+| COMFY_AWS_WEBHOOK_PRIVATE | webhook_private | `1`: webhooks may be private or plain http |
 | AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL… | region, profile | as boto3 reads them |
 """
 
@@ -48,6 +49,7 @@ VARIABLES = {
     "comfyui": ("COMFY_AWS_COMFYUI", "COMFYUI_PATH"),
     "runner_args": ("COMFY_AWS_RUNNER_ARGS",),
     "fetch_private": ("COMFY_AWS_FETCH_PRIVATE",),
+    "webhook_private": ("COMFY_AWS_WEBHOOK_PRIVATE",),
     "cost_limit_job": ("COMFY_AWS_COST_LIMIT_JOB",),
     "cost_limit_month": ("COMFY_AWS_COST_LIMIT_MONTH",),
 }
@@ -86,6 +88,7 @@ class Config:
     comfyui: str = ""
     runner_args: str = ""
     fetch_private: str = ""
+    webhook_private: str = ""
     cost_limit_job: str = ""
     cost_limit_month: str = ""
 
@@ -93,6 +96,11 @@ class Config:
     def fetches_private(self) -> bool:
         """Models may be fetched from loopback and private networks, not from the web alone."""
         return self.fetch_private == "1"
+
+    @property
+    def sends_private(self) -> bool:
+        """Webhooks may go to loopback and private networks, and by plain http."""
+        return self.webhook_private == "1"
 
     @property
     def limits(self) -> tuple[float | None, float | None]:
@@ -292,8 +300,9 @@ def _checked(config: Config) -> Config:
                 f"{name} is an amount in USD above 0, such as 0.50; {text!r} is none.",
                 hint="Leave it empty for no limit.",
             )
-    if config.fetch_private not in ("", "0", "1"):
-        raise ConfigError(
-            f"COMFY_AWS_FETCH_PRIVATE is '1' or '0'; {config.fetch_private!r} is neither."
-        )
+    for name in ("fetch_private", "webhook_private"):
+        if getattr(config, name) not in ("", "0", "1"):
+            raise ConfigError(
+                f"{VARIABLES[name][0]} is '1' or '0'; {getattr(config, name)!r} is neither."
+            )
     return config

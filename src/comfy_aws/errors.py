@@ -7,6 +7,7 @@
     ├── InvalidDocument           a stored JSON document does not fit its type
     ├── InvalidFile               a picture or a template file is damaged, too large, or none
     ├── InvalidParameters         values for a template's parameters do not fit
+    ├── InvalidWebhook            a webhook's URL or secret cannot be used
     ├── Forbidden                 the role of this ComfyUI does not allow it
     ├── InvalidTransition         a state machine was asked for an illegal step
     ├── NotFound                  no such template, version, endpoint or job
@@ -118,6 +119,13 @@ class InvalidParameters(ComfyAwsError):
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "parameters": self.parameters}
+
+
+class InvalidWebhook(ComfyAwsError):
+    """Raised when a webhook's URL leads where nothing is sent, or its secret is none."""
+
+    code = "invalid_webhook"
+    http_status = 400
 
 
 class Forbidden(ComfyAwsError):

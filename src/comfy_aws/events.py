@@ -93,6 +93,16 @@ def stored_events(store: ObjectStore, job_id: str) -> tuple[Event, ...]:
         return ()
 
 
+class NoMailbox:
+    """For a job that nobody listens to: its worker is given no queue."""
+
+    def url(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class Mailbox:
     """The designer's queue and the thread that empties it.
 
@@ -110,7 +120,7 @@ class Mailbox:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._queues = queues
-        self._name = name
+        self.name = name
         self._deliver = deliver
         self._sleep = sleep
         self._url = ""
@@ -124,7 +134,7 @@ class Mailbox:
         """The queue's URL; the first call creates the queue and starts listening."""
         with self._lock:
             if not self._url:
-                self._url = self._queues.ensure(self._name, retention=RETENTION)
+                self._url = self._queues.ensure(self.name, retention=RETENTION)
                 if self._thread is None:
                     self._thread = threading.Thread(
                         target=self._listen, name="aws-events", daemon=True
@@ -138,8 +148,18 @@ class Mailbox:
         with self._lock:
             url = self._url
         if url:
-            self._deleter.submit(self._wake, url)
+            with suppress(RuntimeError):  # closed before
+                self._deleter.submit(self._wake, url)
         self._deleter.shutdown(wait=False)
+
+    def discard(self) -> None:
+        """Stop listening and delete the queue. Raises AwsError when it cannot be deleted."""
+        self.close()
+        self._deleter.shutdown(wait=True)
+        with self._lock:
+            url = self._url
+        if url:
+            self._queues.delete(url)
 
     def _wake(self, url: str) -> None:
         """End the poll under way: else it is open for up to 20 s, and holds up a local stack."""

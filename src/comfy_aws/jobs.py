@@ -32,7 +32,7 @@ from comfy_aws.errors import (
     EndpointUnusable,
     InvalidDocument,
 )
-from comfy_aws.events import PATIENCE, Mailbox, Sequence, stored_events
+from comfy_aws.events import PATIENCE, Mailbox, NoMailbox, Sequence, stored_events
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import (
     Event,
@@ -41,6 +41,8 @@ from comfy_aws.models import (
     JobRequest,
     JobResult,
     JobState,
+    Json,
+    Manifest,
     Outcome,
     Progress,
     from_json,
@@ -101,7 +103,7 @@ class Jobs:
         uploader: Uploader,
         router: Router,
         ledger: Ledger,
-        mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox],
+        mailbox: Callable[[Callable[[tuple[Event, ...]], None]], Mailbox | NoMailbox],
         *,
         limits: Limits,
         lost_after: float = 120.0,
@@ -272,23 +274,14 @@ class Jobs:
         order = run.order
         run.listener.changed(run.view)
         graph = graphs.needed(order.prompt, order.outputs)
-        base = self._router.manifest(order.template)
-        capture = self._uploader.capture(
-            graph, base=base, progress=lambda step: self._phase(run, step),
-            cancelled=lambda: self._stops(run),
-        )  # fmt: skip
-        self._uploader.send(
-            capture,
-            progress=lambda step: self._phase(run, step),
-            cancelled=lambda: self._stops(run),
-        )
+        manifest = order.manifest or self._captured(run, graph)
         endpoint = order.endpoint or self._router.endpoint(order.template)
         usage = self._router.usage(endpoint, order.template)
         request = JobRequest(
             job_id=order.job_id,
             prompt=graphs.with_lists_wrapped(graph),
             outputs=order.outputs,
-            manifest=capture.manifest,
+            manifest=manifest,
             extra_data=graphs.public_extra_data(order.extra_data),
             events=self._mailbox.url(),
             created=self._clock(),
@@ -298,6 +291,19 @@ class Jobs:
             raise Cancelled(f"Job {order.job_id} was cancelled.")
         self._submit(run, request, self._limits.allow(usage))
         return self._watch(run)
+
+    def _captured(self, run: _Run, graph: Json) -> Manifest:
+        """What the graph stands on, sent where the bucket lacks it."""
+        capture = self._uploader.capture(
+            graph, base=self._router.manifest(run.order.template),
+            progress=lambda step: self._phase(run, step), cancelled=lambda: self._stops(run),
+        )  # fmt: skip
+        self._uploader.send(
+            capture,
+            progress=lambda step: self._phase(run, step),
+            cancelled=lambda: self._stops(run),
+        )
+        return capture.manifest
 
     def _submit(self, run: _Run, request: JobRequest, seconds: int) -> None:
         job_id, endpoint = request.job_id, request.usage.endpoint

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from comfy_aws.errors import Cancelled, ComfyAwsError
-from comfy_aws.models import Event, EventKind, Job, JobResult, JobState, Json, Outcome, to_dict
+from comfy_aws.models import (
+    Event,
+    EventKind,
+    Job,
+    JobResult,
+    JobState,
+    Json,
+    Manifest,
+    Outcome,
+    to_dict,
+)
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +30,16 @@ STATE_OF: Final = {
 }
 """How a job has ended by the worker's word."""
 
+PROGRAM: Final = "program"
+"""The client id of jobs that programs order: they are shown on no canvas."""
+
 
 @dataclass(frozen=True)
 class Order:
-    """One execution to be forwarded. `outputs` empty means every output node."""
+    """One execution to be forwarded. `outputs` empty means every output node.
+
+    `manifest` is what it stands on, already in the bucket; without one it is captured here.
+    """
 
     job_id: str
     prompt: Json
@@ -32,6 +48,7 @@ class Order:
     template: str = ""
     endpoint: str = ""
     client_id: str = ""
+    manifest: Manifest | None = None
 
 
 @dataclass(frozen=True)

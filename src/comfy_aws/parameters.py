@@ -8,10 +8,9 @@ as a primitive). A designer may choose others; then exactly these are meant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 from comfy_aws.errors import InvalidParameters
@@ -64,10 +63,6 @@ _FITTING: dict[str, frozenset[ParameterKind]] = {
 }
 
 
-class _UnfitError(Exception):
-    """Why a value cannot be taken; becomes a part of InvalidParameters."""
-
-
 @dataclass(frozen=True)
 class Parameter:
     """One widget that can be set.
@@ -114,6 +109,15 @@ def parameters(
     return tuple(sorted(found, key=lambda parameter: ORDER.index(parameter.role)))
 
 
+def settable(
+    prompt: Json, object_info: Json, chosen: Sequence[ChosenInput] = ()
+) -> tuple[Parameter, ...]:
+    """Every widget that a program may set, those that the designer chose under their labels."""
+    labels = {f"{each.node}.{each.input}": each.label for each in chosen}
+    found = every(prompt, object_info)
+    return tuple(replace(each, label=labels.get(each.name, "")) for each in found)
+
+
 def every(prompt: Json, object_info: Json) -> tuple[Parameter, ...]:
     """Every widget of every node that an output stands on, in the order of the graph."""
     outputs = tuple(output_nodes(prompt, object_info))
@@ -125,13 +129,13 @@ def every(prompt: Json, object_info: Json) -> tuple[Parameter, ...]:
 def chosen_of(value: object) -> tuple[ChosenInput, ...]:
     """Chosen inputs from JSON: ``[{"node", "input", "label"?}]``. Raises InvalidParameters."""
     if not isinstance(value, list):
-        raise InvalidParameters(f"The parameters are a list; got {_shown(value)}.", parameters={})
+        raise InvalidParameters(f"The parameters are a list; got {shown(value)}.", parameters={})
     for each in value:
         fits = isinstance(each, dict) and {"node", "input"} <= each.keys() <= _CHOSEN_KEYS
         if not fits or not all(isinstance(text, str) for text in each.values()):
             raise InvalidParameters(
                 'A chosen parameter is {"node": ID, "input": NAME, "label": TEXT}; '
-                f"got {_shown(each)}.",
+                f"got {shown(each)}.",
                 parameters={},
             )
     return tuple(ChosenInput(**each) for each in value)
@@ -143,144 +147,23 @@ def check_chosen(prompt: Json, object_info: Json, chosen: Sequence[ChosenInput])
     names = [f"{each.node}.{each.input}" for each in chosen]
     problems = {name: "The template has no such widget." for name in names if name not in known}
     problems |= {name: "It is chosen twice." for name in names if names.count(name) > 1}
-    _raise(problems)
+    raise_problems(problems)
 
 
-def apply(prompt: Json, parameters: Sequence[Parameter], values: Mapping[str, Any]) -> Json:
-    """A copy of the graph with new values.
-
-    Args:
-        values: by the parameter's name (``node id.input``), or by ``node title.input`` or label
-            where only one has it. Numbers and booleans may come as text.
-
-    Raises:
-        InvalidParameters: with a message for each name that is unknown or whose value does not
-            fit.
-    """
-    problems: dict[str, str] = {}
-    changed = {node_id: {**node, "inputs": dict(node.get("inputs", {}))}
-               for node_id, node in prompt.items()}  # fmt: skip
-    for name, value in values.items():
-        try:
-            parameter = _named(parameters, name)
-            changed[parameter.node]["inputs"][parameter.input] = _CHECKS[parameter.kind](
-                parameter, value
-            )
-        except _UnfitError as exc:
-            problems[name] = str(exc)
-    _raise(problems)
-    return changed
-
-
-def _raise(problems: dict[str, str]) -> None:
+def raise_problems(problems: dict[str, str]) -> None:
+    """Raises InvalidParameters when there are any; the message tells the first."""
     if problems:
         name, first = next(iter(problems.items()))
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         raise InvalidParameters(f"{name}: {first}{more}", parameters=problems)
 
 
-def _named(parameters: Sequence[Parameter], name: str) -> Parameter:
-    for key in (
-        lambda each: each.name,
-        lambda each: each.label,
-        lambda each: f"{each.title}.{each.input}",
-    ):
-        found = [each for each in parameters if key(each) == name]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(each.name for each in found)
-            raise _UnfitError(f"Several parameters are called so; use one of {names}.")
-    known = ", ".join(each.name for each in parameters) or "none"
-    raise _UnfitError(f"There is no such parameter. Known: {_short(known, 500)}.")
+def shown(value: Any) -> str:
+    """A value as messages have it: cut when it is long."""
+    return shortened(repr(value), 60)
 
 
-# -- values ------------------------------------------------------------------------------------
-
-
-def _text(_parameter: Parameter, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _UnfitError(f"It is text; got {_shown(value)}.")
-    return value
-
-
-def _int(parameter: Parameter, value: Any) -> int:
-    number: Any = value
-    if isinstance(value, str):
-        try:
-            number = int(value.strip())
-        except ValueError:
-            number = None
-    elif isinstance(value, float) and value.is_integer():
-        number = int(value)
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise _UnfitError(f"It is a whole number; got {_shown(value)}.")
-    _check_range(parameter, number)
-    return number
-
-
-def _float(parameter: Parameter, value: Any) -> float:
-    try:
-        number = None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or not math.isfinite(number):
-        raise _UnfitError(f"It is a number; got {_shown(value)}.")
-    _check_range(parameter, number)
-    return number
-
-
-def _check_range(parameter: Parameter, number: float) -> None:
-    low, high = parameter.minimum, parameter.maximum
-    if low is not None and number < low:
-        raise _UnfitError(f"It is at least {low}; got {number}.")
-    if high is not None and number > high:
-        raise _UnfitError(f"It is at most {high}; got {number}.")
-
-
-def _boolean(_parameter: Parameter, value: Any) -> bool:
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    if not isinstance(value, bool):
-        raise _UnfitError(f"It is true or false; got {_shown(value)}.")
-    return value
-
-
-def _choice(parameter: Parameter, value: Any) -> Any:
-    options = (*parameter.choices, parameter.value)
-    if value in options and not isinstance(value, bool):
-        return value
-    as_text = [option for option in options if str(option) == value]
-    if not as_text:
-        known = _short(", ".join(map(str, parameter.choices)), 500)
-        raise _UnfitError(f"It is one of: {known}; got {_shown(value)}.")
-    return as_text[0]
-
-
-def _file(_parameter: Parameter, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _UnfitError(f"It is the name of a file in the input folder; got {_shown(value)}.")
-    for path in (PurePosixPath(value), PureWindowsPath(value)):
-        if path.is_absolute() or path.drive or ".." in path.parts:
-            raise _UnfitError(f"It is a name below the input folder; got {_shown(value)}.")
-    return value
-
-
-_CHECKS: dict[ParameterKind, Callable[[Parameter, Any], Any]] = {
-    ParameterKind.TEXT: _text,
-    ParameterKind.INT: _int,
-    ParameterKind.FLOAT: _float,
-    ParameterKind.BOOLEAN: _boolean,
-    ParameterKind.CHOICE: _choice,
-    ParameterKind.FILE: _file,
-}
-
-
-def _shown(value: Any) -> str:
-    return _short(repr(value), 60)
-
-
-def _short(text: str, length: int) -> str:
+def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

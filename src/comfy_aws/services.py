@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from comfy_aws.aws import Identity, Logs, ObjectStore, Pricing, Queues, SageMaker, Session
 from comfy_aws.blobs import Blobs
@@ -16,13 +18,15 @@ from comfy_aws.doctor import Doctor
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, LocalStackError
-from comfy_aws.events import Mailbox
+from comfy_aws.events import Mailbox, NoMailbox
 from comfy_aws.fetches import Fetcher
 from comfy_aws.hashcache import HashCache
+from comfy_aws.job_reports import JobReports
 from comfy_aws.jobindex import StoredJob, stored_jobs
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.localmodels import LocalModels, Places
+from comfy_aws.models import Environment, Json
 from comfy_aws.modelstore import ModelStore
 from comfy_aws.packfaults import PackFaults
 from comfy_aws.preflight import Preflight
@@ -34,10 +38,20 @@ from comfy_aws.residency import Residency
 from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
+from comfy_aws.stored_catalog import StoredCatalog
 from comfy_aws.template_files import TemplateFiles
+from comfy_aws.template_runs import TemplateRuns
 from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.terminal_runs import Deliver, RunQueues, TerminalRuns
 from comfy_aws.transfers import Transfers
 from comfy_aws.web import Web
+from comfy_aws.webhooks import RECORD, Webhooks
+
+URLS_HOLD: Final = 24 * 3600
+"""Seconds that the URLs in a webhook's message hold."""
+
+WEBHOOK_TIMEOUT: Final = 10.0
+"""Seconds; a receiver answers first and works then."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,7 @@ class Cloud:
     identity: Identity
     prices: PriceList
     costs: Costs
+    job_reports: JobReports
     doctor: Doctor
 
 
@@ -80,12 +95,15 @@ class Services(Cloud):
     jobs: Jobs
     preflight: Preflight
     model_store: ModelStore
+    template_runs: TemplateRuns
+    webhooks: Webhooks
     _ledger: Ledger
     _cache: HashCache
 
     def close(self) -> None:
         """Stop threads and close files; live jobs go on at AWS."""
         self.publications.close()
+        self.webhooks.close()
         self.jobs.close()
         self._ledger.close()
         self._cache.close()
@@ -158,6 +176,7 @@ def connect(config: Config) -> Cloud:
         identity=identity,
         prices=prices,
         costs=Costs(prices),
+        job_reports=JobReports(store),
         doctor=Doctor(identity, store, sagemaker, queues, logs, worker, access.bucket),
     )
 
@@ -204,6 +223,33 @@ def build_publisher(config: Config, catalog: Catalog, cache: HashCache, spool: P
     return Publisher(cloud.templates, Uploader(blobs, cloud.library, capturer), catalog)
 
 
+def terminal_runs(config: Config, cloud: Cloud, *, listens: bool = True) -> TerminalRuns:
+    """Build what runs templates without a designer.
+
+    Args:
+        listens: whether the jobs' events are heard; else their ends alone.
+    """
+    cache = HashCache(config.home / "hashes.sqlite")
+    spool = config.home / "spool"
+    nothing = Capturer(StoredCatalog(Environment(), {}, frozenset()), cache, spool)
+    uploader = Uploader(cloud.blobs, cloud.library, nothing)  # orders come with their manifests
+    runs = TemplateRuns(cloud.templates, cloud.library, cloud.blobs, cloud.router, cache, spool)
+    ledger = Ledger(Path(":memory:"))
+
+    def make_jobs(mailbox: Callable[[Deliver], Mailbox | NoMailbox]) -> Jobs:
+        allowed = limits(config, cloud)
+        return Jobs(
+            cloud.store, cloud.sagemaker, uploader, cloud.router, ledger, mailbox, limits=allowed
+        )
+
+    def close() -> None:
+        ledger.close()
+        cache.close()
+
+    queues = RunQueues(cloud.queues, config.home / "queues") if listens else None
+    return TerminalRuns(runs, make_jobs, queues, close)
+
+
 def limits(config: Config, cloud: Cloud) -> Limits:
     """What the settings allow jobs to cost."""
     job, month = config.limits
@@ -243,6 +289,9 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         lambda deliver: Mailbox(cloud.queues, f"comfy-aws-{designer}", deliver),
         limits=limits(config, cloud),
     )
+    runs = TemplateRuns(
+        cloud.templates, cloud.library, cloud.blobs, cloud.router, cache, state / "spool"
+    )
     residency = Residency(cloud.store, cloud.endpoints, cloud.router, ledger)
     return Services(
         **vars(cloud),
@@ -253,6 +302,21 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
             cloud.blobs, uploader, cloud.router, rate, residency, cloud.pack_faults
         ),
         model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
+        template_runs=runs,
+        webhooks=_webhooks(config, state, cloud, jobs),
         _ledger=ledger,
         _cache=cache,
     )
+
+
+def _webhooks(config: Config, state: Path, cloud: Cloud, jobs: Jobs) -> Webhooks:
+    def report(job_id: str) -> Json | None:
+        view = jobs.view(job_id)
+        if not view.job.state.ended:
+            return None
+        return cloud.job_reports.of(job_id, view, expires=URLS_HOLD)
+
+    web = Web(
+        private=config.sends_private, setting="COMFY_AWS_WEBHOOK_PRIVATE", timeout=WEBHOOK_TIMEOUT
+    )
+    return Webhooks(state / RECORD, web, report)

@@ -1,4 +1,4 @@
-"""The only reader of the web: files by HTTP(S), from any byte on, and never from inner addresses.
+"""The only way to the web: files are read from it, and messages sent; never at inner addresses.
 
 A URL is somebody's input. Each address that a name stands for is looked at before it is
 connected to, and the connection goes to that very address, at every redirect anew; so neither a
@@ -13,11 +13,11 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.message import Message
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from comfy_aws import __version__
@@ -26,7 +26,6 @@ from comfy_aws.errors import DownloadBroken, DownloadFailed, InvalidName
 REDIRECTS: Final = 10
 LONGEST_URL: Final = 8192
 TIMEOUT: Final = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
 
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -66,11 +65,21 @@ class Web:
     """Safe to share between threads.
 
     Args:
-        private: loopback and private networks may be read, too; link-local ones never.
+        private: loopback and private networks may be reached, too; link-local ones never.
+        setting: the environment variable that allows it, for messages.
+        timeout: seconds without a byte after which a connection counts as broken.
     """
 
-    def __init__(self, *, private: bool = False) -> None:
-        self._private = private
+    def __init__(
+        self,
+        *,
+        private: bool = False,
+        setting: str = "COMFY_AWS_FETCH_PRIVATE",
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.private = private
+        self._setting = setting
+        self._timeout = timeout
 
     @contextmanager
     def open(self, url: str, *, start: int = 0, validator: str = "") -> Iterator[WebFile]:
@@ -99,20 +108,45 @@ class Web:
                 connection.close()
         raise DownloadFailed(f"{_host(url)} redirects more than {REDIRECTS} times.")
 
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Send a message and return the status of the answer; redirects are not followed.
+
+        Raises:
+            InvalidName, DownloadFailed: the URL is not one that may be reached.
+            DownloadBroken: it cannot be reached now.
+        """
+        check_url(url)
+        connection, answer = self._send("POST", url, body, headers)
+        connection.close()
+        return answer.status
+
+    def check(self, url: str) -> None:
+        """Look at a URL and its addresses without connecting. Raises as `post`."""
+        check_url(url)
+        parts = urlsplit(url)
+        with _broken(url):
+            self._addresses(parts.hostname or "", parts.port or 443)
+
     def _ask(
         self, url: str, start: int, validator: str
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        headers = {"Accept-Encoding": "identity"}
+        if start and validator:
+            headers |= {"Range": f"bytes={start}-", "If-Range": validator}
+        return self._send("GET", url, None, headers)
+
+    def _send(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         parts = urlsplit(url)
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
         if parts.query:
             target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
-        headers = {"User-Agent": f"prompt-on-aws/{__version__}", "Accept-Encoding": "identity"}
-        if start and validator:
-            headers |= {"Range": f"bytes={start}-", "If-Range": validator}
+        named = {"User-Agent": f"prompt-on-aws/{__version__}", **headers}
         with _broken(url):
             connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
             try:
-                connection.request("GET", target, headers=headers)
+                connection.request(method, target, body, headers=named)
                 return connection, connection.getresponse()
             except BaseException:
                 connection.close()
@@ -121,7 +155,7 @@ class Web:
     def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         secure = scheme == "https"
         port = port or (443 if secure else 80)
-        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(host, port, timeout=self._timeout)
         plain = self._connect(host, port)
         connection.sock = plain
         if secure:
@@ -134,14 +168,19 @@ class Web:
             connection.default_port = 443  # the Host header names a port only if it is another
         return connection
 
-    def _connect(self, host: str, port: int) -> socket.socket:
+    def _addresses(self, host: str, port: int) -> list[Any]:
+        """What a name stands for, as `getaddrinfo` gives it; each may be connected to."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for *_, where in found:
-            check_address(str(where[0]), host, private=self._private)
+            check_address(str(where[0]), host, private=self.private, setting=self._setting)
+        return found
+
+    def _connect(self, host: str, port: int) -> socket.socket:
+        found = self._addresses(host, port)
         failure: OSError = OSError("it has no address")
         for family, kind, protocol, _, where in found:
             made = socket.socket(family, kind, protocol)
-            made.settimeout(TIMEOUT)
+            made.settimeout(self._timeout)
             try:
                 made.connect(where)
             except OSError as exc:
@@ -161,8 +200,8 @@ def check_url(url: str) -> None:
         raise InvalidName(f"This is not a URL: {exc}.") from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise InvalidName(
-            f"A model is fetched from an http or https URL; {url[:80]!r} is not one.",
-            hint="Copy the address of the file itself, beginning with https://.",
+            f"A URL of the web is an http or https one; {url[:80]!r} is not one.",
+            hint="Copy the whole address, beginning with https://.",
         )
     if parts.username or parts.password:
         raise InvalidName("The URL holds a user's name or password; leave it out.")
@@ -172,7 +211,9 @@ def check_url(url: str) -> None:
         )
 
 
-def check_address(text: str, host: str, *, private: bool) -> None:
+def check_address(
+    text: str, host: str, *, private: bool, setting: str = "COMFY_AWS_FETCH_PRIVATE"
+) -> None:
     """Raises DownloadFailed for an address that must not be connected to."""
     address = _real(ipaddress.ip_address(text.partition("%")[0]))
     inner = address.is_link_local or address in _METADATA or address.is_unspecified
@@ -180,12 +221,12 @@ def check_address(text: str, host: str, *, private: bool) -> None:
     if inner or odd:
         raise DownloadFailed(
             f"{_shown(host, address)} belongs to this machine's surroundings.",
-            hint="Only files of the web can be fetched.",
+            hint="Only addresses of the web are reached.",
         )
     if not address.is_global and not private:
         raise DownloadFailed(
-            f"{_shown(host, address)} is one of a private network, which is not read.",
-            hint="Set COMFY_AWS_FETCH_PRIVATE=1 if this ComfyUI serves nobody but you.",
+            f"{_shown(host, address)} is one of a private network, which is refused.",
+            hint=f"Set {setting}=1 if this ComfyUI serves nobody but you.",
         )
 
 

@@ -49,7 +49,11 @@ def designer(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     with ComfyUIProcess(
         base,
         with_extension=True,
-        env={"COMFY_AWS_HOME": str(home), "COMFY_AWS_FETCH_PRIVATE": "1"},
+        env={
+            "COMFY_AWS_HOME": str(home),
+            "COMFY_AWS_FETCH_PRIVATE": "1",
+            "COMFY_AWS_WEBHOOK_PRIVATE": "1",
+        },
         custom_nodes={"slow_nodes": SLOW_NODES},
     ) as process:
         yield process

@@ -29,7 +29,7 @@ def call(
     designer: ComfyUIProcess, method: str, path: str, body: Any = None, **names: str
 ) -> tuple[int, Any]:
     """Call a route, and hold its answer against the document."""
-    answer = requests.request(method, designer.url + path.format(**names), json=body, timeout=60)
+    answer = requests.request(method, designer.url + path.format(**names), json=body, timeout=180)
     responses = DOCUMENT["paths"][path][method.lower()]["responses"]
     described = responses.get(str(answer.status_code)) or responses["default"]
     if "$ref" in described:

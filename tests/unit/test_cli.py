@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from comfy_aws import cli
+from comfy_aws.cli.common import status_of
+from comfy_aws.cli.tree import nodes
+from comfy_aws.errors import Cancelled, InvalidParameters, NotFound
 
 COMMANDS = [
     ["stack", "up"], ["stack", "down"], ["stack", "status"],
@@ -24,6 +31,38 @@ def home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COMFY_AWS_HOME", str(tmp_path))
     return tmp_path
+
+
+TREE = [node for node in nodes(cli._parser()._subparsers._group_actions[0]) if node.path]
+LEAVES = [node for node in TREE if not node.words or node.path == ("jobs",)]
+NO_JSON = {("completion",)}
+"""Commands whose output is a script."""
+
+
+@pytest.mark.parametrize("node", TREE, ids=lambda node: " ".join(node.path))
+def test_every_command_says_what_it_is_for(node):
+    assert node.about[0].isupper()
+    assert len(node.about) > 15
+    assert all(about for _, about in node.words)
+    silent = [option.names for option in node.options if not option.about]
+    assert not silent
+    for option in node.options:
+        assert not option.about.endswith("."), option
+
+
+@pytest.mark.parametrize("node", LEAVES, ids=lambda node: " ".join(node.path))
+def test_every_command_has_json(node):
+    has_json = any("--json" in option.names for option in node.options)
+    assert has_json is (node.path not in NO_JSON)
+
+
+def test_options_of_one_name_take_the_same():
+    """A value is learned once: what --limit or --version is in one command it is in all."""
+    kinds = {}
+    for node in TREE:
+        for option in node.options:
+            kinds.setdefault(option.names[-1], set()).add(bool(option.takes))
+    assert not [name for name, found in kinds.items() if len(found) > 1]
 
 
 def usage(*arguments):
@@ -122,3 +161,36 @@ def test_a_policy_without_an_account(capsys):
 def test_version(capsys):
     assert usage("--version") == 0
     assert capsys.readouterr().out.startswith("comfy-aws ")
+
+
+def test_an_exit_status_says_what_happened():
+    assert status_of(NotFound("x")) == 1
+    assert status_of(InvalidParameters("x", parameters={})) == 2
+    assert status_of(Cancelled("x")) == 3
+    text = " ".join(cli._parser().format_help().split())
+    for told in ("0 done", "1 failed", "2 wrong usage", "3 cancelled", "130 by Ctrl+C"):
+        assert told in text
+
+
+def test_an_error_is_json_where_json_is_asked_for(capsys):
+    assert cli.main(["jobs", "--json"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    error = json.loads(output.err)["error"]
+    assert (error["code"], error["message"]) == ("config", "No AWS account is configured.")
+    assert error["hint"]
+    assert cli.main(["jobs", "--json", "show", "x"]) == 1
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "config"
+
+
+def test_a_reader_that_has_seen_enough(home):
+    """As `comfy-aws … | head -1`: no traceback."""
+    command = [sys.executable, "-m", "comfy_aws.cli", "completion", "bash"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(60) == 1
+    assert error == b""

@@ -15,7 +15,8 @@ VARIABLES = {
     "profile": "AWS_PROFILE", "execution_role": "COMFY_AWS_EXECUTION_ROLE",
     "image": "COMFY_AWS_IMAGE", "endpoint": "COMFY_AWS_ENDPOINT",
     "comfyui": "COMFY_AWS_COMFYUI", "runner_args": "COMFY_AWS_RUNNER_ARGS",
-    "fetch_private": "COMFY_AWS_FETCH_PRIVATE", "cost_limit_job": "COMFY_AWS_COST_LIMIT_JOB",
+    "fetch_private": "COMFY_AWS_FETCH_PRIVATE", "webhook_private": "COMFY_AWS_WEBHOOK_PRIVATE",
+    "cost_limit_job": "COMFY_AWS_COST_LIMIT_JOB",
     "cost_limit_month": "COMFY_AWS_COST_LIMIT_MONTH",
 }  # fmt: skip
 
@@ -28,6 +29,7 @@ def test_the_table_of_variables_is_whole():
 def test_variable_before_setting_before_default(tmp_path, name, variable):
     amounts = ("1", "0.5")
     special = {"target": ("local", "aws"), "fetch_private": ("1", "0"),
+               "webhook_private": ("1", "0"),
                "cost_limit_job": amounts, "cost_limit_month": amounts}  # fmt: skip
     here, there = special.get(name, ("here", "there"))
     assert getattr(config.load(tmp_path, {}), name) == ""

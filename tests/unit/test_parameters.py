@@ -9,7 +9,8 @@ import pytest
 
 from comfy_aws.errors import InvalidParameters
 from comfy_aws.models import ChosenInput
-from comfy_aws.parameters import apply, check_chosen, every, parameters
+from comfy_aws.parameter_values import apply
+from comfy_aws.parameters import check_chosen, every, parameters
 
 SEED = ["INT", {"min": 0, "max": 2**64 - 1}]
 INFO = {

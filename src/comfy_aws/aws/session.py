@@ -60,7 +60,9 @@ class Session:
                     "response_checksum_validation": "when_required",
                     "s3": {
                         "payload_signing_enabled": False,
-                        "addressing_style": "path" if url else "auto",
+                        # A presigned URL names the region only in the virtual style, which TLS
+                        # does not allow for a bucket with dots.
+                        "addressing_style": "path" if url or "." in access.bucket else "virtual",
                     },
                 }
             return self._session.client(

@@ -96,6 +96,16 @@ class ObjectStore:
             answer = self._s3.get_object(Bucket=self.bucket, Key=key)
             return answer["Body"].read(), answer["ETag"]
 
+    def presigned(self, key: str, seconds: int) -> str:
+        """A URL by which anybody may read the object for so long; S3 takes at most a week.
+
+        It ends earlier with the credentials that signed it, where those are temporary.
+        """
+        with mapped("s3:GetObject", self._at(key)):
+            return self._s3.generate_presigned_url(
+                "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+            )
+
     def head(self, key: str) -> StoredObject | None:
         """The object's head, or None when it does not exist."""
         try:

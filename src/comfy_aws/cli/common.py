@@ -12,12 +12,36 @@ from pathlib import Path
 from typing import Any, Final
 
 from comfy_aws import config, services
-from comfy_aws.models import Json
+from comfy_aws.errors import Cancelled, ComfyAwsError, InvalidParameters
+from comfy_aws.models import JobState, Json
 from comfy_aws.services import Cloud
 
+DONE: Final = 0
 ERROR: Final = 1
+USAGE: Final = 2
+CANCELLED: Final = 3
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells have it."""
+
+TERMINATED: Final = 143
+"""128 + SIGTERM."""
+
+STATUSES: Final = (
+    "Exit status: 0 done, 1 failed, 2 wrong usage (also a value that a template does not take), "
+    "3 cancelled by somebody, 130 by Ctrl+C, 143 by SIGTERM."
+)
+
+
+def status_of(exc: ComfyAwsError) -> int:
+    """The exit status of a command that ends with an error."""
+    if isinstance(exc, InvalidParameters):
+        return USAGE
+    return CANCELLED if isinstance(exc, Cancelled) else ERROR
+
+
+def status_of_job(state: JobState) -> int:
+    """The exit status of a command whose job has come so far."""
+    return {JobState.FAILED: ERROR, JobState.CANCELLED: CANCELLED}.get(state, DONE)
 
 
 def cloud() -> Cloud:
@@ -80,12 +104,23 @@ def topic(topics: Any, name: str, about: str) -> Any:
 
 
 def command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], about: str
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+    *,
+    inner: bool = False,
 ) -> argparse.ArgumentParser:
+    """Declare a command.
+
+    Args:
+        inner: it belongs to another one, whose --json must hold for it.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=about, description=sentence(about)
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    default: Any = argparse.SUPPRESS if inner else False
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON")
     parser.set_defaults(run=run)
     return parser
 

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from comfy_aws import config, deploy_plan, permissions, services
-from comfy_aws.cli.common import ERROR, command, emit, table
+from comfy_aws.cli.common import CANCELLED, ERROR, command, emit, table
 from comfy_aws.deploy_plan import PARAMETERS, DeployOptions, StackView
 from comfy_aws.deployments import Deployed, Deployments, Proposal
 from comfy_aws.errors import ConfigError, NotFound
@@ -120,7 +120,7 @@ def _change(arguments: argparse.Namespace, deployments: Deployments, bucket: str
         if not agreed:
             deployments.discard(proposal)
     if not agreed:
-        return ERROR
+        return CANCELLED
     deployed = deployments.deploy(proposal)
     config.save(config.default_home(), **deployed.settings(deployments.region))
     _show_deployed(arguments, deployed)
@@ -181,7 +181,7 @@ def _destroy(arguments: argparse.Namespace) -> int:
     for line in deploy_plan.losses(stack, deployments.endpoints(stack), delete_bucket=objects):
         print(line, file=sys.stderr)
     if not _agreed(arguments, "Destroy it?"):
-        return ERROR
+        return CANCELLED
     deployments.destroy(stack, delete_bucket=arguments.delete_bucket)
     settings = config.load()
     if settings.execution_role == stack.outputs.get("ExecutionRole"):

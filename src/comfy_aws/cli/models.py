@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from comfy_aws import config, services
-from comfy_aws.callbacks import OnProgress
 from comfy_aws.cli.common import cloud, command, emit, size_text, table, topic
+from comfy_aws.cli.progress import bar
 from comfy_aws.errors import ConfigError
 from comfy_aws.garbage import DAY, GRACE, Collector
 from comfy_aws.localmodels import FolderPlaces, LocalModel
-from comfy_aws.models import Json, Progress, to_dict
+from comfy_aws.models import Json, to_dict
 
 
 def add(topics: Any) -> None:
@@ -76,7 +75,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     local = _local(arguments)
     local.fetcher.check(arguments.url, arguments.folder, arguments.name, arguments.sha256)
-    with _progress(arguments) as progress:
+    with bar(arguments) as progress:
         model = local.fetcher.fetch(
             arguments.url, arguments.folder, arguments.name,
             sha256=arguments.sha256, progress=progress,
@@ -97,7 +96,7 @@ def _push(arguments: argparse.Namespace) -> int:
         else [model for model in models.list() if model.folder == arguments.folder]
     )
     store = services.model_store(config.load())
-    with _progress(arguments) as progress:
+    with bar(arguments) as progress:
         for model in wanted:
             store.push(model, progress=progress)
     lines = [f"{model.folder}/{model.name} is in the bucket." for model in wanted]
@@ -109,7 +108,7 @@ def _push(arguments: argparse.Namespace) -> int:
 def _pull(arguments: argparse.Namespace) -> int:
     models = _local(arguments).models
     store = services.model_store(config.load())
-    with _progress(arguments) as progress:
+    with bar(arguments) as progress:
         for name in arguments.names:
             store.pull(models, arguments.folder, name, progress=progress)
     found = [models.find(arguments.folder, name) for name in arguments.names]
@@ -157,27 +156,3 @@ def _gc(arguments: argparse.Namespace) -> int:
 def _plain(model: LocalModel) -> Json:
     return {"folder": model.folder, "name": model.name, "size": model.size,
             "path": str(model.path)}  # fmt: skip
-
-
-class _Bar:
-    """Progress on a terminal; nothing where nobody looks."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-
-    def __enter__(self) -> OnProgress:
-        return self._draw
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def _draw(self, step: Progress) -> None:
-        if self._shown:
-            of = f" of {size_text(step.total)}" if step.total else ""
-            text = f"{step.phase} {step.item}: {size_text(step.done)}{of}"
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _progress(arguments: argparse.Namespace) -> _Bar:
-    return _Bar(shown=sys.stderr.isatty() and not arguments.json)

@@ -27,6 +27,7 @@ from comfy_aws.deps import read_graph
 from comfy_aws.differences import changes
 from comfy_aws.errors import InvalidFile
 from comfy_aws.models import Json, to_dict
+from comfy_aws.parameters import Parameter, ParameterKind, parameters, settable, shortened
 
 
 def add(topics: Any) -> None:
@@ -35,6 +36,10 @@ def add(topics: Any) -> None:
     show = command(commands, "show", _show, "show a version and what it needs")
     show.add_argument("name", help="the template, case-sensitive")
     show.add_argument("--version", type=positive, default=0, help="its number; else the current")
+    text = "list the parameters that a run may set"
+    listed = command(commands, "parameters", _parameters, text)
+    listed.add_argument("--version", type=positive, default=0, help="its number; else the current")
+    listed.add_argument("--main", action="store_true", help="only those of the form")
     versions = command(commands, "versions", _versions, "list its versions")
     diff = command(commands, "diff", _diff, "tell what changed between two versions")
     text = "make an older version the current one; no version is lost"
@@ -42,7 +47,7 @@ def add(topics: Any) -> None:
     delete = command(commands, "delete", _delete, "delete all its versions, at once")
     rename = command(commands, "rename", _rename, "give it another name; its versions stay")
     export = command(commands, "export", _export, "write a version into a file")
-    for each in (versions, diff, rollback, delete, rename, export):
+    for each in (listed, versions, diff, rollback, delete, rename, export):
         each.add_argument("name", help="the template, case-sensitive")
     rename.add_argument("new", help="1 to 20 letters and digits")
     export.add_argument("file", type=Path, nargs="?", help="the zip to write; else NAME.zip")
@@ -90,6 +95,29 @@ def _show(arguments: argparse.Namespace) -> int:
              "fault": to_dict(fault) if fault else None}  # fmt: skip
     emit(arguments, whole, lines)
     return 0
+
+
+def _parameters(arguments: argparse.Namespace) -> int:
+    templates = cloud().templates
+    template = templates.get(arguments.name)
+    version = templates.version(arguments.name, arguments.version or template.version)
+    choose = parameters if arguments.main else settable
+    found = choose(version.prompt, version.object_info, template.parameters)
+    rows = [(p.name, f"{p.title}.{p.input}", p.label, p.kind.value, cell(p.value), _range(p))
+            for p in found]  # fmt: skip
+    lines = table(("NAME", "BY TITLE", "LABEL", "TYPE", "VALUE", "TAKES"), rows)
+    emit(arguments, [to_dict(each) for each in found], lines or ["It has no parameters."])
+    return 0
+
+
+def _range(parameter: Parameter) -> str:
+    """What a parameter takes, where it is bounded."""
+    if parameter.choices and parameter.kind is ParameterKind.CHOICE:
+        return shortened(", ".join(map(str, parameter.choices)), 60)
+    if parameter.minimum is None and parameter.maximum is None:
+        return ""
+    low, high = ("" if b is None else f"{b:g}" for b in (parameter.minimum, parameter.maximum))
+    return f"{low} to {high}".strip()
 
 
 def _delete(arguments: argparse.Namespace) -> int:

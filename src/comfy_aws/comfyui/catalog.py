@@ -92,7 +92,11 @@ class ComfyUICatalog:
         """The input file that a widget value names."""
         if not (self._uploads(literal) or looks_like_file(literal.value)):
             return None
-        root, path = _place(literal.value)
+        return self.input_named(literal.value)
+
+    def input_named(self, name: str) -> InputPath | None:
+        """The input file of this name, whatever node reads it."""
+        root, path = _place(name)
         if root not in path.parents or not path.is_file():
             return None
         return _input(root, path)

@@ -15,7 +15,7 @@ import execution
 import folder_paths
 
 from comfy_aws import config as configuration
-from comfy_aws import layout, stack, validation
+from comfy_aws import layout, stack, validation, webhooks
 from comfy_aws import prompt as graphs
 from comfy_aws import services as composition
 from comfy_aws.aws import ObjectStore
@@ -27,11 +27,12 @@ from comfy_aws.comfyui.comfy_log import ComfyLog
 from comfy_aws.comfyui.definitions import Definitions
 from comfy_aws.comfyui.modelplaces import ComfyUIPlaces
 from comfy_aws.comfyui.outputs import Outputs
+from comfy_aws.comfyui.program_run import ProgramRun
 from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import INFERENCE, Config
 from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
 from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
-from comfy_aws.orders import JobEnd, Listener, Order
+from comfy_aws.orders import PROGRAM, JobEnd, Listener, Order
 from comfy_aws.readlog import READS, ReadLog
 from comfy_aws.services import Local, Services
 
@@ -97,6 +98,18 @@ class Designer:
                 self._services = composition.build(self.config(), self.state, self.catalog)
                 self._resume(self._services)
             return self._services
+
+    def take_up(self) -> None:
+        """Go on telling programs of their jobs, which no page may ever ask for."""
+
+        def build() -> None:
+            try:
+                self.services()
+            except ComfyAwsError as exc:
+                log.warning("Webhooks wait until AWS is connected: %s", exc)
+
+        if webhooks.has_open(self.state / webhooks.RECORD):
+            threading.Thread(target=build, name="aws-take-up", daemon=True).start()
 
     def local(self) -> Local:
         """What works without AWS, built on first use. Raises ConfigError."""
@@ -361,13 +374,17 @@ class Designer:
 
     def _resume(self, services: Services) -> None:
         def listen(job: Job, request: JobRequest) -> Listener:
+            if job.client_id == PROGRAM:
+                return ProgramRun(self.server, services)
             extra_data = {**request.extra_data, "client_id": job.client_id}
             item: Item = (0, job.id, request.prompt, extra_data, list(request.outputs), {})
             return self._listener(services.store, self.queue.enter(item), item)
 
-        threading.Thread(
-            target=services.jobs.resume, args=(listen,), name="aws-resume", daemon=True
-        ).start()
+        def resume() -> None:
+            services.jobs.resume(listen)
+            services.webhooks.look()
+
+        threading.Thread(target=resume, name="aws-resume", daemon=True).start()
 
     def is_cloud(self, prompt_id: str) -> bool:
         """Whether a live cloud job has this id."""

@@ -29,5 +29,6 @@ def designer() -> Designer:
         made.catalog.reads.install(PromptServer.instance.prompt_queue)
         made.log.install()
         Middleware(made).install(PromptServer.instance.app)
+        made.take_up()
         _designer = made
     return _designer

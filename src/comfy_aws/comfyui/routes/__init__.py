@@ -10,6 +10,7 @@ from comfy_aws.comfyui.routes.forms import FormRoutes
 from comfy_aws.comfyui.routes.jobs import JobRoutes
 from comfy_aws.comfyui.routes.logs import LogRoutes
 from comfy_aws.comfyui.routes.models import ModelRoutes
+from comfy_aws.comfyui.routes.programs import ProgramRoutes
 from comfy_aws.comfyui.routes.publishes import PublishRoutes
 from comfy_aws.comfyui.routes.settings import SettingsRoutes
 from comfy_aws.comfyui.routes.status import StatusRoutes
@@ -25,6 +26,7 @@ GROUPS = (
     PublishRoutes,
     EndpointRoutes,
     JobRoutes,
+    ProgramRoutes,
     ModelRoutes,
     LogRoutes,
 )

@@ -11,7 +11,7 @@ import nodes
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors
 from comfy_aws.errors import NotFound
 from comfy_aws.models import Json, to_dict
-from comfy_aws.parameters import parameters
+from comfy_aws.parameters import parameters, settable
 
 WEB = Path(__file__).resolve().parents[4] / "web"
 PAGE = WEB / "form" / "form.html"
@@ -36,10 +36,13 @@ class FormRoutes(RouteGroup):
     async def get_parameters(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
 
+        every = request.query.get("all", "0") == "1"
+
         def read(services: Any) -> Json:
             template = services.templates.get(name)
             version = services.templates.version(name, template.version)
-            found = parameters(version.prompt, version.object_info, template.parameters)
+            choose = settable if every else parameters
+            found = choose(version.prompt, version.object_info, template.parameters)
             return {
                 "template": name,
                 "version": version.version,

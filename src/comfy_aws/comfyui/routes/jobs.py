@@ -5,6 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors
+from comfy_aws.errors import NotFound
+from comfy_aws.models import Json
+from comfy_aws.services import Services
 
 
 class JobRoutes(RouteGroup):
@@ -22,6 +25,13 @@ class JobRoutes(RouteGroup):
     @answers_errors
     async def cancel_job(self, request: web.Request) -> web.Response:
         job_id = request.match_info["id"]
-        await self._call(lambda s: s.jobs.cancel(job_id))
-        view = await self._call(lambda s: s.jobs.view(job_id))
-        return web.json_response({"job": view.to_dict()})
+
+        def cancel(services: Services) -> Json:
+            try:
+                services.jobs.cancel(job_id)
+            except NotFound:  # another ComfyUI has sent it, such as the port beside this one
+                services.job_reports.cancel(job_id)
+                return services.job_reports.of(job_id)
+            return services.jobs.view(job_id).to_dict()
+
+        return web.json_response({"job": await self._call(cancel)})
