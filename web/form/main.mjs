@@ -29,14 +29,14 @@ try {
 }
 
 async function chooseLanguage() {
-  let language = navigator.language.split('-')[0] ?? 'en'
+  let { language } = navigator
   try {
     const answer = await link.fetch('/settings/Comfy.Locale')
     language = (answer.ok && (await answer.json())) || language
   } catch {
     // The browser's own language will do.
   }
-  setLocale(language)
+  await setLocale(language)
   document.documentElement.lang = locale()
 }
 

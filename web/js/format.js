@@ -6,6 +6,26 @@ import { locale, t } from './i18n.js'
 
 const UNITS = ['B', 'KB', 'MB', 'GB', 'TB']
 
+/**
+ * Making one of Intl's formats costs a hundred times as much as using it, and lists are long.
+ *
+ * @type {Map<string, any>}
+ */
+const formats = new Map()
+
+/**
+ * @template T
+ * @param {new (locale: string, options: any) => T} Format one of Intl's
+ * @param {object} options
+ * @returns {T} the same for the same language and options
+ */
+function format(Format, options) {
+  const key = JSON.stringify([locale(), Format.name, options])
+  const made = formats.get(key) ?? new Format(locale(), options)
+  formats.set(key, made)
+  return made
+}
+
 /** @param {number} count bytes; shown in powers of 1000, as disks and AWS bills count */
 export function bytes(count) {
   let value = count
@@ -15,31 +35,47 @@ export function bytes(count) {
     unit += 1
   }
   const digits = unit === 0 || value >= 100 ? 0 : 1
-  return `${value.toLocaleString(locale(), { maximumFractionDigits: digits })} ${UNITS[unit]}`
+  const written = format(Intl.NumberFormat, { maximumFractionDigits: digits }).format(value)
+  return `${written} ${UNITS[unit]}`
 }
 
 /** @param {number} seconds from now, or that something takes */
 export function duration(seconds) {
   const rounded = Math.max(1, Math.round(seconds))
-  /** @param {number} value @param {string} unit */
-  const said = (value, unit) =>
-    value.toLocaleString(locale(), { style: 'unit', unit, unitDisplay: 'short' })
-  if (rounded < 60) return said(rounded, 'second')
-  if (rounded < 3600) return said(Math.ceil(rounded / 60), 'minute')
-  return said(Math.ceil(rounded / 360) / 10, 'hour')
+  if (rounded < 60) return span(rounded, 'second')
+  if (rounded < 3600) return span(Math.ceil(rounded / 60), 'minute')
+  return span(Math.ceil(rounded / 360) / 10, 'hour')
+}
+
+/**
+ * @param {number} value
+ * @param {'second' | 'minute' | 'hour'} unit
+ */
+function span(value, unit) {
+  return format(Intl.NumberFormat, { style: 'unit', unit, unitDisplay: 'short' }).format(value)
 }
 
 /** @param {number} at seconds since the epoch */
 export function ago(at) {
   const seconds = Math.max(0, Date.now() / 1000 - at)
   if (seconds < 60) return t('time.now')
-  const format = new Intl.RelativeTimeFormat(locale(), { numeric: 'auto', style: 'short' })
-  if (seconds < 3600) return format.format(-Math.round(seconds / 60), 'minute')
-  if (seconds < 86400) return format.format(-Math.round(seconds / 3600), 'hour')
-  return format.format(-Math.round(seconds / 86400), 'day')
+  const relative = format(Intl.RelativeTimeFormat, { numeric: 'auto', style: 'short' })
+  if (seconds < 3600) return relative.format(-Math.round(seconds / 60), 'minute')
+  if (seconds < 86400) return relative.format(-Math.round(seconds / 3600), 'hour')
+  return relative.format(-Math.round(seconds / 86400), 'day')
 }
 
 /** @param {number} at seconds since the epoch */
 export function moment(at) {
-  return new Date(at * 1000).toLocaleString(locale())
+  const options = { dateStyle: 'medium', timeStyle: 'medium' }
+  return format(Intl.DateTimeFormat, options).format(at * 1000)
+}
+
+/**
+ * The time of day.
+ *
+ * @param {number} at seconds since the epoch
+ */
+export function clock(at) {
+  return format(Intl.DateTimeFormat, { timeStyle: 'medium' }).format(at * 1000)
 }

@@ -82,6 +82,8 @@ const panel = new Panel({
   titleOf: (promptId, nodeId) => marker.title(promptId, nodeId),
 })
 
+/** @type {LockDialog | null} */
+let lock = null
 const runButton = new RunButton(store, actions, new AbortController().signal)
 
 /** What this tab's next prompt carries; null when it runs here. */
@@ -115,6 +117,16 @@ function loadStyle() {
     const href = new URL(name, import.meta.url).href
     document.head.append(h('link', { rel: 'stylesheet', href }))
   }
+}
+
+/** Speak ComfyUI's language; not awaited, so that no page waits for words. */
+function speak() {
+  void setLocale(comfy.locale).then((changed) => {
+    if (!changed) return
+    panel.redraw()
+    runButton.draw()
+    lock?.draw()
+  })
 }
 
 /** The public place in ComfyUI's bar beside Run, for what is no menu. */
@@ -153,14 +165,14 @@ app.registerExtension({
   ],
   init() {
     loadStyle()
-    setLocale(comfy.locale)
+    speak()
     marker.wrap(api)
     publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
     const forever = new AbortController().signal
     store.watch(['status'], ({ status }) => {
       document.documentElement.dataset.awsRole = status?.role ?? ''
     }, forever)
-    new LockDialog(store, () => publishing.cancel(), forever)
+    lock = new LockDialog(store, () => publishing.cancel(), forever)
     // Not awaited, here and below: the page is ready before the server has answered.
     void publishing.resume()
   },
@@ -175,11 +187,7 @@ app.registerExtension({
       render: (/** @type {HTMLElement} */ host) => panel.mount(host),
       destroy: () => panel.unmount(),
     })
-    comfy.onLocale(() => {
-      setLocale(comfy.locale)
-      panel.redraw()
-      runButton.draw()
-    })
+    comfy.onLocale(speak)
     showRunButton()
     void actions.refresh().then(() => environments.resume())
   },

@@ -4,7 +4,7 @@
 
 import { problemOf } from '../api.js'
 import { h, setText } from '../dom.js'
-import { t } from '../i18n.js'
+import { locale, t } from '../i18n.js'
 import { guard } from './guard.js'
 
 export class DeleteModelDialog {
@@ -56,6 +56,7 @@ export class DeleteModelDialog {
     }
     return h('dialog', {
         class: 'aws aws-dialog',
+        lang: locale(),
         'aria-labelledby': 'aws-model-delete-title',
         testid: 'aws-model-dialog',
         on: {

@@ -4,7 +4,7 @@
 
 import { told } from '../actions.js'
 import { h, setText } from '../dom.js'
-import { t } from '../i18n.js'
+import { locale, t } from '../i18n.js'
 import { guard } from './guard.js'
 import { NameField } from './name_field.js'
 
@@ -36,6 +36,7 @@ export class ImportDialog {
       'dialog',
       {
         class: 'aws aws-dialog',
+        lang: locale(),
         testid: 'aws-import-dialog',
         'aria-labelledby': 'aws-import-title',
         on: { close: () => this.#closed() },

@@ -6,13 +6,16 @@
 
 import { h, ProgressBar, setText } from '../dom.js'
 import { bytes, duration } from '../format.js'
-import { named, t } from '../i18n.js'
+import { locale, named, t } from '../i18n.js'
 import { guard } from './guard.js'
 
 export class LockDialog {
   #cancel
   /** @type {AbortController | null} set while the dialog is open */
   #open = null
+  /** @type {Aws.Publish | null} */
+  #shown = null
+  #isArmed = true
   #dialog
   // Takes the focus: an Enter held since the name dialog must not press Cancel.
   #title = h('h2', { id: 'aws-lock-title', tabindex: '-1', autofocus: true })
@@ -21,7 +24,7 @@ export class LockDialog {
   #bytes = h('span', { class: 'aws-number', testid: 'aws-lock-bytes' })
   #rate = h('div', { class: 'aws-muted aws-number aws-lock-rate', testid: 'aws-lock-rate' })
   #item = h('div', { class: 'aws-path', testid: 'aws-lock-item' })
-  #bar = new ProgressBar(t('lock.progress'), 'aws-lock-progress')
+  #bar = new ProgressBar('', 'aws-lock-progress')
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-lock-problem' })
   #button = h('button', {
     type: 'button',
@@ -63,13 +66,23 @@ export class LockDialog {
     store.watch(['publish'], ({ publish }) => this.#draw(publish), signal)
   }
 
+  /** Draw what is shown anew, in another language. */
+  draw() {
+    this.#draw(this.#shown)
+  }
+
   /** @param {Aws.Publish | null} publish */
   #draw(publish) {
+    this.#shown = publish
     if (!publish) {
       this.#close()
       return
     }
     if (!this.#open) this.#show()
+    this.#dialog.lang = locale()
+    this.#bar.element.setAttribute('aria-label', t('lock.progress'))
+    setText(this.#text, t('lock.text'))
+    setText(this.#button, t(this.#isArmed ? 'lock.cancel' : 'lock.cancelling'))
     setText(this.#title, t('lock.title', { name: publish.name || '…' }))
     setText(this.#phase, named('phase', publish.phase))
     setText(this.#item, publish.item)
@@ -85,7 +98,6 @@ export class LockDialog {
 
   #show() {
     this.#open = new AbortController()
-    setText(this.#text, t('lock.text'))
     setText(this.#problem, '')
     this.#armed(true)
     guard(this.#dialog, this.#open.signal, { locked: true })
@@ -102,6 +114,7 @@ export class LockDialog {
 
   /** @param {boolean} armed the button can be pressed */
   #armed(armed) {
+    this.#isArmed = armed
     this.#button.disabled = !armed
     setText(this.#button, t(armed ? 'lock.cancel' : 'lock.cancelling'))
   }

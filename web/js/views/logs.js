@@ -3,7 +3,8 @@
  */
 
 import { h, iconButton, setAttribute, setText } from '../dom.js'
-import { locale, t } from '../i18n.js'
+import { clock } from '../format.js'
+import { t } from '../i18n.js'
 import { lineText, Logbook, MOST } from '../logbook.js'
 
 /** Time without a key after which a typed filter counts. */
@@ -45,7 +46,6 @@ export class LogsPage {
     'aria-pressed': 'true',
     on: { click: () => this.#setPaused(!this.#logbook.paused) },
   })
-  #time
 
   /**
    * @param {object} parts
@@ -57,8 +57,6 @@ export class LogsPage {
   constructor({ store, server, comfy }, signal) {
     this.#comfy = comfy
     this.#signal = signal
-    const clock = new Intl.DateTimeFormat(locale(), { timeStyle: 'medium' })
-    this.#time = (/** @type {number} */ at) => clock.format(at * 1000)
     this.#logbook = new Logbook(server, {
       lines: (lines, fresh) => this.#add(lines, fresh),
       told: (problem) => this.#told(problem),
@@ -133,7 +131,7 @@ export class LogsPage {
 
   /** @param {Aws.LogLine} line */
   #row({ at, level, job, source, text }) {
-    const about = `${this.#time(at)} ${source}`
+    const about = `${clock(at)} ${source}`
     const look = about === this.#before ? 'aws-log-line aws-log-same' : 'aws-log-line'
     this.#before = about
     return h('div', { class: look, 'data-level': level, 'data-job': job, testid: 'aws-log-line' },

@@ -4,7 +4,7 @@
  */
 
 import { h, setText } from '../dom.js'
-import { t } from '../i18n.js'
+import { locale, t } from '../i18n.js'
 import { guard } from './guard.js'
 import { NameField } from './name_field.js'
 import { PreflightView } from './preflight_view.js'
@@ -129,6 +129,7 @@ export class NameDialog {
       'dialog',
       {
         class: 'aws aws-dialog',
+        lang: locale(),
         testid: 'aws-name-dialog',
         'aria-labelledby': 'aws-name-title',
         on: {

@@ -24,7 +24,9 @@ export function brokenRule(name) {
   if (name === '') return t('name.empty')
   const wrong = [...name].find((character) => !/^[A-Za-z0-9]$/.test(character))
   if (wrong !== undefined) {
-    const character = /\s/.test(wrong) ? t('name.character.space') : `“${wrong}”`
+    const character = /\s/.test(wrong)
+      ? t('name.character.space')
+      : t('name.character.quoted', { character: wrong })
     return t('name.character', { character })
   }
   if (name.length > MAX_LENGTH) return t('name.long', { length: name.length })

@@ -4,7 +4,7 @@
  */
 
 import { h } from '../dom.js'
-import { t } from '../i18n.js'
+import { locale, t } from '../i18n.js'
 import { isPort } from '../store.js'
 import { Header } from './header.js'
 import { LogsPage } from './logs.js'
@@ -105,7 +105,7 @@ export class Panel {
     }, signal)
     return h(
       'div',
-      { class: 'aws aws-panel', testid: 'aws-panel' },
+      { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel' },
       new Header(store, actions, signal).element,
       new Pages(isDesigner ? pages : pages.slice(0, 1), session, signal).element
     )

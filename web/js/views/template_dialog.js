@@ -7,7 +7,7 @@ import { told } from '../actions.js'
 import { problemOf } from '../api.js'
 import { h, iconButton, setText } from '../dom.js'
 import { bytes, moment } from '../format.js'
-import { named, t } from '../i18n.js'
+import { locale, named, t } from '../i18n.js'
 import { guard } from './guard.js'
 import { TemplateForm } from './template_form.js'
 
@@ -67,6 +67,7 @@ export class TemplateDialog {
       'dialog',
       {
         class: 'aws aws-dialog aws-details-dialog',
+        lang: locale(),
         testid: 'aws-details',
         'aria-labelledby': 'aws-details-title',
         on: { close: () => this.#closed() },
