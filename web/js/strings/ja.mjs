@@ -109,6 +109,7 @@ export const JA = Object.freeze({
   'details.open': '{name} の詳細',
   'details.close': '閉じる',
   'details.created': '作成：{when}',
+  'details.fault': 'ノードパックがワーカーで動作しませんでした（{when}）：',
   'details.versions': 'バージョン',
   'details.nodes': 'ノード {count} 個',
   'details.current': '現在',

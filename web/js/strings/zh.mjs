@@ -107,6 +107,7 @@ export const ZH = Object.freeze({
   'details.open': '{name} 的详情',
   'details.close': '关闭',
   'details.created': '创建于 {when}',
+  'details.fault': '其节点包在工作进程上未能运行（{when}）：',
   'details.versions': '版本',
   'details.nodes': '{count} 个节点',
   'details.current': '当前',
