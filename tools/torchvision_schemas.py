@@ -5,6 +5,9 @@ declares. That part cannot be loaded when CUDA's libraries are absent, and the i
 "operator torchvision::nms does not exist". This hook declares the two schemas just before
 torchvision is imported, and only then; ComfyUI never calls the operators.
 
+It also spares each start of a ComfyUI two seconds: torchvision takes one small function from
+torch._dynamo, PyTorch's compiler, which is large and otherwise imported by whoever compiles.
+
 tools/bootstrap.py copies this file into the virtual environment, where a .pth file imports it
 at every start, so it imports nothing heavy.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -23,22 +26,54 @@ SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
+COMPILER = "torch._dynamo"
+ASKS_COMPILER = "torchvision.ops.roi_align"
+
 _libraries: list[object] = []  # a torch.library.Library takes its schemas away when it dies
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing itself; acts once when `torchvision` is looked for."""
+    """Acts when `torchvision` is looked for, and when its module that asks for the compiler is."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        del path, target
-        if fullname == "torchvision":
+        del target
+        if fullname == ASKS_COMPILER:
             sys.meta_path.remove(self)
+            spec = PathFinder.find_spec(fullname, path)
+            if spec is not None and isinstance(spec.loader, SourceFileLoader):
+                spec.loader = _WithoutCompiler(fullname, spec.loader.path)
+            return spec
+        if fullname == "torchvision":
             spec = PathFinder.find_spec("torchvision")
             if spec is not None and spec.origin is not None:
                 _declare_missing(Path(spec.origin).parent)
         return None
+
+
+class _WithoutCompiler(SourceFileLoader):
+    """Loads a module with a stand-in for what it takes from the compiler."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        names = [COMPILER, f"{COMPILER}.utils"]
+        if any(name in sys.modules for name in names):
+            super().exec_module(module)
+            return
+        for name in names:
+            sys.modules[name] = ModuleType(name)
+        setattr(sys.modules[names[1]], "is_compile_supported", _is_compile_supported)  # noqa: B010
+        try:
+            super().exec_module(module)
+        finally:
+            for name in names:
+                del sys.modules[name]
+
+
+def _is_compile_supported(device_type: str) -> bool:
+    from torch._dynamo.utils import is_compile_supported
+
+    return bool(is_compile_supported(device_type))
 
 
 def _declare_missing(package: Path) -> None:
