@@ -87,7 +87,10 @@ def _walk(pack: str, ignored: gitfiles.Ignored) -> Iterator[str]:
             and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
         ]
         for name in names:
-            skipped = name.endswith(SKIPPED_SUFFIXES) or ignored.has(prefix + name)
+            # .git is a file in submodules and worktrees, and names a folder of this machine.
+            skipped = (
+                name == ".git" or name.endswith(SKIPPED_SUFFIXES) or ignored.has(prefix + name)
+            )
             if not skipped and not _is_download(folder, name):
                 yield prefix + name
 

@@ -73,6 +73,13 @@ def test_what_is_not_the_pack_stays_out(tmp_path):
     }  # fmt: skip
 
 
+def test_the_git_file_of_a_worktree_stays_out(tmp_path):
+    pack = make(tmp_path / "pack")
+    before = names_of(pack)
+    (pack / ".git").write_text("gitdir: /home/me/ComfyUI/.git/worktrees/pack\n")
+    assert names_of(pack) == before
+
+
 def test_links_that_leave_the_pack_are_not_followed(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("key")
