@@ -94,7 +94,10 @@ def _fetch(arguments: argparse.Namespace) -> int:
     there = cloud()
     report = there.job_reports.of(arguments.job)
     bring(there, report, arguments.output)
-    emit(arguments, report, job_lines(report))
+    lines = job_lines(report)
+    if not report["outputs"]:
+        lines.append("  It has no files.")
+    emit(arguments, report, lines)
     if report["state"] == JobState.SUBMITTED.value:
-        return ERROR  # it has no files yet
+        return ERROR
     return status_of_job(JobState(report["state"]))
