@@ -8,12 +8,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from comfy_aws import hosted
+from comfy_aws.callbacks import OnProgress, no_progress
 from comfy_aws.errors import InvalidWorkflow
 from comfy_aws.models import Json
 
 
 def needs_of(
-    prompt: Path, comfyui: Path, *, python: str = sys.executable, arguments: Sequence[str] = ()
+    prompt: Path,
+    comfyui: Path,
+    *,
+    python: str = sys.executable,
+    arguments: Sequence[str] = (),
+    progress: OnProgress = no_progress,
 ) -> Json:
     """What a prompt needs, as `preflight.needs` says it.
 
@@ -26,7 +32,9 @@ def needs_of(
     """
     question = {"prompt": read_graph(prompt, "Export (API)")}
     module = "comfy_aws.comfyui.deps"
-    return hosted.ask(module, question, comfyui, python=python, arguments=arguments)
+    return hosted.ask(
+        module, question, comfyui, python=python, arguments=arguments, progress=progress
+    )
 
 
 def rows(needs: Json) -> list[tuple[str, str, int, str]]:

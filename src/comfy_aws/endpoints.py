@@ -11,7 +11,7 @@ from typing import Any
 
 from comfy_aws import layout
 from comfy_aws.aws import SageMaker, seconds
-from comfy_aws.callbacks import IsCancelled, never
+from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.endpoint_plan import (
     DIMENSION,
     TAG,
@@ -37,7 +37,7 @@ from comfy_aws.errors import (
     EndpointUnusable,
     NotFound,
 )
-from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
+from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, Progress
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Endpoints:
 
     def wait(
         self, name: str, *, timeout: float = 3600.0, every: float = 1.0,
-        cancelled: IsCancelled = never,
+        cancelled: IsCancelled = never, progress: OnProgress = no_progress,
     ) -> Endpoint:  # fmt: skip
         """Wait until the endpoint takes jobs.
 
@@ -153,6 +153,8 @@ class Endpoints:
                 return self.usable(name)
             if cancelled():
                 raise Cancelled(f"Waiting for {name} was cancelled.")
+            age = max(0, int(self._clock() - endpoint.created))
+            progress(Progress(endpoint.status.value, f"{name} ({age} s)"))
             self._sleep(every)
 
     def change(

@@ -16,6 +16,7 @@ from comfy_aws.cli.common import (
     size_text,
     table,
 )
+from comfy_aws.cli.progress import bar
 
 
 def add(topics: Any) -> None:
@@ -26,7 +27,8 @@ def add(topics: Any) -> None:
 
 
 def _deps(arguments: argparse.Namespace) -> int:
-    needs = deps.needs_of(arguments.prompt, **hosted_by(arguments))
+    with bar(arguments) as progress:
+        needs = deps.needs_of(arguments.prompt, progress=progress, **hosted_by(arguments))
     rows = [(kind, name, size_text(size), ref[:16]) for kind, name, size, ref in deps.rows(needs)]
     lines = table(("NEEDS", "NAME", "SIZE", "SHA256"), rows) or ["It needs no files."]
     emit(arguments, needs, [*lines, *deps.remarks(needs)])

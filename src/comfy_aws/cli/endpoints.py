@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from comfy_aws.cli.common import cloud, command, emit, positive, table, topic, usd
+from comfy_aws.cli.progress import bar
 from comfy_aws.endpoint_plan import spec_for
 from comfy_aws.errors import ConfigError
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, to_dict
@@ -78,13 +79,18 @@ def _create(arguments: argparse.Namespace) -> int:
     )
     endpoint = endpoints.create(spec)
     if arguments.wait:
-        endpoint = endpoints.wait(endpoint.name, timeout=arguments.timeout)
+        with bar(arguments) as progress:
+            endpoint = endpoints.wait(endpoint.name, timeout=arguments.timeout, progress=progress)
     _show_endpoint(arguments, endpoint)
     return 0
 
 
 def _wait(arguments: argparse.Namespace) -> int:
-    _show_endpoint(arguments, cloud().endpoints.wait(arguments.name, timeout=arguments.timeout))
+    with bar(arguments) as progress:
+        endpoint = cloud().endpoints.wait(
+            arguments.name, timeout=arguments.timeout, progress=progress
+        )
+    _show_endpoint(arguments, endpoint)
     return 0
 
 

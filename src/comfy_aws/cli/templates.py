@@ -23,10 +23,11 @@ from comfy_aws.cli.common import (
     table,
     topic,
 )
+from comfy_aws.cli.progress import bar
 from comfy_aws.deps import read_graph
 from comfy_aws.differences import changes
 from comfy_aws.errors import InvalidFile
-from comfy_aws.models import Json, to_dict
+from comfy_aws.models import Json, Progress, to_dict
 from comfy_aws.parameters import Parameter, ParameterKind, parameters, settable, shortened
 
 
@@ -168,9 +169,11 @@ def _rename(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     path = arguments.file or Path(f"{arguments.name}.zip")
-    made = cloud().template_files.export(
-        arguments.name, path, version=arguments.version, with_blobs=arguments.with_blobs
-    )
+    with bar(arguments) as progress:
+        made = cloud().template_files.export(
+            arguments.name, path, version=arguments.version, with_blobs=arguments.with_blobs,
+            progress=progress,
+        )  # fmt: skip
     size = path.stat().st_size
     value = {"name": made.name, "version": made.version, "file": str(path), "size": size}
     text = f"Version {made.version} of {made.name} is in {path} ({size_text(size)})."
@@ -179,7 +182,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    template = cloud().template_files.take_in(arguments.file, name=arguments.name, author=_author())
+    with bar(arguments) as progress:
+        template = cloud().template_files.take_in(
+            arguments.file, name=arguments.name, author=_author(), progress=progress
+        )
     emit(arguments, to_dict(template), [f"The template {template.name} is there."])
     return 0
 
@@ -209,7 +215,11 @@ def _publish(arguments: argparse.Namespace) -> int:
         "author": _author(),
         "cover": base64.b64encode(_bytes_of(arguments.cover)).decode(),
     }
-    answer = hosted.ask("comfy_aws.comfyui.publish", question, **hosted_by(arguments))
+    with bar(arguments) as progress:
+        progress(Progress("start", "ComfyUI"))
+        answer = hosted.ask(
+            "comfy_aws.comfyui.publish", question, progress=progress, **hosted_by(arguments)
+        )
     template = answer["template"]
     text = f"{template['name']} is published: version {template['version']}, "
     emit(arguments, template, [text + f"{size_text(template['size'])} of files."])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from comfy_aws.callbacks import OnProgress
 from comfy_aws.comfyui import hosted
 from comfy_aws.models import Json
 
 
-def needs_of(question: Json) -> Json:
+def needs_of(question: Json, progress: OnProgress) -> Json:
     """Answer ``{"prompt"}`` as `preflight.needs` does."""
     import folder_paths
 
@@ -26,7 +27,7 @@ def needs_of(question: Json) -> Json:
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-aws-deps-") as spool:
             capturer = Capturer(ComfyUICatalog(reads), cache, Path(spool))
-            capture = capturer.capture(graph, is_present=lambda ref: False)
+            capture = capturer.capture(graph, is_present=lambda ref: False, progress=progress)
             return preflight.needs(capture)
     finally:
         cache.close()

@@ -12,15 +12,18 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
+from comfy_aws.callbacks import OnProgress
 from comfy_aws.errors import ComfyAwsError, ConfigError
-from comfy_aws.models import Json
+from comfy_aws.hosted import STEP
+from comfy_aws.models import Json, Progress, to_json
 
 
-def answer(reply: Callable[[Json], Json]) -> NoReturn:
+def answer(reply: Callable[[Json, OnProgress], Json]) -> NoReturn:
     """Write the answer, or ``{"error": …}``, into a file: packs print what they like."""
     parser = argparse.ArgumentParser()
     parser.add_argument("comfyui", type=Path)
@@ -31,13 +34,29 @@ def answer(reply: Callable[[Json], Json]) -> NoReturn:
     try:
         question = json.loads(chosen.question.read_text(encoding="utf-8"))
         _load_nodes(chosen.comfyui, chosen.arguments)
-        told = reply(question)
+        with chosen.answer.with_name("progress.jsonl").open("a", encoding="utf-8") as steps:
+            told = reply(question, _Steps(steps))
     except ComfyAwsError as exc:
         told = {"error": exc.to_dict()}
     chosen.answer.write_text(json.dumps(told), encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # threads that packs have started must not keep a finished command alive
+
+
+class _Steps:
+    """Tells whoever has asked how far the work is, a line a step."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._at = 0.0
+
+    def __call__(self, step: Progress) -> None:
+        now = time.monotonic()
+        if now - self._at >= STEP or step.done == step.total:
+            self._at = now
+            self._file.write(to_json(step) + "\n")
+            self._file.flush()
 
 
 def _load_nodes(comfyui: Path, arguments: list[str]) -> None:

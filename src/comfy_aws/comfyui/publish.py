@@ -6,11 +6,12 @@ import base64
 import tempfile
 from pathlib import Path
 
+from comfy_aws.callbacks import OnProgress
 from comfy_aws.comfyui import hosted
 from comfy_aws.models import Json, to_dict
 
 
-def publish(question: Json) -> Json:
+def publish(question: Json, progress: OnProgress) -> Json:
     """Answer the body of POST /aws/publishes, with an `author`, by the template that it made."""
     import folder_paths
 
@@ -34,6 +35,7 @@ def publish(question: Json) -> Json:
                 author=question["author"],
                 description=question["description"],
                 cover=base64.b64decode(question["cover"]),
+                progress=progress,
             )
             return {"template": to_dict(template)}
     finally:
