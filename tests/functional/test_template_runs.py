@@ -18,6 +18,7 @@ from comfy_aws.job_reports import JobReports
 from comfy_aws.jobindex import chosen_jobs
 from comfy_aws.models import (
     EndpointSpec,
+    Environment,
     InputFile,
     InputPlace,
     JobRequest,
@@ -90,6 +91,7 @@ class Counter:
         manifest = Manifest(
             models=(ModelFile("checkpoints", "a.safetensors", self.model),),
             inputs=(InputFile("published.png", self.picture),),
+            environment=Environment(comfyui="0.0.0"),
         )
         draft = TemplateVersion("Runs", 0, 1.0, {"nodes": []}, PROMPT, manifest, INFO)
         draft = replace(draft, **changes)
