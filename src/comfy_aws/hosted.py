@@ -92,6 +92,7 @@ def _run(
                 except subprocess.TimeoutExpired:
                     _hear(told, progress)
                     continue
+                _hear(told, progress)
                 return process.returncode, said
         except BaseException:
             process.kill()

@@ -176,6 +176,19 @@ def test_a_prompt_without_a_mark_goes_to_aws_too(artist: Client) -> None:
     assert artist.job(job)["state"] == "succeeded"
 
 
+def test_a_program_runs_a_template_through_a_port(port: Port, template: str) -> None:
+    body = {"parameters": {"KSampler.seed": 123, "7.steps": 2}, "wait": 150}
+    path = f"{port.url}/aws/templates/{template}/run"
+    answer = requests.post(path, json=body, timeout=180)
+    assert answer.status_code == 200, answer.text
+    job = answer.json()["job"]
+    assert (job["state"], job["error"]) == ("succeeded", None)
+    assert requests.get(job["outputs"][0]["url"], timeout=60).content.startswith(b"\x89PNG")
+    inner = {"webhook": {"url": "https://127.0.0.1/hook"}}
+    refused = requests.post(path, json=inner, timeout=60)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_webhook")
+
+
 def test_the_form_is_served_with_what_it_loads(port: Port, template: str) -> None:
     for path in ("/aws/form", "/api/aws/form"):
         page = requests.get(port.url + path, timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,16 @@ def test_published_from_a_terminal(
     common = ("publish", "Terminal", "--workflow", str(tmp_path / "workflow.json"),
               "--prompt", str(tmp_path / "prompt.json"), "--comfyui", str(comfyui_path()),
               "--arguments", f"--base-directory '{base}' --disable-api-nodes")  # fmt: skip
-    text = run(*common, "--cover", str(tmp_path / "cover.png"), "--description", "by hand")
-    assert "Terminal is published: version 1" in text
+    with monkeypatch.context() as terminal:
+        terminal.setattr(sys.stderr, "isatty", lambda: True)
+        cover = ("--cover", str(tmp_path / "cover.png"), "--description", "by hand")
+        assert cli.main(("template", *common, *cover)) == 0
+    told = capsys.readouterr()
+    assert "Terminal is published: version 1" in told.out
+    assert [text for text in told.err.split("\r\x1b[K") if text.startswith("st")] == [
+        "start ComfyUI",
+        "store Terminal",
+    ]
     shown = json.loads(run("show", "Terminal", "--json"))
     assert shown["version"]["prompt"] == graphs["prompt"]
     assert {m["name"] for m in shown["version"]["manifest"]["models"]} == {

@@ -32,6 +32,7 @@ class Bar:
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
         self._text = ""
+        self._phase = ""
         self._at = 0.0
 
     def __enter__(self) -> Bar:
@@ -50,7 +51,7 @@ class Bar:
         of = f" of {size_text(step.total)}" if step.total else ""
         done = f" {size_text(step.done)}{of}" if step.done or step.total else ""
         part = step.done / step.total if step.total else None
-        self.draw(f"{step.phase} {step.item}".strip() + done, part)
+        self.draw(f"{step.phase} {step.item}".strip() + done, part, step.phase)
 
     def job(self, view: JobView) -> None:
         """Draw how far a job is."""
@@ -70,11 +71,13 @@ class Bar:
             text += f", node {progress['node']}: {progress['value']:g} of {progress['max']:g}"
         self.draw(text, min(1.0, (view.nodes_done + within) / view.nodes_total))
 
-    def draw(self, text: str, part: float | None) -> None:
-        """Draw a text, with a bar where it is known which part is done."""
+    def draw(self, text: str, part: float | None, phase: str = "") -> None:
+        """Draw a text, with a bar where it is known which part is done; a new phase at once."""
         now = time.monotonic()
-        if not self._shown or (now - self._at < EVERY and part != 1.0):
+        seldom = now - self._at < EVERY and phase == self._phase and part != 1.0
+        if not self._shown or seldom:
             return
+        self._phase = phase
         if part is not None:
             filled = int(part * WIDTH)
             text = f"[{'#' * filled}{'-' * (WIDTH - filled)}] {part:4.0%} {text}"
