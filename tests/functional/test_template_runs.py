@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,13 +14,16 @@ import pytest
 import requests
 
 from comfy_aws import layout
-from comfy_aws.errors import EndpointUnusable, InvalidParameters, NotFound, Unresolved
+from comfy_aws.errors import AwsNotFound, EndpointUnusable, InvalidParameters, NotFound, Unresolved
 from comfy_aws.hashcache import HashCache
 from comfy_aws.job_reports import JobReports
 from comfy_aws.jobindex import chosen_jobs
 from comfy_aws.models import (
     EndpointSpec,
     Environment,
+    Event,
+    EventBatch,
+    EventKind,
     InputFile,
     InputPlace,
     JobRequest,
@@ -38,6 +43,7 @@ from comfy_aws.resolve import InputPath
 from comfy_aws.routing import Router
 from comfy_aws.stack import StackState
 from comfy_aws.template_runs import TemplateRuns
+from comfy_aws.terminal_runs import RunQueues
 from tests.functional.parts import Parts
 from tests.functional.test_jobs import Desk, ending, endpoints_of
 
@@ -281,3 +287,33 @@ def test_jobs_are_chosen_before_they_are_counted(counter: Counter) -> None:
     found = chosen_jobs(counter.parts.store, lambda job: job.outcome == "error", 5)
     assert {job.id for job in found} == set(wanted)
     assert len(chosen_jobs(counter.parts.store, lambda _: True, 5)) == 5
+
+
+# -- the queues of terminals -------------------------------------------------------------------
+
+
+def test_a_queue_goes_with_its_command_or_with_a_later_one(parts: Parts, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    left, young = (f"comfy-aws-run-{uuid.uuid4().hex}" for _ in range(2))
+    urls = {name: parts.queues.ensure(name, retention=3600) for name in (left, young)}
+    for name in urls:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / left, (1.0, 1.0))
+    queues = RunQueues(parts.queues, tmp_path)
+    mailbox = queues.open(heard.extend)
+    own = mailbox.url()
+    with pytest.raises(AwsNotFound):
+        parts.queues.send(urls[left], "nobody's")
+    parts.queues.send(urls[young], "that of a command which may run yet")
+    assert {path.name for path in tmp_path.iterdir()} == {young, mailbox.name}
+    event = Event("job", 1, EventKind.HEARTBEAT, {}, 1.0)
+    parts.queues.send(own, to_json(EventBatch((event,))))
+    until = time.monotonic() + 60
+    while not heard:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    queues.close(mailbox)
+    with pytest.raises(AwsNotFound):
+        parts.queues.send(own, "gone")
+    assert {path.name for path in tmp_path.iterdir()} == {young}
+    parts.queues.delete(urls[young])

@@ -10,7 +10,7 @@ import pytest
 from comfy_aws.errors import InvalidParameters
 from comfy_aws.models import ChosenInput
 from comfy_aws.parameter_values import apply
-from comfy_aws.parameters import check_chosen, every, parameters
+from comfy_aws.parameters import check_chosen, every, parameters, settable
 
 SEED = ["INT", {"min": 0, "max": 2**64 - 1}]
 INFO = {
@@ -182,3 +182,32 @@ def test_a_title_that_several_have_is_not_guessed():
     del prompt["1"]["_meta"]
     with pytest.raises(InvalidParameters, match=r"use one of 1\.text, 3\.text"):
         apply(prompt, every(prompt, INFO), {"CLIP Text Encode.text": "x"})
+
+
+def test_a_name_that_is_nearly_one_is_guessed():
+    for wrong, meant in {
+        "8.step": "8.steps",
+        "8.sede": "8.seed",
+        "Edge.valu": "Edge.value",
+    }.items():
+        assert f"Did you mean {meant}?" in problems({wrong: 1})[wrong]
+    assert "Did you mean" not in problems({"something else": 1})["something else"]
+
+
+def test_one_widget_is_not_set_under_two_names():
+    found = problems({"5.value": 64, "Edge.value": 128})
+    assert found == {"Edge.value": "It is set already, as 5.value."}
+
+
+def test_a_choice_that_can_be_had_is_taken_as_it_is():
+    values = {"8.sampler": "newer", "8.mode": "1"}
+    after = apply(PROMPT, every(PROMPT, INFO), values, offered=lambda choice: choice == "newer")
+    assert (after["8"]["inputs"]["sampler"], after["8"]["inputs"]["mode"]) == ("newer", 1)
+    with pytest.raises(InvalidParameters, match="It is one of: euler, ddim"):
+        apply(PROMPT, every(PROMPT, INFO), {"8.sampler": "newest"}, offered=lambda choice: False)
+
+
+def test_everything_may_be_set_under_the_designers_labels():
+    found = settable(PROMPT, INFO, (ChosenInput("8", "steps", "Quality"), ChosenInput("99", "x")))
+    assert {each.name for each in found} == {each.name for each in every(PROMPT, INFO)}
+    assert apply(PROMPT, found, {"Quality": 9, "8.cfg": 2})["8"]["inputs"]["steps"] == 9
