@@ -101,9 +101,12 @@ export class Comfy {
     )
   }
 
-  /** @param {() => void} listener */
+  /** @param {(locale: string) => void} listener */
   onLocale(listener) {
-    this.#app.ui.settings.addEventListener('Comfy.Locale.change', listener)
+    // The event comes before the setting has its new value.
+    this.#app.ui.settings.addEventListener('Comfy.Locale.change', (event) =>
+      listener(String(/** @type {CustomEvent} */ (event).detail.value))
+    )
   }
 
   /**

@@ -142,18 +142,23 @@ export class KeyedRows {
   /** @param {T[]} items */
   update(items) {
     const old = this.#rows
-    this.#rows = new Map()
+    const focused = /** @type {HTMLElement | null} */ (this.#parent.querySelector(':focus'))
+    this.#rows = new Map(items.map((item) => {
+      const key = this.#keyOf(item)
+      return [key, old.get(key) ?? this.#create(item)]
+    }))
+    // First, so that those that stay need not be moved.
+    for (const [key, row] of old) if (!this.#rows.has(key)) row.element.remove()
     /** @type {Element | null} */
     let next = this.#parent.firstElementChild
     for (const item of items) {
-      const key = this.#keyOf(item)
-      const row = old.get(key) ?? this.#create(item)
-      old.delete(key)
-      this.#rows.set(key, row)
+      const row = this.#rows.get(this.#keyOf(item))
+      if (!row) continue
       row.update(item)
       if (row.element === next) next = next.nextElementSibling
       else this.#parent.insertBefore(row.element, next)
     }
-    for (const row of old.values()) row.element.remove()
+    // An element that is moved loses the focus.
+    if (focused?.isConnected && !focused.matches(':focus')) focused.focus({ preventScroll: true })
   }
 }

@@ -62,13 +62,7 @@ const publishing = new Publishing({
 })
 const library = new Library(server, comfy)
 const marker = new PromptMarker(mark, () => store.state.publish !== null)
-const nameDialog = new NameDialog({
-  check: (name, signal) => server.checkName(name, signal),
-  preflight: async (signal) => server.preflight((await comfy.graph()).prompt, signal),
-  showNodes: (nodes) => canvas.outline(nodes),
-  picture: () => canvas.lastPicture(),
-  publish: (name, wish) => publishing.start(name, wish),
-})
+let nameDialog = makeNameDialog()
 const panel = new Panel({
   store,
   actions,
@@ -92,6 +86,16 @@ function mark() {
   // The server routes every prompt by itself then, and may have a template of its own for it.
   if (routesAll(store.state)) return template ? { template } : null
   return on ? { template } : null
+}
+
+function makeNameDialog() {
+  return new NameDialog({
+    check: (name, signal) => server.checkName(name, signal),
+    preflight: async (signal) => server.preflight((await comfy.graph()).prompt, signal),
+    showNodes: (nodes) => canvas.outline(nodes),
+    picture: () => canvas.lastPicture(),
+    publish: (name, wish) => publishing.start(name, wish),
+  })
 }
 
 async function newWorkflow() {
@@ -119,10 +123,15 @@ function loadStyle() {
   }
 }
 
-/** Speak ComfyUI's language; not awaited, so that no page waits for words. */
-function speak() {
-  void setLocale(comfy.locale).then((changed) => {
+/**
+ * Speak ComfyUI's language. Nothing waits for the words.
+ *
+ * @param {string} language
+ */
+function speak(language) {
+  void setLocale(language).then((changed) => {
     if (!changed) return
+    nameDialog = makeNameDialog()
     panel.redraw()
     runButton.draw()
     lock?.draw()
@@ -165,7 +174,7 @@ app.registerExtension({
   ],
   init() {
     loadStyle()
-    speak()
+    speak(comfy.locale)
     marker.wrap(api)
     publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
     const forever = new AbortController().signal

@@ -3,16 +3,14 @@
  * canvas.
  */
 
-import { h, icon, iconButton, KeyedRows, setAttribute, setText } from '../dom.js'
+import { h, icon, iconButton, setAttribute, setText } from '../dom.js'
 import { ago, bytes, moment } from '../format.js'
 import { named, t } from '../i18n.js'
 import { inTransition, takesJobs, target } from '../store.js'
 import { ImportDialog } from './import_dialog.js'
-import { keepStop, rove } from './roving.js'
+import { LongList } from './long_list.js'
 import { Section } from './section.js'
 import { TemplateDialog } from './template_dialog.js'
-
-const ROW = 'li:not([hidden]) > .aws-row-main'
 
 /** @typedef {Pick<import('./panel.js').Parts, 'store' | 'actions' | 'environments' | 'shelf' | 'newWorkflow'>} Parts */
 
@@ -22,14 +20,9 @@ export class Templates {
   #details
   #search
   #none = h('p', { class: 'aws-muted aws-none', role: 'status', testid: 'aws-templates-none' })
-  #list = h('ul', {
-    class: 'aws-list aws-templates',
-    'aria-labelledby': 'aws-templates-title',
-    testid: 'aws-template-list',
-  })
+  /** @type {LongList<Aws.Template>} */
+  #list
   #local
-  /** @type {KeyedRows<Aws.Template>} */
-  #rows
   /** @type {Readonly<Aws.State>} */
   #state
 
@@ -42,10 +35,18 @@ export class Templates {
     this.#parts = parts
     this.#state = store.state
     this.#details = new TemplateDialog(parts, signal)
-    this.#rows = new KeyedRows(this.#list, (item) => item.name, (item) => this.#row(item.name))
+    this.#list = new LongList({
+      attrs: {
+        class: 'aws-templates',
+        'aria-labelledby': 'aws-templates-title',
+        testid: 'aws-template-list',
+      },
+      stop: '.aws-template-row',
+      keyOf: (item) => item.name,
+      create: (item) => this.#row(item.name),
+    })
     this.#search = this.#buildSearch()
     this.#local = this.#buildLocal(environments)
-    rove(this.#list, ROW)
     const dialog = new ImportDialog(shelf)
     const reload = () => void actions.reload('templates')
     this.#section = new Section({
@@ -59,7 +60,7 @@ export class Templates {
         iconButton('pi-refresh', t('refresh'), { testid: 'aws-templates-refresh', on: { click: reload } }),
         iconButton('pi-plus', t('workflow.new'), { testid: 'aws-new-plus', on: { click: newWorkflow } }),
       ],
-      body: [this.#search, this.#local, this.#list, this.#none],
+      body: [this.#search, this.#local, this.#list.element, this.#none],
     })
     this.element = this.#section.element
     store.watch(
@@ -81,8 +82,7 @@ export class Templates {
         keydown: (/** @type {KeyboardEvent} */ event) => {
           if (event.key === 'ArrowDown') {
             event.preventDefault()
-            const first = /** @type {HTMLElement | null} */ (this.#list.querySelector(ROW))
-            first?.focus()
+            this.#list.focusFirst()
           }
         },
       },
@@ -116,30 +116,24 @@ export class Templates {
     const { items } = state.templates
     this.#section.draw(state.templates)
     this.#search.hidden = items.length === 0
-    this.#list.hidden = items.length === 0
+    this.#list.element.hidden = items.length === 0
     this.#local.hidden = items.length === 0
     const isLocal = state.template === ''
     this.#local.classList.toggle('aws-selected', isLocal)
     setAttribute(/** @type {Element} */ (this.#local.firstElementChild), 'aria-current', isLocal ? 'true' : null)
-    this.#rows.update(items)
     this.#filter()
   }
 
   #filter() {
     const wanted = this.#search.value.trim().toLocaleLowerCase()
-    let shown = 0
     const { items } = this.#state.templates
-    const rows = /** @type {HTMLCollectionOf<HTMLElement>} */ (this.#list.children)
-    items.forEach(({ name, author, description }, at) => {
-      const fits = `${name}\n${author}\n${description}`.toLocaleLowerCase().includes(wanted)
-      const row = rows[at]
-      if (row && row.hidden === fits) row.hidden = !fits
-      shown += fits ? 1 : 0
-    })
-    const isNone = items.length > 0 && shown === 0
+    const fitting = items.filter(({ name, author, description }) =>
+      `${name}\n${author}\n${description}`.toLocaleLowerCase().includes(wanted)
+    )
+    this.#list.update(fitting)
+    const isNone = items.length > 0 && fitting.length === 0
     setText(this.#none, isNone ? t('templates.none', { text: this.#search.value.trim() }) : '')
     this.#none.hidden = !isNone
-    keepStop(this.#list, ROW)
   }
 
   /** @param {string} name */
@@ -153,7 +147,6 @@ export class Templates {
       {
         type: 'button',
         class: 'aws-row-main aws-template-row',
-        tabindex: '-1',
         testid: 'aws-template',
         'data-name': name,
         on: {
