@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "services",
         frozenset(
             {
+                "activity",
                 "blobs",
                 "capture",
                 "costs",
@@ -74,6 +75,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "job_reports",
                 "jobindex",
                 "jobs",
+                "keeper",
                 "ledger",
                 "localmodels",
                 "logs",
@@ -84,6 +86,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "ports",
                 "preflight",
                 "pricelist",
+                "probes",
                 "publications",
                 "publish",
                 "rate",
@@ -98,6 +101,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "templates",
                 "terminal_runs",
                 "transfers",
+                "versions",
                 "webhooks",
             }
         ),

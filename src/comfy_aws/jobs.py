@@ -276,7 +276,7 @@ class Jobs:
         graph = graphs.needed(order.prompt, order.outputs)
         manifest = order.manifest or self._captured(run, graph)
         endpoint = order.endpoint or self._router.endpoint(order.template)
-        usage = self._router.usage(endpoint, order.template)
+        usage = replace(self._router.usage(endpoint, order.template), user=order.user)
         request = JobRequest(
             job_id=order.job_id,
             prompt=graphs.with_lists_wrapped(graph),

@@ -49,6 +49,7 @@ class Order:
     endpoint: str = ""
     client_id: str = ""
     manifest: Manifest | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ class Designer:
         return configuration.default_home()
 
     @property
+    def folder(self) -> Path:
+        """ComfyUI's own folder."""
+        return Path(execution.__file__).resolve().parent
+
+    @property
     def state(self) -> Path:
         """Folder of this designer's ledger and caches, in ComfyUI's user folder."""
         return Path(folder_paths.get_user_directory()) / "comfy-aws"
@@ -79,7 +84,7 @@ class Designer:
         if loaded.target != "local":
             return loaded
         # Workers of the local stack run this very ComfyUI, on the same kind of device.
-        here = str(Path(execution.__file__).resolve().parent)
+        here = str(self.folder)
         device = "--cpu" if comfy.cli_args.args.cpu else ""
         return replace(
             loaded,
