@@ -14,7 +14,8 @@ from comfy_aws.errors import ComfyAwsError, ConfigError, Conflict
 from comfy_aws.models import Json, to_dict
 from comfy_aws.publications import PublishState
 
-SHOWN = ("target", "region", "profile", "bucket", "execution_role", "image", "endpoint")
+SHOWN = ("target", "region", "profile", "bucket", "execution_role", "image", "endpoint",
+         "cost_limit_job", "cost_limit_month", "cost_limit_user", "idle_guard")  # fmt: skip
 """What the page may see and change. Credentials are no settings: boto3 finds them itself."""
 
 
