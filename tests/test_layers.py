@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "formats",
                 "gitfiles",
                 "hashing",
+                "joblog",
                 "loglines",
                 "naming",
                 "orders",

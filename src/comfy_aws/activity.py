@@ -6,10 +6,10 @@ so an endpoint counts as idle only when no job was processed either.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Final
 
+from comfy_aws import joblog
 from comfy_aws.aws import SageMaker
 from comfy_aws.errors import AwsError
 
@@ -21,7 +21,7 @@ WINDOW: Final = 3 * 3600.0
 
 MINUTE: Final = 60.0
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 
 @dataclass(frozen=True)

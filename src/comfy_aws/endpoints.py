@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from comfy_aws import layout
+from comfy_aws import joblog, layout
 from comfy_aws.activity import Activity, seen
 from comfy_aws.aws import SageMaker, seconds
 from comfy_aws.callbacks import IsCancelled, never
@@ -40,7 +39,7 @@ from comfy_aws.errors import (
 )
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 
 class Endpoints:

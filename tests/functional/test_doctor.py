@@ -22,6 +22,7 @@ from comfy_aws.probes import Patient, Probes
 from comfy_aws.stack import StackState
 from comfy_aws.versions import Software
 from tests.functional.parts import access_to
+from tests.functional.test_rights import Recorder, refusal
 from tests.support import faults
 from tests.support.faults import Answer, Asked, Aws, aws_before, denied
 
@@ -146,6 +147,15 @@ def test_a_sound_connection_passes_and_keeps_nothing(
     assert not sagemaker.list_endpoint_configs(NameContains="check")["EndpointConfigs"]
     alarms = client(shared_stack, "cloudwatch").describe_alarms(AlarmNamePrefix="comfy-aws-check")
     assert not alarms["MetricAlarms"]
+
+
+def test_a_check_up_stays_within_the_designers_rights(clinic: Clinic) -> None:
+    recorder = Recorder(_session(clinic.access))
+    clinic.checks()
+    bucket, calls = clinic.access.bucket, recorder.calls
+    assert {"s3:AbortMultipartUpload", "ecr:DescribeImages"} <= {name for name, _ in calls}
+    refused = {text for call in calls if (text := refusal(bucket, *call, images=REPOSITORY))}
+    assert refused == set()
 
 
 # -- the faults --------------------------------------------------------------------------------

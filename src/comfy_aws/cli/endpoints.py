@@ -102,8 +102,8 @@ def _show_endpoint(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
     lines = [f"The endpoint {endpoint.name} is {endpoint.status.value}."]
     if endpoint.status is EndpointStatus.CREATING:
         lines.append(
-            f"  Wait for it: comfy-aws endpoint wait {endpoint.name}. That, or a ComfyUI with Prompt "
-            "on AWS that runs, sees to it that it scales; till then it keeps its instances."
+            f"  Wait for it: comfy-aws endpoint wait {endpoint.name}. That, or a ComfyUI with "
+            "Prompt on AWS that runs, makes it scale; till then it keeps its instances."
         )
     emit(arguments, to_dict(endpoint), lines)
 
