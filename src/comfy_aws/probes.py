@@ -280,10 +280,10 @@ class Probes:
                 "No worker image is set; endpoints cannot be created.",
                 hint="Set the image that `comfy-aws deploy` built; `comfy-aws status` tells it.",
             )
-        address = re.fullmatch(r"[^/]+\.dkr\.ecr\.[^/]+/([^:@]+):([^@]+)", image)
+        address = re.fullmatch(r"(\d+)\.dkr\.ecr\.[^/]+/([^:@]+):([^@]+)", image)
         if address is None or self._patient.local:
             return f"{image}."
-        if not self._images.exists(address[1], address[2]):
+        if not self._images.exists(address[2], address[3], registry=address[1]):
             raise Trouble(
                 f"There is no image {image}.",
                 hint="Run `comfy-aws update`, which builds it, or set another image.",
