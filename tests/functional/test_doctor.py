@@ -143,8 +143,11 @@ def test_a_sound_connection_passes_and_keeps_nothing(
     ).get("Uploads")  # fmt: skip
     sqs, sagemaker = client(shared_stack, "sqs"), client(shared_stack, "sagemaker")
     assert not sqs.list_queues(QueueNamePrefix="comfy-aws-check").get("QueueUrls")
-    assert not sagemaker.list_models(NameContains="check")["Models"]
-    assert not sagemaker.list_endpoint_configs(NameContains="check")["EndpointConfigs"]
+    left = [each["ModelName"] for each in sagemaker.list_models()["Models"]]
+    left += [
+        each["EndpointConfigName"] for each in sagemaker.list_endpoint_configs()["EndpointConfigs"]
+    ]
+    assert not [name for name in left if name.startswith("comfy-aws-check")]
     alarms = client(shared_stack, "cloudwatch").describe_alarms(AlarmNamePrefix="comfy-aws-check")
     assert not alarms["MetricAlarms"]
 

@@ -65,6 +65,8 @@ def of_sagemaker(asked: dict[str, Any]) -> str:
 
 
 def alarm(asked: dict[str, Any]) -> str:
+    if "MetricName" in asked and "AlarmName" not in asked:
+        return "*"  # metrics have no name that IAM knows
     return f"arn:aws:cloudwatch:{HERE}:alarm:{asked.get('AlarmName') or asked['AlarmNames'][0]}"
 
 
