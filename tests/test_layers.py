@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "formats",
                 "gitfiles",
                 "hashing",
+                "joblog",
                 "loglines",
                 "naming",
                 "orders",
@@ -59,6 +60,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
         "services",
         frozenset(
             {
+                "activity",
                 "blobs",
                 "capture",
                 "costs",
@@ -74,6 +76,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "job_reports",
                 "jobindex",
                 "jobs",
+                "keeper",
                 "ledger",
                 "localmodels",
                 "logs",
@@ -84,6 +87,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "ports",
                 "preflight",
                 "pricelist",
+                "probes",
                 "publications",
                 "publish",
                 "rate",
@@ -98,6 +102,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "templates",
                 "terminal_runs",
                 "transfers",
+                "versions",
                 "webhooks",
             }
         ),

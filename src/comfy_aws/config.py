@@ -12,6 +12,8 @@ COMFY_AWS_HOME, else `~/.comfy-aws`.
 | COMFY_AWS_ENDPOINT | endpoint | endpoint for prompts whose template names none |
 | COMFY_AWS_COST_LIMIT_JOB | cost_limit_job | USD that one job may cost; empty: no limit |
 | COMFY_AWS_COST_LIMIT_MONTH | cost_limit_month | USD that a month's jobs may cost |
+| COMFY_AWS_COST_LIMIT_USER | cost_limit_user | USD that one user's jobs may cost in a month |
+| COMFY_AWS_IDLE_GUARD | idle_guard | minutes without a job until an endpoint is put to sleep |
 | COMFY_AWS_ROUTE | – | `always` or `always:TEMPLATE`: forward every prompt |
 | COMFY_AWS_ROLE | – | `designer`, or `inference`: a port for artists, where every run goes to AWS |
 | COMFY_AWS_COMFYUI | comfyui | ComfyUI folder for workers of the local stack |
@@ -52,6 +54,8 @@ VARIABLES = {
     "webhook_private": ("COMFY_AWS_WEBHOOK_PRIVATE",),
     "cost_limit_job": ("COMFY_AWS_COST_LIMIT_JOB",),
     "cost_limit_month": ("COMFY_AWS_COST_LIMIT_MONTH",),
+    "cost_limit_user": ("COMFY_AWS_COST_LIMIT_USER",),
+    "idle_guard": ("COMFY_AWS_IDLE_GUARD",),
 }
 """The variables of each setting, the one that wins first."""
 SAVED = frozenset(VARIABLES)
@@ -91,6 +95,8 @@ class Config:
     webhook_private: str = ""
     cost_limit_job: str = ""
     cost_limit_month: str = ""
+    cost_limit_user: str = ""
+    idle_guard: str = ""
 
     @property
     def fetches_private(self) -> bool:
@@ -103,12 +109,16 @@ class Config:
         return self.webhook_private == "1"
 
     @property
-    def limits(self) -> tuple[float | None, float | None]:
-        """USD that one job, and all jobs of a month may cost; None for no limit."""
-        job, month = (
-            float(text) if text else None for text in (self.cost_limit_job, self.cost_limit_month)
-        )
-        return job, month
+    def limits(self) -> tuple[float | None, float | None, float | None]:
+        """USD that one job, all jobs of a month, and those of one user may cost; None: no limit."""
+        texts = (self.cost_limit_job, self.cost_limit_month, self.cost_limit_user)
+        job, month, user = (float(text) if text else None for text in texts)
+        return job, month, user
+
+    @property
+    def guard_seconds(self) -> float | None:
+        """Seconds without a job after which an endpoint is put to sleep; None for never."""
+        return 60 * float(self.idle_guard) if self.idle_guard else None
 
     @property
     def stack_home(self) -> Path:
@@ -293,13 +303,18 @@ def _checked(config: Config) -> Config:
         check_template_name(config.route_template)
     if config.endpoint:
         check_endpoint_name(config.endpoint)
-    for name in ("cost_limit_job", "cost_limit_month"):
+    for name in ("cost_limit_job", "cost_limit_month", "cost_limit_user"):
         text = getattr(config, name)
         if text and not (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0):
             raise ConfigError(
                 f"{name} is an amount in USD above 0, such as 0.50; {text!r} is none.",
                 hint="Leave it empty for no limit.",
             )
+    if config.idle_guard and not re.fullmatch(r"[1-9]\d{0,4}", config.idle_guard):
+        raise ConfigError(
+            f"idle_guard is a whole number of minutes above 0; {config.idle_guard!r} is none.",
+            hint="Leave it empty to be told only.",
+        )
     for name in ("fetch_private", "webhook_private"):
         if getattr(config, name) not in ("", "0", "1"):
             raise ConfigError(

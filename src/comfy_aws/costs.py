@@ -19,7 +19,7 @@ from comfy_aws.jobindex import StoredJob
 from comfy_aws.models import Usage
 from comfy_aws.pricelist import PriceList
 
-GROUPS: Final = ("job", "endpoint", "template", "day")
+GROUPS: Final = ("job", "endpoint", "template", "user", "day")
 
 MONTH_KEPT: Final = 60.0
 """Seconds that the month's sum is used again."""
@@ -77,6 +77,7 @@ class Limits:
     Args:
         job: USD of one job, which its worker is stopped at.
         month: USD of all jobs of a calendar month, after which no new one is taken.
+        user: USD of one user's jobs of a calendar month, after which none of theirs is taken.
         jobs_since: the jobs that were sent after a time.
     """
 
@@ -87,23 +88,27 @@ class Limits:
         *,
         job: float | None = None,
         month: float | None = None,
+        user: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._costs = costs
         self._jobs_since = jobs_since
         self._job = job
         self._month = month
+        self._user = user
         self._clock = clock
         self._lock = threading.Lock()
-        self._spent: tuple[float, float] = (0.0, 0.0)
+        self._asked = 0.0
+        self._spent: dict[str, float] = {}
 
     def allow(self, usage: Usage) -> int:
         """How many seconds a new job may run.
 
         Raises:
-            CostLimit: the month's limit is reached, or a limit is set and no price is known.
+            CostLimit: the month's or the user's limit is reached, or a limit is set and no price
+                is known.
         """
-        if self._job is None and self._month is None:
+        if self._job is self._month is self._user is None:
             return LONGEST
         hour = self._costs.of(usage, 3600)
         if hour is None:
@@ -112,31 +117,41 @@ class Limits:
                 "is not known.",
                 hint="Take another instance type, or unset the limit in the settings.",
             )
-        if self._month is not None and self._spent_this_month() >= self._month:
+        spent = self._spent_this_month() if self._month or self._user else {}
+        total, own = sum(spent.values()), spent.get(usage.user, 0.0)
+        if self._month is not None and total >= self._month:
             raise CostLimit(
-                f"The jobs of this month have cost about {self._spent[1]:.2f} USD; the limit is "
+                f"The jobs of this month have cost about {total:.2f} USD; the limit is "
                 f"{self._month:.2f} USD.",
                 hint="Raise cost_limit_month in the settings, or wait for the next month.",
+            )
+        if self._user is not None and own >= self._user:
+            raise CostLimit(
+                f"The jobs of {usage.user or 'nobody by name'} have cost about {own:.2f} USD this "
+                f"month; the limit of each user is {self._user:.2f} USD.",
+                hint="Raise cost_limit_user in the settings, or wait for the next month.",
             )
         if self._job is None or not hour:
             return LONGEST
         return max(LEAST, min(LONGEST, int(self._job / hour * 3600)))
 
-    def _spent_this_month(self) -> float:
+    def _spent_this_month(self) -> dict[str, float]:
+        """USD by user; kept for a while."""
         now = self._clock()
         with self._lock:
-            at, spent = self._spent
-            if now - at > MONTH_KEPT:
+            if now - self._asked > MONTH_KEPT:
                 today = time.localtime(now)
                 start = time.mktime((today.tm_year, today.tm_mon, 1, 0, 0, 0, 0, 0, -1))
-                parts = (self._costs.of(j.usage, j.seconds) for j in self._jobs_since(start))
-                spent = sum(part for part in parts if part is not None)
-                self._spent = now, spent
-        return spent
+                spent: dict[str, float] = defaultdict(float)
+                for job in self._jobs_since(start):
+                    spent[job.usage.user] += self._costs.of(job.usage, job.seconds) or 0.0
+                self._asked, self._spent = now, dict(spent)
+            return self._spent
 
 
 def _name(group: str, job: StoredJob) -> str:
     if group == "day":
         return time.strftime("%Y-%m-%d", time.localtime(job.sent))
-    names = {"job": job.id, "endpoint": job.usage.endpoint, "template": job.usage.template}
+    names = {"job": job.id, "endpoint": job.usage.endpoint, "template": job.usage.template,
+             "user": job.usage.user}  # fmt: skip
     return names[group] or "-"

@@ -1,30 +1,42 @@
-"""Tries what the product needs of AWS, and says of each failure what to do about it.
+"""Tries what the product needs, and says of each failure what to do about it.
 
-Every check is a real call, on something of its own that it takes away again: a policy simulator
-does not know of bucket policies, service control policies or a wrong region.
+A check is a real call wherever there is a harmless one: a policy simulator does not know of bucket
+policies, service control policies or a wrong region. `probes` has the calls.
 """
 
 from __future__ import annotations
 
-import uuid
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+from typing import Final
 
-from comfy_aws import layout
-from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker
-from comfy_aws.endpoint_plan import WorkerImage
-from comfy_aws.errors import AwsDenied, AwsNotFound, ComfyAwsError
+from comfy_aws import bundle, versions
+from comfy_aws.endpoints import Endpoints
+from comfy_aws.errors import AwsDenied, ComfyAwsError
+from comfy_aws.models import Endpoint
+from comfy_aws.probes import NotTried, Patient, Probes, Trouble
+from comfy_aws.versions import Software
 
-PROBE = f"{layout.TEMPLATES}.probe-"
-"""Below a prefix that the designer's role may write to and delete from."""
+LEAST_DISK: Final = 2 * 1024**3
+"""Bytes; node packs are packed here before they are sent, and results come here."""
 
-QUEUE_SECONDS = 60
-"""Retention of the probe's queue: the shortest that SQS knows."""
+_ACTION: Final = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
+"""How AWS names the missing permission, which need not be that of the call."""
+_ACTION_OF: Final = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:ListParts": "s3:ListMultipartUploadParts",
+}
+"""The permission that a call needs, where it is not the action of the same name."""
 
 
 class CheckState(str, Enum):
-    """How a check ended. SKIPPED: another one failed first."""
+    """How a check ended. SKIPPED: another one failed first, or there is nothing to try."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -44,7 +56,7 @@ class Check:
 
 @dataclass(frozen=True)
 class _Try:
-    """A call to make: its answer is what there is to say when it passes."""
+    """Something to try: its answer is what there is to say when it passes."""
 
     name: str
     permission: str
@@ -53,116 +65,152 @@ class _Try:
 
 
 class Doctor:
-    """Checks a connection. Every check ends, whatever AWS answers."""
+    """Checks a connection. Every check ends, whatever AWS answers.
+
+    Args:
+        probes: makes the calls; a new one for every check-up.
+        endpoints: those that exist already.
+        home: a folder of this machine; its disk is looked at.
+        source: tag of this extension's source bundle.
+    """
 
     def __init__(
         self,
-        identity: Identity,
-        store: ObjectStore,
-        sagemaker: SageMaker,
-        queues: Queues,
-        logs: Logs,
-        worker: WorkerImage,
-        bucket: str,
+        probes: Callable[[Patient], Probes],
+        patient: Patient,
+        endpoints: Endpoints,
+        home: Path,
+        *,
+        source: Callable[[], str] = lambda: bundle.pack().tag,
     ) -> None:
-        self._identity = identity
-        self._store = store
-        self._sagemaker = sagemaker
-        self._queues = queues
-        self._logs = logs
-        self._worker = worker
-        self._bucket = bucket
+        self._probes = probes
+        self._patient = patient
+        self._endpoints = endpoints
+        self._home = home
+        self._source = source
 
-    def connection(self) -> list[Check]:
-        """Credentials, bucket, endpoints, queues, logs, and what endpoints are made from."""
-        failed: set[str] = set()
+    def checks(
+        self,
+        software: Software | None = None,
+        *,
+        principal: str = "",
+        instance_type: str = "",
+    ) -> list[Check]:
+        """Try everything.
+
+        Args:
+            software: of the ComfyUI whose prompts go to AWS, if it is known.
+            principal: ARN of the user or role whose rights are simulated.
+            instance_type: of the next endpoint.
+        """
+        kind = instance_type or self._patient.instance_type
+        patient = Patient(self._patient.worker, self._patient.bucket, kind, self._patient.local)
+        broken: set[str] = set()
         found = []
-        for each in self._tries():
-            if each.after in failed:
-                check = Check(each.name, CheckState.SKIPPED, f"Not tried: {each.after} failed.",
-                              permission=each.permission)  # fmt: skip
+        for each in self._tries(patient, software or Software(), principal):
+            if each.after in broken:
+                text = f"Not tried: {each.after} failed."
+                check = Check(each.name, CheckState.SKIPPED, text, permission=each.permission)
+                broken.add(each.name)
             else:
-                check = self._carry_out(each)
-            if check.state is not CheckState.PASSED:
-                failed.add(each.name)
+                check = _carried_out(each)
+            if check.state is CheckState.FAILED:
+                broken.add(each.name)
             found.append(check)
-        return [*found, *self._settings()]
+        return found
 
-    def _tries(self) -> Iterator[_Try]:
-        key = f"{PROBE}{uuid.uuid4().hex}"
-        yield _Try("credentials", "sts:GetCallerIdentity", self._who)
-        yield _Try("bucket", "s3:ListBucket", self._list, "credentials")
-        yield _Try("write", "s3:PutObject", lambda: self._write(key), "bucket")
-        yield _Try("read", "s3:GetObject", lambda: self._read(key), "write")
-        yield _Try("delete", "s3:DeleteObject", lambda: self._delete(key), "write")
-        yield _Try("endpoints", "sagemaker:ListEndpoints", self._endpoints, "credentials")
-        yield _Try("queues", "sqs:CreateQueue", self._queue, "credentials")
-        yield _Try("logs", "logs:FilterLogEvents", self._read_logs, "credentials")
+    def _tries(self, patient: Patient, software: Software, principal: str) -> Iterator[_Try]:
+        probes = self._probes(patient)
+        yield _Try("region", "", probes.region)
+        yield _Try("clock", "", probes.clock, "region")
+        yield _Try("credentials", "sts:GetCallerIdentity", probes.credentials, "clock")
+        yield _Try("bucket", "s3:ListBucket", probes.bucket, "credentials")
+        yield _Try("bucket_region", "s3:ListBucket", probes.bucket_region, "bucket")
+        yield _Try("bucket_rules", "s3:GetBucketPolicy", probes.bucket_rules, "bucket")
+        yield _Try("write", "s3:PutObject", probes.write, "bucket")
+        yield _Try("read", "s3:GetObject", probes.read, "write")
+        yield _Try("delete", "s3:DeleteObject", probes.delete, "write")
+        yield _Try("upload", "s3:AbortMultipartUpload", probes.upload, "bucket")
+        yield _Try("queues", "sqs:CreateQueue", probes.queues, "credentials")
+        yield _Try("logs", "logs:FilterLogEvents", probes.logs, "credentials")
+        yield _Try("metrics", "cloudwatch:GetMetricStatistics", probes.metrics, "credentials")
+        yield _Try("prices", "pricing:GetProducts", probes.prices, "credentials")
+        yield _Try("endpoints", "sagemaker:ListEndpoints", probes.endpoints, "credentials")
+        scaling = "application-autoscaling:RegisterScalableTarget"
+        yield _Try("scaling", scaling, probes.scaling, "credentials")
+        yield _Try("alarms", "cloudwatch:PutMetricAlarm", probes.alarms, "credentials")
+        yield _Try("image", "ecr:DescribeImages", probes.image, "credentials")
+        yield _Try("role", "sagemaker:CreateModel", probes.role, "image")
+        yield _Try("quota", "servicequotas:ListServiceQuotas", probes.quota, "credentials")
+        simulate = "iam:SimulatePrincipalPolicy"
+        yield _Try("rights", simulate, lambda: probes.rights(principal), "credentials")
+        yield _Try("workers", "sagemaker:DescribeEndpoint", self._workers, "endpoints")
+        yield _Try("versions", "", lambda: self._versions(software))
+        yield _Try("disk", "", self._disk)
 
-    def _carry_out(self, each: _Try) -> Check:
-        try:
-            message = each.work()
-        except ComfyAwsError as exc:
-            tried = getattr(exc, "operation", "")
-            # Without a profile or a region there is not even a client to call with.
-            permission = each.permission if not tried or tried.endswith(":client") else tried
-            return failure(each.name, exc, permission, self._cure(exc, permission))
-        return Check(each.name, CheckState.PASSED, message, permission=each.permission)
-
-    def _cure(self, exc: ComfyAwsError, permission: str) -> str:
-        if isinstance(exc, AwsNotFound) and permission.startswith("s3:"):
-            return f"Create the bucket {self._bucket}, or name another one in the settings."
-        if isinstance(exc, AwsDenied) and exc.aws_code.startswith("AccessDenied"):
-            return (
-                f"Allow {permission}. `comfy-aws iam-policy` prints the smallest policy that is "
-                "enough."
+    def _workers(self) -> str:
+        """Whether the endpoints that exist run what new ones would."""
+        image = self._patient.worker.image
+        found = self._endpoints.list()
+        others = [each for each in found if image and each.image and each.image != image]
+        if others:
+            raise Trouble(
+                f"{_named(others)}: another worker image than {image}.",
+                hint="Delete each and create it again; jobs and templates stay.",
             )
-        return exc.hint or "See what AWS says, and try again."
+        return f"{len(found)} endpoints, all with the image of the settings."
 
-    def _who(self) -> str:
-        return f"Account {self._identity.account()}."
+    def _versions(self, software: Software) -> str:
+        image = self._patient.worker.image
+        misfit = versions.misfit_here(software)
+        if misfit is None and not self._patient.local:
+            misfit = versions.misfit_of_worker(software, image, self._source())
+        if misfit is not None:
+            raise Trouble(misfit.message, hint=misfit.hint)
+        return versions.told(software, image)
 
-    def _list(self) -> str:
-        next(iter(self._store.list(PROBE)), None)
-        return f"{self._bucket} can be listed."
-
-    def _write(self, key: str) -> str:
-        self._store.put(key, b"probe")
-        return "An object was written."
-
-    def _read(self, key: str) -> str:
-        self._store.get(key)
-        return "It was read."
-
-    def _delete(self, key: str) -> str:
-        self._store.delete(key)
-        return "It was deleted."
-
-    def _endpoints(self) -> str:
-        count = sum(1 for _ in self._sagemaker.endpoints())
-        return f"{count} in this account and region."
-
-    def _queue(self) -> str:
-        url = self._queues.ensure(f"comfy-aws-check-{uuid.uuid4().hex}", retention=QUEUE_SECONDS)
-        self._queues.delete(url)
-        return "A queue was made and deleted."
-
-    def _read_logs(self) -> str:
-        self._logs.read(f"/aws/sagemaker/Endpoints/comfy-aws-check-{uuid.uuid4().hex}")
-        return "Logs of endpoints can be read."
-
-    def _settings(self) -> Iterator[Check]:
-        for name, value, hint in (
-            ("role", self._worker.role, "Set the execution role that `comfy-aws deploy` made."),
-            ("image", self._worker.image, "Set the worker's image in ECR that the deploy built."),
-        ):
-            if value:
-                yield Check(name, CheckState.PASSED, f"{value}.")
-            else:
-                text = "It is not set; endpoints cannot be created."
-                yield Check(name, CheckState.FAILED, text, hint)
+    def _disk(self) -> str:
+        place = next(each for each in (self._home, *self._home.parents) if each.exists())
+        free = shutil.disk_usage(place).free
+        told = f"{free / 1024**3:.1f} GiB are free at {place}"
+        if free < LEAST_DISK:
+            raise Trouble(
+                f"{told}; packing node packs and fetching results need more.",
+                hint=f"Make room, or set COMFY_AWS_HOME to a folder on a larger disk than {place}.",
+            )
+        return f"{told}."
 
 
 def failure(name: str, exc: ComfyAwsError, permission: str = "", hint: str = "") -> Check:
     """What failed, as a check."""
     return Check(name, CheckState.FAILED, exc.message, hint or exc.hint, permission)
+
+
+def _carried_out(each: _Try) -> Check:
+    try:
+        message = each.work()
+    except NotTried as exc:
+        return Check(each.name, CheckState.SKIPPED, exc.message, permission=each.permission)
+    except ComfyAwsError as exc:
+        return failure(each.name, exc, *_cure(exc, each.permission))
+    return Check(each.name, CheckState.PASSED, message, permission=each.permission)
+
+
+def _cure(exc: ComfyAwsError, permission: str) -> tuple[str, str]:
+    """The permission that a failure is about, and what to do about it."""
+    tried = getattr(exc, "operation", "")
+    # Without a profile or a region there is not even a client to call with.
+    if tried and not tried.endswith(":client"):
+        permission = _ACTION_OF.get(tried, tried)
+    if isinstance(exc, AwsDenied) and exc.aws_code.startswith("AccessDenied"):
+        named = _ACTION.search(exc.message)
+        permission = named[1] if named else permission
+        return permission, (
+            f"Allow {permission}. `comfy-aws iam-policy designer` prints the smallest policy that "
+            "is enough."
+        )
+    return permission, exc.hint or "See what AWS says, and try again."
+
+
+def _named(endpoints: list[Endpoint]) -> str:
+    return ", ".join(f"{each.name} runs {each.image}" for each in endpoints)

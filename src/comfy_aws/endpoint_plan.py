@@ -24,6 +24,10 @@ TAG: Final = "comfy-aws"
 STARTUP_SECONDS: Final = 3600
 """SageMaker's maximum for ContainerStartupHealthCheckTimeoutInSeconds: models may be large."""
 
+START_SECONDS: Final = 600
+"""Cool-down after instances are added: what one takes to start, pull the image and answer. Before
+that the backlog is as long as before, and with a shorter one it would add one more every minute."""
+
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 
 
@@ -136,7 +140,7 @@ def plan_scaling(spec: EndpointSpec) -> list[Step]:
                         "Statistic": "Average",
                     },
                     "ScaleInCooldown": spec.idle_seconds,
-                    "ScaleOutCooldown": 60,
+                    "ScaleOutCooldown": START_SECONDS,
                 },
             },
         ),
@@ -149,7 +153,7 @@ def plan_scaling(spec: EndpointSpec) -> list[Step]:
                 "StepScalingPolicyConfiguration": {
                     "AdjustmentType": "ChangeInCapacity",
                     "MetricAggregationType": "Average",
-                    "Cooldown": 60,
+                    "Cooldown": START_SECONDS,
                     "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
                 },
             },

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from comfy_aws import layout
+from comfy_aws import joblog, layout
+from comfy_aws.activity import Activity, seen
 from comfy_aws.aws import SageMaker, seconds
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.endpoint_plan import (
@@ -39,7 +39,7 @@ from comfy_aws.errors import (
 )
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, Progress
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 
 class Endpoints:
@@ -214,7 +214,7 @@ class Endpoints:
                 f"{name} always keeps {endpoint.min_instances} instances.",
                 hint="Set its minimum to 0 first.",
             )
-        backlog = self._backlog(name, endpoint.status.value)
+        backlog = self.get(name, queue=True).backlog
         if backlog:
             raise EndpointUnusable(
                 f"{backlog} jobs wait or run on {name}.",
@@ -283,6 +283,8 @@ class Endpoints:
         if spec is None:
             return None
         variant: dict[str, Any] = next(iter(raw.get("ProductionVariants") or []), {})
+        images: list[dict[str, str]] = variant.get("DeployedImages") or [{}]
+        activity = self._activity(raw, variant) if queue else Activity()
         endpoint = Endpoint(
             name=raw["EndpointName"],
             status=EndpointStatus(raw["EndpointStatus"]),
@@ -296,7 +298,9 @@ class Endpoints:
             template=spec.template,
             failure=raw.get("FailureReason", ""),
             idle_seconds=spec.idle_seconds,
-            backlog=self._backlog(raw["EndpointName"], raw["EndpointStatus"]) if queue else None,
+            backlog=activity.backlog,
+            idle_since=activity.idle_since,
+            image=images[0].get("SpecifiedImage", ""),
         )
         if endpoint.status is EndpointStatus.IN_SERVICE:
             try:
@@ -305,15 +309,12 @@ class Endpoints:
                 log.warning("The endpoint %s does not scale: %s", endpoint.name, exc)
         return endpoint
 
-    def _backlog(self, name: str, status: str) -> int | None:
-        if not EndpointStatus(status).takes_jobs:
-            return None
-        try:
-            latest = self._sagemaker.metric(name, "ApproximateBacklogSize", self._clock())
-        except AwsError as exc:  # what it tells is worth less than the endpoint
-            log.warning("The queue of %s cannot be seen: %s", name, exc)
-            return None
-        return None if latest is None else int(latest)
+    def _activity(self, raw: dict[str, Any], variant: dict[str, Any]) -> Activity:
+        if not EndpointStatus(raw["EndpointStatus"]).takes_jobs:
+            return Activity()
+        awake = seconds(raw.get("LastModifiedTime")) if variant.get("CurrentInstanceCount") else 0.0
+        name = raw["EndpointName"]
+        return seen(self._sagemaker, name, self._clock(), awake_since=awake)
 
     def _spec_of(self, raw: dict[str, Any]) -> EndpointSpec | None:
         """The wish in the endpoint's tags; None when the endpoint is not ours."""

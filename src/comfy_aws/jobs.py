@@ -9,7 +9,6 @@ never taken for an answer: a job without events is looked up in the bucket.
 from __future__ import annotations
 
 import json
-import logging
 import queue
 import threading
 import time
@@ -19,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from comfy_aws import layout
+from comfy_aws import joblog, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.aws import INLINE_BODY, ObjectStore, SageMaker
 from comfy_aws.costs import Limits
@@ -61,7 +60,7 @@ from comfy_aws.orders import (
 from comfy_aws.publish import Uploader
 from comfy_aws.routing import Router
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 SILENCE: Final = 5.0
 """Seconds without an event after which the bucket is asked; a worker's heartbeat is as long."""
@@ -246,6 +245,7 @@ class Jobs:
 
     def _live(self, run: _Run, work: Callable[[_Run], JobEnd | None]) -> None:
         end: JobEnd | None
+        joblog.JOB.set(run.order.job_id)
         try:
             end = work(run)
         except Exception as exc:  # noqa: BLE001 – a job must end, also by a mistake of ours
@@ -261,6 +261,7 @@ class Jobs:
         message = message_of(end)
         run.view = replace(run.view, job=self._ledger.move(
             job_id, end.state, at=self._clock(), message=message), phase=None)  # fmt: skip
+        log.info("Job %s %s. %s", job_id, end.state.value, message)
         try:
             run.listener.ended(end)
         finally:
@@ -276,7 +277,7 @@ class Jobs:
         graph = graphs.needed(order.prompt, order.outputs)
         manifest = order.manifest or self._captured(run, graph)
         endpoint = order.endpoint or self._router.endpoint(order.template)
-        usage = self._router.usage(endpoint, order.template)
+        usage = replace(self._router.usage(endpoint, order.template), user=order.user)
         request = JobRequest(
             job_id=order.job_id,
             prompt=graphs.with_lists_wrapped(graph),
@@ -327,6 +328,7 @@ class Jobs:
             self._router.forget(endpoint)
             self._router.check(endpoint)  # says in our words what is wrong with the endpoint
             raise
+        log.info("Job %s was sent to the endpoint %s.", job_id, endpoint)
         self._ledger.set_failure_location(job_id, accepted.failure)
         job = self._ledger.move(job_id, JobState.SUBMITTED, at=self._clock(), endpoint=endpoint)
         if run.cancelled.is_set():

@@ -296,6 +296,8 @@ class Endpoint:
     """A SageMaker endpoint as it stands.
 
     `backlog` counts the requests that wait or run, as CloudWatch last told; None when it did not.
+    `image` is what its workers run. `idle_since` is since when it has been awake without a job; 0
+    when it sleeps, has jobs, or CloudWatch does not tell.
     """
 
     name: str
@@ -311,6 +313,8 @@ class Endpoint:
     failure: str = ""
     idle_seconds: int = 0
     backlog: int | None = None
+    image: str = ""
+    idle_since: float = 0.0
 
 
 # -- jobs --------------------------------------------------------------------------------------
@@ -373,11 +377,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Usage:
-    """Who uses what: the endpoint of a job, its instance type, and what the job is of."""
+    """Who uses what: a job's endpoint, its instance type, what the job is of and who sent it."""
 
     endpoint: str = ""
     instance_type: str = ""
     template: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True)

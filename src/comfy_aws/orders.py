@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from comfy_aws import joblog
 from comfy_aws.errors import Cancelled, ComfyAwsError
 from comfy_aws.models import (
     Event,
@@ -19,7 +19,7 @@ from comfy_aws.models import (
     to_dict,
 )
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 STATE_OF: Final = {
     Outcome.SUCCESS: JobState.SUCCEEDED,
@@ -49,6 +49,7 @@ class Order:
     endpoint: str = ""
     client_id: str = ""
     manifest: Manifest | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True)

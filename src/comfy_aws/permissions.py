@@ -212,6 +212,13 @@ DESIGNER: Final = (
         ),
     ),
     Grant("SeeCosts", ("cloudwatch:GetMetricStatistics", "pricing:GetProducts"), ("*",)),
+    Grant(
+        "SeeBucketRules",
+        ("s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration"),
+        (BUCKET,),
+    ),
+    Grant("SeeImages", ("ecr:DescribeImages",), ("${Repository.Arn}",)),
+    Grant("SeeQuotas", ("servicequotas:ListServiceQuotas",), ("*",)),
     Grant("ReadLogs", ("logs:FilterLogEvents",), (f"{ENDPOINT_LOGS}:*",)),
 )
 """What ComfyUI with the extension, and the command line, may do; deploying needs more."""
@@ -254,7 +261,7 @@ def names_of(
         execution_role: ARN.
         repository: name of the worker image's repository in this account and region.
     """
-    partition = next((p for start, p in _PARTITIONS.items() if region.startswith(start)), "aws")
+    partition = partition_of(region)
     return {
         "AWS::Partition": partition,
         "AWS::Region": region,
@@ -263,3 +270,8 @@ def names_of(
         "ExecutionRole.Arn": execution_role,
         "Repository.Arn": f"arn:{partition}:ecr:{region}:{account}:repository/{repository}",
     }
+
+
+def partition_of(region: str) -> str:
+    """The part of AWS that a region belongs to, as ARNs name it."""
+    return next((p for start, p in _PARTITIONS.items() if region.startswith(start)), "aws")

@@ -23,6 +23,7 @@ SENSITIVE_KEYS: Final = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """extra_data that ComfyUI keeps out of history and that never leaves this machine."""
 
 MARK: Final = "aws"
+USER: Final = "aws_user"
 """The key of extra_data that asks for a run on AWS."""
 
 
@@ -160,7 +161,7 @@ def needed(prompt: Json, outputs: tuple[str, ...]) -> Json:
 
 def public_extra_data(extra_data: Json, sensitive: frozenset[str] = SENSITIVE_KEYS) -> Json:
     """extra_data as it may leave this machine."""
-    local = sensitive | SENSITIVE_KEYS | {MARK, "client_id"}
+    local = sensitive | SENSITIVE_KEYS | {MARK, USER, "client_id"}
     return {key: value for key, value in extra_data.items() if key not in local}
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+
+from comfy_aws import joblog
 
 WORKER_MARKERS: Final = {
     "os_name": "posix", "platform_machine": "x86_64", "platform_system": "Linux",
@@ -48,7 +49,7 @@ URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 DEEPEST_INCLUDE: Final = 8
 """Files that include each other in a circle end here."""
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from comfy_aws.modelstore import ModelStore
 from comfy_aws.packfaults import PackFaults
 from comfy_aws.preflight import Preflight
 from comfy_aws.pricelist import PriceList
+from comfy_aws.probes import Patient, Probes
 from comfy_aws.publications import Publications
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.rate import UploadRate
@@ -177,7 +178,12 @@ def connect(config: Config) -> Cloud:
         prices=prices,
         costs=Costs(prices),
         job_reports=JobReports(store),
-        doctor=Doctor(identity, store, sagemaker, queues, logs, worker, access.bucket),
+        doctor=Doctor(
+            lambda patient: Probes(session, patient),
+            Patient(worker, access.bucket, local=config.target == "local"),
+            endpoints,
+            config.home,
+        ),
     )
 
 
@@ -252,13 +258,14 @@ def terminal_runs(config: Config, cloud: Cloud, *, listens: bool = True) -> Term
 
 def limits(config: Config, cloud: Cloud) -> Limits:
     """What the settings allow jobs to cost."""
-    job, month = config.limits
+    job, month, user = config.limits
     known: dict[str, StoredJob] = {}
     return Limits(
         cloud.costs,
         lambda since: stored_jobs(cloud.store, since=since, known=known),
         job=job,
         month=month,
+        user=user,
     )
 
 

@@ -6,14 +6,13 @@ A template exists from the moment its pointer does, and the bucket decides who c
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from comfy_aws import layout
+from comfy_aws import joblog, layout
 from comfy_aws.aws import ObjectStore, StoredObject
 from comfy_aws.errors import (
     AwsConflict,
@@ -35,7 +34,7 @@ from comfy_aws.models import (
     to_json,
 )
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 READERS = 16
 """Documents read at once."""

@@ -58,6 +58,21 @@ def test_the_queue_shows_a_running_cloud_job(client: Client) -> None:
     assert all(item[1] != job for item in client.get("/queue")["queue_running"])
 
 
+def test_a_job_carries_who_sent_it(client: Client, bucket: ObjectStore) -> None:
+    body = {
+        "prompt": slow(0, prefix="sent", grey=0.21), "client_id": client.id,
+        "extra_data": {"aws": {}, "aws_user": "somebody else"},
+    }  # fmt: skip
+    answer = requests.post(
+        f"{client.url}/prompt", json=body, headers={"Comfy-User": "ann"}, timeout=60
+    )
+    job = answer.json()["prompt_id"]
+    client.end(job)
+    result = json.loads(bucket.get(f"jobs/{job}/result.json"))
+    assert result["usage"]["user"] == "ann"
+    assert "aws_user" not in json.loads(bucket.get(f"jobs/{job}/request.json"))["extra_data"]
+
+
 def test_output_names_go_on_from_the_local_ones(designer: ComfyUIProcess, client: Client) -> None:
     output = designer.base_dir / "output"
     mine = output / "kept_00007_.png"

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from comfy_aws import cli, config, stack
-from comfy_aws.layout import result_key
-from comfy_aws.models import JobResult, Outcome, to_json
+from comfy_aws.layout import request_key, result_key
+from comfy_aws.models import JobResult, Outcome, Usage, to_json
+from comfy_aws.prices import LISTED
 from tests.functional.parts import Parts, model_node
 
 
@@ -34,6 +35,8 @@ def test_from_start_to_stop(home, capsys, tmp_path):
     shown = told("stack", "status", "--json")
     assert json.loads(shown)["endpoint_url"] == state.endpoint_url
     assert state.secret_access_key not in shown
+
+    assert "Everything that was tried works." in told("doctor")
 
     assert told("template", "list") == "No templates.\n"
     assert told("endpoint", "list") == "No endpoints.\n"
@@ -73,3 +76,18 @@ def test_from_start_to_stop(home, capsys, tmp_path):
 
     assert told("stack", "down") == "The local stack has stopped.\n"
     assert "Start it: comfy-aws stack up." in told("template", "list", status=1)
+
+
+def test_what_jobs_have_cost(terminal, parts):
+    for number, user in enumerate(("ann", "ann", "bob")):
+        usage = Usage("fast", "ml.g5.xlarge", "Cat", user)
+        done = JobResult(f"job{number}", Outcome.SUCCESS, timings={"total": 1800.0}, usage=usage)
+        parts.store.put(request_key(f"job{number}"), b"{}")
+        parts.store.put(result_key(f"job{number}"), to_json(done).encode())
+    found = json.loads(terminal("cost", "--by", "user", "--json"))
+    price = found["prices"][0]["price"]
+    assert [(c["name"], c["jobs"]) for c in found["costs"]] == [("ann", 2), ("bob", 1)]
+    assert found["total"]["usd"] == pytest.approx(1.5 * price)
+    text = terminal("cost", "--by", "job")
+    assert f"ml.g5.xlarge: ${price:.2f} an hour, built-in price of {LISTED}, us-east-1." in text
+    assert f"list, {LISTED}" in terminal("cost", "--prices")

@@ -140,7 +140,7 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
 
     # Only this stack's endpoints go with it.
     account.make(OURS, settings.execution_role)
-    account.make(FOREIGN, "arn:aws:iam::123456789012:role/another")
+    account.make(FOREIGN, parts.state.role_arn)
     status = json.loads(run("status", *named, "--json")[0])
     assert status["endpoints"] == [OURS]
     shown, told = run("destroy", *named, "--yes", "--json")

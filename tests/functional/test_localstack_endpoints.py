@@ -357,6 +357,80 @@ def test_the_control_plane_refuses(
 
 
 @pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"ExecutionRoleArn": "arn:aws:iam::123456789012:role/nobody"}, "Could not assume role"),
+        (
+            {"PrimaryContainer": {"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/no:1"}},
+            "Requested image",
+        ),
+    ],
+)
+def test_a_model_needs_a_role_and_an_image(cloud: Cloud, change: Any, text: str) -> None:
+    sound = {
+        "ExecutionRoleArn": cloud.state.role_arn,
+        "PrimaryContainer": {"Image": cloud.state.image_uri},
+    }
+    with refused("ValidationException", 400, text):
+        cloud.sagemaker.create_model(ModelName="bare", **{**sound, **change})
+    cloud.sagemaker.create_model(ModelName="bare", **sound)
+    cloud.sagemaker.delete_model(ModelName="bare")
+
+
+def test_no_more_instances_than_the_quota(cloud: Cloud, home: Path, echo: str) -> None:
+    kind = cloud.sagemaker.describe_endpoint_config(EndpointConfigName=echo)
+    kind = kind["ProductionVariants"][0]["InstanceType"]
+    quotas = home / "quotas.json"
+    quotas.write_text(json.dumps({kind: 0}))
+    wanted = {"VariantName": "main", "DesiredInstanceCount": 2}
+    try:
+        cloud.model("beyond")
+        with refused("ResourceLimitExceeded", 400, f"'{kind} for endpoint usage' is 0 Instances"):
+            cloud.sagemaker.create_endpoint(EndpointName="beyond", EndpointConfigName="beyond")
+        with refused("ResourceLimitExceeded", 400, "request delta of 1 Instances"):
+            cloud.sagemaker.update_endpoint_weights_and_capacities(
+                EndpointName=echo, DesiredWeightsAndCapacities=[wanted]
+            )
+        quotas_client = cloud.client("service-quotas")
+        pages = quotas_client.get_paginator("list_service_quotas").paginate(
+            ServiceCode="sagemaker", PaginationConfig={"PageSize": 5}
+        )
+        told = {q["QuotaName"]: q["Value"] for page in pages for q in page["Quotas"]}
+        assert told[f"{kind} for endpoint usage"] == 0.0
+        assert told["ml.g5.xlarge for endpoint usage"] > 0
+        with refused("NoSuchResourceException"):
+            quotas_client.list_service_quotas(ServiceCode="juggling")
+    finally:
+        quotas.unlink()
+        cloud.sagemaker.delete_endpoint_config(EndpointConfigName="beyond")
+        cloud.sagemaker.delete_model(ModelName="beyond")
+
+
+def test_scaling_needs_an_endpoint_in_service(cloud: Cloud) -> None:
+    with refused("ValidationException", 400, "Could not find endpoint"):
+        cloud.autoscale("nowhere", 0, 1)
+    cloud.model("early", TEST_WORKER_START="silent", startup=3600)
+    cloud.sagemaker.create_endpoint(EndpointName="early", EndpointConfigName="early")
+    try:
+        with refused("ValidationException", 400, "once it is InService"):
+            cloud.autoscale("early", 0, 1)
+        target = {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": "endpoint/early/variant/main",
+            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        }
+        step = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [
+            {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]}  # fmt: skip
+        with refused("ObjectNotFoundException"):
+            cloud.application_autoscaling.put_scaling_policy(
+                **target, PolicyName="wake", PolicyType="StepScaling",
+                StepScalingPolicyConfiguration=step,
+            )  # fmt: skip
+    finally:
+        cloud.delete("early")
+
+
+@pytest.mark.parametrize(
     ("field", "value", "kind"),
     [
         ("InstanceType", "ml.g99.huge", "enum value set"),

@@ -17,6 +17,7 @@ from tests.functional.parts import model_node
 SERVICES = {
     "s3": "s3", "sqs": "sqs", "sagemaker": "sagemaker", "sagemaker-runtime": "sagemaker",
     "application-autoscaling": "application-autoscaling", "cloudwatch": "cloudwatch",
+    "logs": "logs", "ecr": "ecr", "service-quotas": "servicequotas", "pricing": "pricing",
 }  # fmt: skip
 """IAM's prefix for boto3's name of a service."""
 SAME_AS = {
@@ -24,6 +25,8 @@ SAME_AS = {
     "s3:CreateMultipartUpload": "s3:PutObject", "s3:UploadPart": "s3:PutObject",
     "s3:CompleteMultipartUpload": "s3:PutObject", "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "s3:HeadObject": "s3:GetObject", "s3:ListParts": "s3:ListMultipartUploadParts",
+    "s3:HeadBucket": "s3:ListBucket", "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
 }  # fmt: skip
 HERE = "us-east-1:123456789012"
 
@@ -62,10 +65,27 @@ def of_sagemaker(asked: dict[str, Any]) -> str:
 
 
 def alarm(asked: dict[str, Any]) -> str:
+    if "MetricName" in asked and "AlarmName" not in asked:
+        return "*"  # metrics have no name that IAM knows
     return f"arn:aws:cloudwatch:{HERE}:alarm:{asked.get('AlarmName') or asked['AlarmNames'][0]}"
 
 
-RESOURCES = {"s3": bucket_or_key, "sqs": queue, "sagemaker": of_sagemaker, "cloudwatch": alarm}
+def log_group(asked: dict[str, Any]) -> str:
+    return f"arn:aws:logs:{HERE}:log-group:{asked['logGroupName']}:log-stream:"
+
+
+def repository(asked: dict[str, Any]) -> str:
+    return f"arn:aws:ecr:{HERE}:repository/{asked['repositoryName']}"
+
+
+RESOURCES = {
+    "logs": log_group,
+    "ecr": repository,
+    "s3": bucket_or_key,
+    "sqs": queue,
+    "sagemaker": of_sagemaker,
+    "cloudwatch": alarm,
+}
 SCALING = "arn:aws:application-autoscaling:{}:scalable-target/any"
 
 
@@ -77,11 +97,11 @@ def resource_of(action: str, asked: dict[str, Any]) -> str:
     return RESOURCES.get(service, lambda _: "*")(asked)
 
 
-def refusal(bucket: str, operation: str, asked: dict[str, Any]) -> str:
+def refusal(bucket: str, operation: str, asked: dict[str, Any], images: str = "w") -> str:
     """Why the designer's policy would refuse a call; empty when it would not."""
     names = permissions.names_of(
         region="us-east-1", account="123456789012", bucket=bucket,
-        execution_role="arn:aws:iam::123456789012:role/r", repository="w",
+        execution_role="arn:aws:iam::123456789012:role/r", repository=images,
     )  # fmt: skip
     document = permissions.resolved(permissions.policy(DESIGNER), names)
     resource = resource_of(operation, asked)

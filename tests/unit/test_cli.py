@@ -21,7 +21,7 @@ COMMANDS = [
     ["endpoint", "list"], ["endpoint", "create"], ["endpoint", "wait"], ["endpoint", "delete"],
     ["jobs"],
 ]  # fmt: skip
-OPERATOR = [["deploy"], ["update"], ["status"], ["destroy"], ["iam-policy"]]
+OPERATOR = [["deploy"], ["update"], ["status"], ["destroy"], ["iam-policy"], ["doctor"]]
 NAMED = {("template", "show"), ("template", "delete"), ("endpoint", "wait"), ("endpoint", "delete")}
 
 
@@ -149,7 +149,10 @@ def test_a_policy_without_an_account(capsys):
     assert cli.main(["iam-policy", "designer", *named]) == 1
     assert "needs --execution-role" in capsys.readouterr().err
     role = "arn:aws:iam::123456789012:role/r"
-    assert cli.main(["iam-policy", "designer", *named, "--execution-role", role]) == 0
+    assert cli.main(["iam-policy", "designer", *named, "--execution-role", role]) == 1
+    assert "--repository" in capsys.readouterr().err
+    whole = [*named, "--execution-role", role, "--repository", "workers"]
+    assert cli.main(["iam-policy", "designer", *whole]) == 0
     text = capsys.readouterr().out
     assert json.loads(text)["Version"] == "2012-10-17"
     assert role in text

@@ -18,6 +18,7 @@ VARIABLES = {
     "fetch_private": "COMFY_AWS_FETCH_PRIVATE", "webhook_private": "COMFY_AWS_WEBHOOK_PRIVATE",
     "cost_limit_job": "COMFY_AWS_COST_LIMIT_JOB",
     "cost_limit_month": "COMFY_AWS_COST_LIMIT_MONTH",
+    "cost_limit_user": "COMFY_AWS_COST_LIMIT_USER", "idle_guard": "COMFY_AWS_IDLE_GUARD",
 }  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def test_variable_before_setting_before_default(tmp_path, name, variable):
     amounts = ("1", "0.5")
     special = {"target": ("local", "aws"), "fetch_private": ("1", "0"),
                "webhook_private": ("1", "0"),
-               "cost_limit_job": amounts, "cost_limit_month": amounts}  # fmt: skip
+               "cost_limit_job": amounts, "cost_limit_month": amounts,
+               "cost_limit_user": amounts, "idle_guard": ("30", "90")}  # fmt: skip
     here, there = special.get(name, ("here", "there"))
     assert getattr(config.load(tmp_path, {}), name) == ""
     config.save(tmp_path, **{name: there})
@@ -43,6 +45,15 @@ def test_variable_before_setting_before_default(tmp_path, name, variable):
 def test_a_cost_limit_is_an_amount(tmp_path, text):
     with pytest.raises(ConfigError, match="cost_limit_job is an amount in USD above 0"):
         config.save(tmp_path, cost_limit_job=text)
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "0.5", "an hour", "100000"])
+def test_an_idle_guard_is_a_number_of_minutes(tmp_path, text):
+    with pytest.raises(ConfigError, match="idle_guard is a whole number of minutes"):
+        config.save(tmp_path, idle_guard=text)
+    assert config.load(tmp_path, {}).guard_seconds is None
+    config.save(tmp_path, idle_guard="30")
+    assert config.load(tmp_path, {}).guard_seconds == 1800
 
 
 def test_second_names_of_variables(tmp_path):

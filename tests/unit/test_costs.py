@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -126,3 +128,24 @@ def test_a_type_that_nobody_lists_has_no_price():
     assert prices.of("ml.x1.huge").price is None
     assert prices.larger("ml.g5.xlarge").name == "ml.g6e.xlarge"
     assert prices.larger("ml.x1.huge") is None
+
+
+def test_each_user_has_a_limit_of_their_own(costs):
+    ann, bob = replace(G5, user="ann"), replace(G5, user="bob")
+    sent = [job(1, ann), job(2, bob, seconds=60)]
+    limits = Limits(costs, lambda since: sent, user=PRICE / 2)
+    with pytest.raises(CostLimit, match=r"jobs of ann have cost about 1\.41 USD this month"):
+        limits.allow(ann)
+    assert limits.allow(bob) == LONGEST
+    assert limits.allow(G5) == LONGEST  # of whom nobody knows the name, and who sent nothing
+    both = Limits(costs, lambda since: sent, user=10.0, month=PRICE)
+    with pytest.raises(CostLimit, match="jobs of this month"):
+        both.allow(bob)
+    assert [(c.name, c.jobs) for c in costs.by("user", sent)] == [("ann", 1), ("bob", 1)]
+
+
+def test_the_built_in_prices_are_dated_and_of_one_region():
+    for each in prices.listed():
+        assert re.fullmatch(r"20\d\d-\d\d", each.as_of)
+        assert (each.region, each.source) == ("us-east-1", prices.SOURCE_LIST)
+        assert each.price is None or 0.1 < each.price < 200

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
+from comfy_aws import joblog
 from comfy_aws.errors import NotFound
 from comfy_aws.loglines import LineReader, LogFilter, LogLine, level_of
 from comfy_aws.logs import MOST, Ring, RingTail, Tails
@@ -50,6 +52,35 @@ def test_what_the_worker_writes_is_read_back():
 )  # fmt: skip
 def test_words_tell_the_level(text, level):
     assert level_of(text) == level
+
+
+def test_a_designers_line_carries_the_job_that_it_was_written_for(caplog):
+    log = joblog.logger("comfy_aws.some_part")
+
+    def work() -> None:
+        joblog.JOB.set(JOB)
+        log.warning("The pack %s asks for %r.", "cats", 5)
+        log.error("Job %s failed.", JOB)
+        try:
+            raise ValueError("bad")
+        except ValueError:
+            log.exception("It broke")
+
+    with caplog.at_level(logging.INFO, "comfy_aws"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        log.info("Of no job.")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        f"job={JOB} The pack cats asks for 5.",
+        f"Job {JOB} failed.",
+        f"job={JOB} It broke",
+        "Of no job.",
+    ]
+    assert {record.filename for record in caplog.records} == {"test_loglines.py"}
+    reader = LineReader("designer")
+    assert [reader.read(1.0, text).job for text in told] == [JOB, JOB, JOB, ""]
 
 
 def test_a_traceback_belongs_to_its_job():

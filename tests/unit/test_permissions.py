@@ -20,6 +20,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "comfy_aws"
 # What AWS asks for a call, where it is not just the action of the same name.
 CALLS = {
     "s3:HeadObject": {"s3:GetObject"},
+    "s3:HeadBucket": {"s3:ListBucket"},
+    "s3:CreateMultipartUpload": {"s3:PutObject"},
     "s3:ListParts": {"s3:ListMultipartUploadParts"},
     "sts:GetCallerIdentity": set(),
     "sagemaker:CreateModel": {"sagemaker:CreateModel", "sagemaker:AddTags", "iam:PassRole"},
@@ -45,17 +47,21 @@ BY_SAGEMAKER = {
 }  # fmt: skip
 # Who deploys has an administrator's rights, not a role of ours.
 BY_OPERATOR = {"aws/buckets.py", "aws/cloudformation.py", "aws/images.py", "deployments.py"}
+# Of the seams of those who deploy, what the designer's check-up calls as well.
+BY_DOCTOR = {"ecr:DescribeImages"}
 # In the seams of S3 and SQS, and not the worker's to call.
 NOT_BY_WORKER = {
+    "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
     "s3:ListMultipartUploadParts", "sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue",
     "sqs:ReceiveMessage",
 }  # fmt: skip
-NOT_BY_DESIGNER = {"sqs:SendMessage"}
+# The simulator tells the rights of others, too: an administrator asks it, or nobody.
+NOT_BY_DESIGNER = {"sqs:SendMessage", "iam:SimulatePrincipalPolicy"}
 # The one * each that the service knows nothing narrower for.
 UNNARROWABLE = {
     "application-autoscaling:DescribeScalableTargets", "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData", "pricing:GetProducts",
-    "ecr:GetAuthorizationToken", "sagemaker:ListEndpoints",
+    "ecr:GetAuthorizationToken", "sagemaker:ListEndpoints", "servicequotas:ListServiceQuotas",
 }  # fmt: skip
 
 
@@ -117,7 +123,7 @@ def product_calls() -> set[str]:
         f"application-autoscaling:{each.split(':')[1]}" if each.split(":")[1] in scaling else each
         for each in found
     }
-    return found | {"sagemaker:DeleteModel", "sagemaker:DeleteEndpointConfig"}
+    return found | {"sagemaker:DeleteModel", "sagemaker:DeleteEndpointConfig"} | BY_DOCTOR
 
 
 def test_the_search_for_calls_finds_them():

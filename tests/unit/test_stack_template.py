@@ -103,6 +103,7 @@ def test_no_statement_allows_everything(resources):
 
 
 UNNARROWABLE = {
+    "servicequotas:ListServiceQuotas",
     "application-autoscaling:DescribeScalableTargets", "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData", "pricing:GetProducts",
     "sagemaker:ListEndpoints",

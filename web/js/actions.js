@@ -4,7 +4,7 @@
 
 import { problemOf } from './api.js'
 import { t } from './i18n.js'
-import { connected, inTransition, isPort, routesAll, takesJobs, target } from './store.js'
+import { connected, idleMinutes, inTransition, isPort, routesAll, takesJobs, target } from './store.js'
 
 /** Events tell of most changes; SageMaker tells nobody, so a changing endpoint is looked at. */
 const POLL_MS = 2000
@@ -45,6 +45,7 @@ export class Actions {
   listen() {
     this.#comfy.on('aws.job', ({ job }) => this.#takeJob(job))
     this.#comfy.on('aws.endpoint', ({ endpoint }) => this.#takeEndpoint(endpoint))
+    this.#comfy.on('aws.idle', (idle) => this.#takeIdle(idle))
     this.#comfy.on('aws.publish', (publish) => {
       if (publish.state === 'done') void this.#load('templates')
     })
@@ -257,6 +258,18 @@ export class Actions {
     this.#store.set({ endpoints: { ...endpoints, items } })
     this.#announce(endpoint)
     this.#watchEndpoints()
+  }
+
+  /** @param {{ endpoint: Aws.Endpoint, asleep: boolean }} idle an endpoint that was awake for nothing */
+  #takeIdle({ endpoint, asleep }) {
+    const { name } = endpoint
+    this.#takeEndpoint(endpoint)
+    if (asleep) {
+      this.#comfy.toast('info', t('endpoints.idle.asleep', { name }))
+      return
+    }
+    const minutes = idleMinutes(endpoint)
+    this.#comfy.toast('warn', t('endpoints.idle.title', { name }), t('endpoints.idle.hint', { minutes }))
   }
 
   /** @param {Aws.Template} template */

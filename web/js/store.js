@@ -92,6 +92,19 @@ export const takesJobs = (/** @type {Aws.Endpoint} */ endpoint) => TAKES_JOBS.ha
 export const inTransition = (/** @type {Aws.Endpoint} */ endpoint) =>
   IN_TRANSITION.has(endpoint.status)
 
+/** Minutes without a run that are worth a word: sooner it is about to be used again, or to sleep. */
+const IDLE_MINUTES = 15
+
+/**
+ * How many minutes an endpoint has been awake without a run; 0 when it is not worth a word.
+ *
+ * @param {Aws.Endpoint} endpoint
+ */
+export function idleMinutes({ idle_since: since }) {
+  const minutes = since ? Math.floor((Date.now() / 1000 - since) / 60) : 0
+  return minutes < IDLE_MINUTES ? 0 : minutes
+}
+
 /** @type {ReadonlySet<Aws.JobState>} */
 const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
 

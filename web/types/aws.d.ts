@@ -48,6 +48,10 @@ declare namespace Aws {
     execution_role: string
     image: string
     endpoint: string
+    cost_limit_job: string
+    cost_limit_month: string
+    cost_limit_user: string
+    idle_guard: string
   }
 
   interface SettingsInForce {
@@ -197,6 +201,8 @@ declare namespace Aws {
     max_instances: number
     template: string
     failure: string
+    /** Since when it has been awake without a job; 0 when it sleeps, has jobs, or nobody knows. */
+    idle_since: number
   }
 
   interface EndpointRequest {

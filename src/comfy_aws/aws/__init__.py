@@ -4,8 +4,9 @@ Every botocore error leaves here as one of `comfy_aws.errors`. Clients are made 
 are safe to share between threads.
 """
 
-from comfy_aws.aws.account import Identity, LogEvent, Logs
+from comfy_aws.aws.account import Caller, Identity, LogEvent, Logs
 from comfy_aws.aws.buckets import Buckets
+from comfy_aws.aws.checkup import BucketRules, Checkup, Quota
 from comfy_aws.aws.cloudformation import Stacks
 from comfy_aws.aws.images import Build, Images
 from comfy_aws.aws.pricing import Pricing
@@ -20,8 +21,11 @@ __all__ = [
     "PART",
     "Accepted",
     "Begun",
+    "BucketRules",
     "Buckets",
     "Build",
+    "Caller",
+    "Checkup",
     "Identity",
     "Images",
     "LogEvent",
@@ -30,6 +34,7 @@ __all__ = [
     "ObjectStore",
     "Pricing",
     "Queues",
+    "Quota",
     "SageMaker",
     "Session",
     "Stacks",

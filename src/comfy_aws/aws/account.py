@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from comfy_aws.aws.mapping import mapped
@@ -62,6 +63,14 @@ class Logs:
         return sorted(found, key=lambda event: event.at)  # of one moment: as they came
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Whose credentials are in force."""
+
+    account: str
+    arn: str
+
+
 class Identity:
     """Who the credentials belong to."""
 
@@ -70,6 +79,28 @@ class Identity:
 
     def account(self) -> str:
         """The account number. Raises AwsDenied when the credentials are not valid."""
+        return self.caller().account
+
+    def caller(self) -> Caller:
+        """Raises AwsDenied when the credentials are not valid."""
         client: STSClient = self._session.client("sts")
         with mapped("sts:GetCallerIdentity"):
-            return client.get_caller_identity()["Account"]
+            answer = client.get_caller_identity()
+        return Caller(answer["Account"], answer["Arn"])
+
+    def aws_time(self) -> float | None:
+        """What time it is at AWS; a refusal tells it, too. None when the answer does not say.
+
+        Raises:
+            AwsUnreachable, AwsDenied: nobody answers, or there are no credentials to ask with.
+        """
+        from botocore.exceptions import ClientError
+
+        client: STSClient = self._session.client("sts")
+        with mapped("sts:GetCallerIdentity"):
+            try:
+                metadata: Any = client.get_caller_identity()["ResponseMetadata"]
+            except ClientError as exc:
+                metadata = exc.response.get("ResponseMetadata", {})
+        date = metadata.get("HTTPHeaders", {}).get("date")
+        return parsedate_to_datetime(date).timestamp() if date else None

@@ -54,12 +54,17 @@ class Images:
             )
         return _build(found[0])
 
-    def exists(self, repository: str, tag: str) -> bool:
-        """Whether the repository, named without its registry, has an image with this tag."""
+    def exists(self, repository: str, tag: str, *, registry: str = "") -> bool:
+        """Whether the repository, named without its registry, has an image with this tag.
+
+        Args:
+            registry: number of the account that has the repository; by default one's own.
+        """
+        where = {"registryId": registry} if registry else {}
         try:
             with mapped("ecr:DescribeImages", f"{repository}:{tag}"):
                 self._session.client("ecr").describe_images(
-                    repositoryName=repository, imageIds=[{"imageTag": tag}]
+                    repositoryName=repository, imageIds=[{"imageTag": tag}], **where
                 )
         except AwsError as exc:
             if exc.aws_code in {"ImageNotFoundException", "RepositoryNotFoundException"}:

@@ -15,6 +15,8 @@ from comfy_aws.errors import (
     AwsUnreachable,
 )
 
+NO_REGION = "Set region in the settings, or AWS_REGION, such as us-east-1."
+
 _DENIED = frozenset(
     {
         "403", "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException",
@@ -60,6 +62,11 @@ def mapped(operation: str, what: str = "") -> Iterator[None]:
             f"No AWS credentials for {operation}: {exc}.", operation=operation,
             hint="Set AWS_PROFILE, run `aws configure`, or give the machine a role.",
         ) from exc  # fmt: skip
+    except boto.NoRegionError as exc:
+        raise AwsError(
+            f"No region is set for {operation}.", operation=operation,
+            hint=NO_REGION,
+        ) from exc  # fmt: skip
     except boto.ParamValidationError as exc:
         raise AwsError(
             f"{operation}{about} was called wrongly: {exc}", operation=operation
@@ -88,6 +95,10 @@ def client_error(response: Any, operation: str, about: str) -> AwsError:
         return AwsNotFound(message, **detail)
     if code in _CONFLICT or "already exist" in text.lower():
         return AwsConflict(message, **detail)
+    if code == "ResourceLimitExceeded":
+        return AwsError(
+            message, hint="Ask for more in Service Quotas, or take another instance type.", **detail
+        )
     if code in _BUSY:
         return AwsUnreachable(message, hint="Try again in a moment.", **detail)
     return AwsError(message, **detail)

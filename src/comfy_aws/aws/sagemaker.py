@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 INLINE_BODY: Final = 128_000
 """Largest body, in bytes, that InvokeEndpointAsync takes in place of an InputLocation."""
 
-METRIC_SECONDS: Final = 300
-"""An older value of a metric says nothing of now; SageMaker sends one a minute."""
-
 
 @dataclass(frozen=True)
 class Accepted:
@@ -75,21 +72,28 @@ class SageMaker:
             answer: dict[str, Any] = getattr(client, operation)(**request)
         return answer
 
-    def metric(self, endpoint: str, name: str, now: float) -> float | None:
-        """The latest value of an endpoint's metric; None when it has had none for a while."""
+    def metric(
+        self, endpoint: str, name: str, *, since: float, now: float
+    ) -> list[tuple[float, float]]:
+        """The highest values of an endpoint's metric, oldest first: (time, value) a minute.
+
+        CloudWatch gives 1,440 at most, a day.
+        """
         client = self._session.client("cloudwatch")
         with mapped("cloudwatch:GetMetricStatistics", endpoint):
             answer = client.get_metric_statistics(
                 Namespace="AWS/SageMaker",
                 MetricName=name,
                 Dimensions=[{"Name": "EndpointName", "Value": endpoint}],
-                StartTime=datetime.fromtimestamp(now - METRIC_SECONDS, timezone.utc),
+                StartTime=datetime.fromtimestamp(since, timezone.utc),
                 EndTime=datetime.fromtimestamp(now + 60, timezone.utc),
                 Period=60,
                 Statistics=["Maximum"],
             )
-        points = sorted(answer["Datapoints"], key=lambda point: point["Timestamp"])
-        return float(points[-1]["Maximum"]) if points else None
+        return sorted(
+            (point["Timestamp"].timestamp(), float(point["Maximum"]))
+            for point in answer["Datapoints"]
+        )
 
     def endpoints(self, name_contains: str = "") -> Iterator[dict[str, Any]]:
         """Summaries of the region's endpoints, newest first."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from comfy_aws.aws.mapping import mapped
+from comfy_aws.aws.mapping import NO_REGION, mapped
 from comfy_aws.config import AwsAccess
+from comfy_aws.errors import AwsError
 
 HOMES: Final = {"pricing": "us-east-1"}
 """Services that answer for all regions from one."""
@@ -23,8 +24,11 @@ class Session:
 
     @property
     def region(self) -> str:
-        """The region in force, wherever boto3 found it."""
-        return str(self.client("sts").meta.region_name)
+        """The region in force, wherever boto3 found it. Raises AwsError when there is none."""
+        name = self.client("sts").meta.region_name
+        if name in (None, "aws-global"):  # STS answers without one, and SageMaker does not
+            raise AwsError("No region is set.", hint=NO_REGION)
+        return str(name)
 
     def client(self, service: str) -> Any:
         with self._lock:

@@ -14,6 +14,7 @@ from comfy_aws.cli import (
     cost,
     deploy,
     deps,
+    doctor,
     endpoints,
     jobs,
     logs,
@@ -38,6 +39,7 @@ _TOPICS = (
     logs,
     ports,
     deps,
+    doctor,
     completion,
 )
 

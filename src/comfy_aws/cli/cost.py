@@ -10,7 +10,7 @@ from typing import Any, Final
 from comfy_aws.cli.common import cloud, command, emit, positive, table, usd
 from comfy_aws.costs import GROUPS
 from comfy_aws.jobindex import stored_jobs
-from comfy_aws.prices import InstanceType
+from comfy_aws.prices import SOURCE_AWS, InstanceType
 
 DAY: Final = 24 * 3600.0
 NOTE: Final = (
@@ -36,15 +36,27 @@ def _cost(arguments: argparse.Namespace) -> int:
     sums = connected.costs.by(arguments.by, ended)
     total = connected.costs.total("total", ended)
     rows = [(c.name, c.jobs, f"{c.seconds / 60:.1f}", usd(c.usd)) for c in (*sums, total)]
+    kinds = {job.usage.instance_type for job in ended}
+    sources = [connected.prices.of(kind) for kind in sorted(kinds)]
     lines = [*table((arguments.by.upper(), "JOBS", "MINUTES", "ABOUT"), rows), NOTE]
+    lines += [f"  {_source(kind)}" for kind in sources]
     value = {
         "days": arguments.days,
         "by": arguments.by,
         "costs": [dataclasses.asdict(each) for each in sums],
         "total": dataclasses.asdict(total),
+        "prices": [dataclasses.asdict(kind) for kind in sources],
     }
     emit(arguments, value, lines)
     return 0
+
+
+def _source(kind: InstanceType) -> str:
+    """Where a price comes from, and how old it is."""
+    if kind.price is None:
+        return f"{kind.name or 'unknown type'}: no price is known."
+    where = "AWS's" if kind.source == SOURCE_AWS else "built-in"
+    return f"{kind.name}: {usd(kind.price)} an hour, {where} price of {kind.as_of}, {kind.region}."
 
 
 def _show_prices(arguments: argparse.Namespace, types: list[InstanceType]) -> int:

@@ -208,7 +208,7 @@ def _iam_policy(arguments: argparse.Namespace) -> int:
     for value, option in ((bucket, "--bucket"), (role, "--execution-role")):
         if not value and not (option == "--execution-role" and arguments.role == "execution"):
             raise ConfigError(f"The policy needs {option}.", hint="Give it, or deploy a stack.")
-    if arguments.role == "execution" and not repository:
+    if not repository:
         raise ConfigError("The policy needs --repository.", hint="Give it, or deploy a stack.")
     names = permissions.names_of(
         region=region, account=account, bucket=bucket, execution_role=role, repository=repository

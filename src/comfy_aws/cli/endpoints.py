@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 from comfy_aws.cli.common import cloud, command, emit, positive, table, topic, usd
@@ -31,7 +32,8 @@ def add(topics: Any) -> None:
         create.add_argument(
             f"--{name}", type=int, default=default, metavar="N", help=f"{text} (%(default)s)"
         )
-    create.add_argument("--wait", action="store_true", help="return when it is InService")
+    create.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True,
+                        help="return when it is InService and scales by itself")  # fmt: skip
     wait = command(commands, "wait", _wait, "return when it is InService, or has failed")
     scale = command(commands, "scale", _scale, "change its number of instances and idle time")
     for name, text in (
@@ -56,12 +58,18 @@ def _list(arguments: argparse.Namespace) -> int:
     price = {e.instance_type: connected.prices.of(e.instance_type).price for e in found}
     rows = [(e.name, e.status.value, e.instances, f"{e.min_instances}-{e.max_instances}",
              "" if e.backlog is None else e.backlog, e.instance_type,
-             usd(price[e.instance_type]), e.template, e.failure)
+             usd(price[e.instance_type]), _idle(e), e.template, e.failure)
             for e in found]  # fmt: skip
-    head = ("NAME", "STATUS", "RUNNING", "SCALES", "QUEUE", "TYPE", "AN HOUR", "TEMPLATE",
+    head = ("NAME", "STATUS", "RUNNING", "SCALES", "QUEUE", "TYPE", "AN HOUR", "IDLE", "TEMPLATE",
             "FAILURE")  # fmt: skip
     emit(arguments, [to_dict(e) for e in found], table(head, rows) or ["No endpoints."])
     return 0
+
+
+def _idle(endpoint: Endpoint) -> str:
+    """How long it has been awake without a job."""
+    seconds = time.time() - endpoint.idle_since if endpoint.idle_since else 0.0
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else ""
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -97,7 +105,10 @@ def _wait(arguments: argparse.Namespace) -> int:
 def _show_endpoint(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
     lines = [f"The endpoint {endpoint.name} is {endpoint.status.value}."]
     if endpoint.status is EndpointStatus.CREATING:
-        lines.append(f"  Wait for it: comfy-aws endpoint wait {endpoint.name}")
+        lines.append(
+            f"  Wait for it: comfy-aws endpoint wait {endpoint.name}. That, or a ComfyUI with "
+            "Prompt on AWS that runs, makes it scale; till then it keeps its instances."
+        )
     emit(arguments, to_dict(endpoint), lines)
 
 

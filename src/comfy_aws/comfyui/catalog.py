@@ -6,7 +6,6 @@ which node packs rely on.
 
 from __future__ import annotations
 
-import logging
 import platform
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any, Final
 import folder_paths
 
 import nodes
+from comfy_aws import joblog
 from comfy_aws.comfyui import modelfiles
 from comfy_aws.comfyui.model_reads import ModelReads
 from comfy_aws.models import Environment, InputPlace, Json
@@ -26,7 +26,7 @@ from comfy_aws.readlog import ReadLog
 from comfy_aws.references import looks_like_file
 from comfy_aws.resolve import InputPath, ModelPath
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 OWN_PACK = Path(__file__).resolve().parents[3]
 """This extension; its nodes never travel."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any, Final
 
+from comfy_aws import joblog
 from comfy_aws.aws import ObjectStore
 from comfy_aws.comfyui.canvas import Canvas, stamped
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
@@ -15,7 +15,7 @@ from comfy_aws.models import Event, EventKind, JobState, Json, Outcome, OutputFi
 from comfy_aws.naming import Place, renamed
 from comfy_aws.orders import JobEnd, JobView
 
-log = logging.getLogger(__name__)
+log = joblog.logger(__name__)
 
 PANEL_EVERY: Final = 0.1
 """Seconds between two updates of the panel that only differ in progress."""

@@ -6,6 +6,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from comfy_aws.comfyui.program_run import ProgramRun
 from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import INFERENCE, Config
 from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
-from comfy_aws.models import Job, JobRequest, JobState, Json, TemplateVersion
+from comfy_aws.keeper import Keeper
+from comfy_aws.models import Endpoint, Job, JobRequest, JobState, Json, TemplateVersion, to_dict
 from comfy_aws.orders import PROGRAM, JobEnd, Listener, Order
 from comfy_aws.readlog import READS, ReadLog
 from comfy_aws.services import Local, Services
@@ -40,6 +42,9 @@ log = logging.getLogger(__name__)
 
 REMOTE_OUTPUT = "AwsRemoteOutput"
 """The wrapper node; see nodes/remote.py."""
+
+USER: ContextVar[str] = ContextVar("user", default="")
+"""Who sends the prompt that is being taken; ComfyUI's own handler does not pass it on."""
 
 
 class Designer:
@@ -61,12 +66,22 @@ class Designer:
         self.wraps_all = False
         """Every marked graph runs through wrapper nodes, because the queue cannot be extended."""
         self.queue = CloudQueue(server.prompt_queue, self._take, self._begin, self.cancel)
+        self.keeper = Keeper(
+            lambda: self.services().endpoints,
+            lambda: self.config().guard_seconds,
+            self._tell_idle,
+        )
 
     # -- configuration -------------------------------------------------------------------------
 
     @property
     def home(self) -> Path:
         return configuration.default_home()
+
+    @property
+    def folder(self) -> Path:
+        """ComfyUI's own folder."""
+        return Path(execution.__file__).resolve().parent
 
     @property
     def state(self) -> Path:
@@ -79,7 +94,7 @@ class Designer:
         if loaded.target != "local":
             return loaded
         # Workers of the local stack run this very ComfyUI, on the same kind of device.
-        here = str(Path(execution.__file__).resolve().parent)
+        here = str(self.folder)
         device = "--cpu" if comfy.cli_args.args.cpu else ""
         return replace(
             loaded,
@@ -269,6 +284,8 @@ class Designer:
         prompt = body.get("prompt")
         if mark is None or not isinstance(prompt, dict):
             return body
+        # Set here and nowhere else: who sends a prompt does not say who they are.
+        body["extra_data"] = {**(body.get("extra_data") or {}), graphs.USER: USER.get()}
         if not (self.wraps_all or self.is_remote(prompt)):
             return body
         version = None
@@ -340,6 +357,7 @@ class Designer:
             template=mark.get("template", ""),
             endpoint=mark.get("endpoint", ""),
             client_id=extra_data.get("client_id") or "",
+            user=str(extra_data.get(graphs.USER) or ""),
         )
 
     async def run_wrapped(self, job_id: str, node_id: str, interrupted: Callable[[], bool]) -> Json:
@@ -385,6 +403,9 @@ class Designer:
             services.webhooks.look()
 
         threading.Thread(target=resume, name="aws-resume", daemon=True).start()
+
+    def _tell_idle(self, endpoint: Endpoint, asleep: bool) -> None:  # noqa: FBT001 – as Tell has it
+        self.server.send_sync("aws.idle", {"endpoint": to_dict(endpoint), "asleep": asleep})
 
     def is_cloud(self, prompt_id: str) -> bool:
         """Whether a live cloud job has this id."""

@@ -8,6 +8,7 @@ from server import PromptServer
 
 from comfy_aws.comfyui.designer import Designer
 from comfy_aws.comfyui.middleware import Middleware
+from comfy_aws.config import DESIGNER
 
 log = logging.getLogger(__name__)
 
@@ -30,5 +31,7 @@ def designer() -> Designer:
         made.log.install()
         Middleware(made).install(PromptServer.instance.app)
         made.take_up()
+        if made.role == DESIGNER:
+            made.keeper.start()
         _designer = made
     return _designer

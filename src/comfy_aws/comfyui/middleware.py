@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from comfy_aws.comfyui.designer import Designer
-from comfy_aws.comfyui.routes.base import refuse
+from comfy_aws.comfyui.designer import USER, Designer
+from comfy_aws.comfyui.routes.base import author_of, refuse
 from comfy_aws.config import INFERENCE
 from comfy_aws.models import JobState, Json
 
@@ -65,6 +65,7 @@ class Middleware:
         app.middlewares.append(aws)
 
     async def _prompt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        USER.set(author_of(request))
         refused = await asyncio.to_thread(self._designer.check, await _body(request))
         if refused is not None:
             return web.json_response(refused, status=400)

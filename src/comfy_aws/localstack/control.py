@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sagemaker.exceptions import ValidationError
@@ -30,9 +31,10 @@ from moto.sagemaker.models import (
 )
 from moto.sagemaker.responses import SageMakerResponse
 
-from comfy_aws.localstack import cloudformation, records
+from comfy_aws.localstack import cloudformation, records, strict
 from comfy_aws.localstack.endpoints import Deployment, Endpoint, Variant
 from comfy_aws.localstack.fleet import Fleet
+from comfy_aws.localstack.quotas import Quotas
 from comfy_aws.localstack.refusals import Refused
 from comfy_aws.localstack.state import Identity, read_json, write_json
 
@@ -46,12 +48,20 @@ _DEFAULT_STARTUP_SECONDS: Final = 600
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 
 
+class _LimitExceeded(ServiceException):  # type: ignore[misc]
+    code = "ResourceLimitExceeded"
+
+
 class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
     """moto's SageMaker with endpoints that run. Its methods are called in worker threads."""
 
     __module__ = SageMakerModelBackend.__module__  # moto finds the URLs beside this module
     fleet: Fleet
     loop: asyncio.AbstractEventLoop
+    identity: Identity
+    quotas: Quotas
+    restored = False
+    """From then on models are held against roles and images, which no restart brings back."""
 
     def _on_loop(self, action: Coroutine[Any, Any, _T]) -> _T:
         try:
@@ -63,7 +73,43 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
         if model_name in self._models:
             arn = self._models[model_name].arn
             raise ValidationError(message=f'Cannot create already existing model "{arn}".')
+        if self.restored:
+            self._check_model(**kwargs)
         return super().create_model(model_name, *args, **kwargs)
+
+    def _check_model(
+        self,
+        *,
+        execution_role_arn: str,
+        primary_container: dict[str, Any] | None = None,
+        containers: list[dict[str, Any]] | None = None,
+        **_: Any,
+    ) -> None:
+        try:
+            strict.check_role(execution_role_arn, self.identity)
+            for container in [primary_container or {}, *(containers or [])]:
+                if "Image" in container:
+                    strict.check_image(container["Image"], self.identity)
+        except Refused as exc:
+            raise ValidationError(message=exc.message) from exc
+
+    def _check_quota(self, name: str, deployment: Deployment, counts: Mapping[str, int]) -> None:
+        """Whether an endpoint may have so many instances of each variant. Of all that live."""
+        for variant in deployment.variants:
+            used = sum(
+                endpoint.desired.get(each.name, 0)
+                for endpoint in self.fleet.all()
+                for each in endpoint.deployment.variants
+                if each.instance_type == variant.instance_type
+            )
+            known = self.fleet.find(name)
+            more = counts.get(variant.name, 0) - (known.desired[variant.name] if known else 0)
+            if more <= 0:
+                continue
+            try:
+                self.quotas.check(variant.instance_type, used, more)
+            except Refused as exc:
+                raise _LimitExceeded(exc.message) from exc
 
     def create_endpoint_config(
         self, endpoint_config_name: str, *args: Any, **kwargs: Any
@@ -79,6 +125,9 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
         self, endpoint_name: str, endpoint_config_name: str, tags: list[dict[str, str]]
     ) -> FakeEndpoint:
         deployment = self._deployment(endpoint_config_name)
+        counts = {variant.name: variant.instances for variant in deployment.variants}
+        if self.fleet.find(endpoint_name) is None:
+            self._check_quota(endpoint_name, deployment, counts)
         self._on_loop(self.fleet.create(endpoint_name, deployment))
         return self.shadow(endpoint_name, endpoint_config_name, tags)
 
@@ -138,6 +187,9 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
             raise ValidationError(message="A variant name was non-unique within the request.")
         counts = _given(desired_weights_and_capacities, "DesiredInstanceCount")
         weights = _given(desired_weights_and_capacities, "DesiredWeight")
+        known = self.fleet.find(endpoint_name)
+        if known is not None:
+            self._check_quota(endpoint_name, known.deployment, counts)
         self._on_loop(self.fleet.scale(endpoint_name, counts, weights))
         return self.fleet.arn(endpoint_name)
 
@@ -167,6 +219,7 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
                 fields.get("ContainerStartupHealthCheckTimeoutInSeconds")
                 or _DEFAULT_STARTUP_SECONDS
             ),
+            instance_type=str(fields["InstanceType"]),
         )
 
 
@@ -231,7 +284,7 @@ class ControlPlane:
         path: where the state is kept.
     """
 
-    def __init__(self, identity: Identity, fleet: Fleet, path: Path) -> None:
+    def __init__(self, identity: Identity, fleet: Fleet, quotas: Quotas, path: Path) -> None:
         self._identity = identity
         self._fleet = fleet
         self._path = path
@@ -242,6 +295,7 @@ class ControlPlane:
         account, region = identity.account, identity.region
         self.sagemaker = LocalSageMaker(region, account)
         self.sagemaker.fleet = fleet
+        self.sagemaker.identity, self.sagemaker.quotas = identity, quotas
         sagemaker_backends[account][region] = self.sagemaker
         self.scaling = applicationautoscaling_backends[account][region]
         setattr(SageMakerResponse, "update_endpoint", _update_endpoint)  # noqa: B010
@@ -266,7 +320,7 @@ class ControlPlane:
         for record in saved.get("endpoints", []):
             config = record["deployment"]["config_name"]
             self.sagemaker.shadow(record["name"], config, record.get("tags", []))
-        self._open = True
+        self._open = self.sagemaker.restored = True
         self.save()
 
     def save(self) -> None:

@@ -29,6 +29,7 @@ from comfy_aws.localstack.logs import LogSink, put_logs
 from comfy_aws.localstack.notifications import publish
 from comfy_aws.localstack.objects import ObjectStore
 from comfy_aws.localstack.processes import free_port
+from comfy_aws.localstack.quotas import Quotas
 from comfy_aws.localstack.scaling import DEFAULT_PERIOD_SECONDS, Scaler
 from comfy_aws.localstack.state import Identity, load_identity, read_json, write_json
 from comfy_aws.stack import StackState
@@ -145,7 +146,8 @@ async def _start(
     )
     services = Services(store, session, partial(publish, identity))
     fleet = Fleet(identity, home / "queue", surroundings, services)
-    control = ControlPlane(identity, fleet, home / "control.json")
+    quotas = Quotas(identity, home / "quotas.json")
+    control = ControlPlane(identity, fleet, quotas, home / "control.json")
     await asyncio.gather(
         store.start(),
         asyncio.to_thread(control.warm),
@@ -153,7 +155,7 @@ async def _start(
         asyncio.to_thread(shutil.rmtree, home / "endpoints", ignore_errors=True),
     )
     address.update(worker_address(identity, url, store.url))
-    front = Front(identity, store, fleet, control)
+    front = Front(identity, store, fleet, control, quotas)
     runner = await serve(front.app(), chosen)
     parts.push_async_callback(runner.cleanup)
     parts.callback(front.close)

@@ -42,6 +42,7 @@ class Variant:
     weight: float
     environment: dict[str, str]
     startup_seconds: float
+    instance_type: str = ""
 
 
 @dataclass(frozen=True)

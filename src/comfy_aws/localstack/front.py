@@ -17,10 +17,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from comfy_aws.localstack import refusals, runtime, signing, validation
+from comfy_aws.localstack import refusals, runtime, signing, strict, validation
 from comfy_aws.localstack.control import ControlPlane
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.objects import ObjectStore
+from comfy_aws.localstack.quotas import Quotas
 from comfy_aws.localstack.refusals import Refused
 from comfy_aws.localstack.state import Identity
 
@@ -47,12 +48,18 @@ class Front:
     """The aiohttp application."""
 
     def __init__(
-        self, identity: Identity, store: ObjectStore, fleet: Fleet, control: ControlPlane
+        self,
+        identity: Identity,
+        store: ObjectStore,
+        fleet: Fleet,
+        control: ControlPlane,
+        quotas: Quotas,
     ) -> None:
         self._identity = identity
         self._store = store
         self._fleet = fleet
         self._control = control
+        self._quotas = quotas
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="moto")
         self._health: dict[str, Any] = {}
 
@@ -100,7 +107,13 @@ class Front:
                 self._fleet, self._identity, path, headers, body
             )
             return status, list(answer.items()), content
-        _check_model(headers.get("x-amz-target", ""), body)
+        target = headers.get("x-amz-target", "")
+        if service == "servicequotas":
+            return self._quotas.answer(target, body)
+        _check_model(target, body)
+        if service == "application-autoscaling":
+            wish = json.loads(body or b"{}")
+            strict.check_scaling(target.partition(".")[2], wish, self._fleet, self._identity)
         loop = asyncio.get_running_loop()
         given = list(request.headers.items())
         result = await loop.run_in_executor(
@@ -131,6 +144,8 @@ class Front:
                     for name, value in upstream.headers.items()
                     if name.lower() not in _HOP
                 )
+                if request.path.strip("/").count("/") == 0:  # a bucket's answers say where it is
+                    kept["x-amz-bucket-region"] = self._identity.region
                 small = (upstream.content_length or 0) <= _CHUNK_BYTES
                 if small and upstream.content_length is not None and request.method != "HEAD":
                     body = await upstream.read()

@@ -81,6 +81,8 @@ class InvocationQueue:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._attempts: dict[str, int] = {}
+        self.processed = 0
+        """Invocations that a worker has answered, well or not."""
         self._closed = False
         self._concluding: set[asyncio.Task[None]] = set()
 
@@ -153,6 +155,7 @@ class InvocationQueue:
             self._enqueue(invocation, first=True)
             self.pump()
             return
+        self.processed += 1
         self._conclude_soon(invocation, outcome)
 
     async def _attempt(self, invocation: Invocation, instance: Instance) -> Outcome | None:

@@ -80,11 +80,12 @@ def stepped(config: dict[str, Any], count: int) -> int:
 
 @dataclass(frozen=True)
 class _Told:
-    """The latest value of an endpoint's metric."""
+    """The latest value of an endpoint's metric; `processed` as its queue had counted by then."""
 
     value: int
     at: float
     datum: MetricDatum
+    processed: int
 
 
 class Scaler:
@@ -128,18 +129,23 @@ class Scaler:
         for endpoint in self._fleet.all():
             value = endpoint.queue.backlog
             told = self._told.get(endpoint.name)
-            if told is not None and told.value == value and now - told.at < _TELL_SECONDS:
+            known = (value, endpoint.queue.processed)
+            if (
+                told is not None
+                and (told.value, told.processed) == known
+                and now - told.at < _TELL_SECONDS
+            ):
                 continue
-            dimensions = [{"Name": "EndpointName", "Value": endpoint.name}]
-            datum = MetricDatum(
-                "AWS/SageMaker", "ApproximateBacklogSize", value, dimensions, None, "Count"
-            )
+            processed = endpoint.queue.processed
+            if done := processed - (told.processed if told else 0):
+                self._alarms.metric_data.append(_datum(endpoint.name, "InvocationsProcessed", done))
+            datum = _datum(endpoint.name, "ApproximateBacklogSize", value)
             values = self._alarms.metric_data
             # One value a minute, as SageMaker sends them: a newer one takes its place.
             if told is not None and now - told.at < 60 and told.datum in values:
                 values.remove(told.datum)
             values.append(datum)
-            self._told[endpoint.name] = _Told(value, now, datum)
+            self._told[endpoint.name] = _Told(value, now, datum, processed)
         del self._alarms.metric_data[:-_KEPT_METRICS]
 
     def _judge(self, resource: str, target: Any) -> None:
@@ -191,3 +197,8 @@ class Scaler:
             and any(d.name == "EndpointName" and d.value == endpoint.name for d in alarm.dimensions)
             for alarm in list(self._alarms.alarms.values())
         )
+
+
+def _datum(endpoint: str, name: str, value: int) -> MetricDatum:
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}]
+    return MetricDatum("AWS/SageMaker", name, value, dimensions, None, "Count")

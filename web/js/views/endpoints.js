@@ -4,7 +4,7 @@
 
 import { h, iconButton, KeyedRows, setText } from '../dom.js'
 import { named, t } from '../i18n.js'
-import { inTransition, takesJobs } from '../store.js'
+import { idleMinutes, inTransition, takesJobs } from '../store.js'
 import { EndpointForm } from './endpoint_form.js'
 import { Section } from './section.js'
 
@@ -113,5 +113,7 @@ function facts(endpoint) {
   const asleep = takesJobs(endpoint) && instances === 0 && endpoint.desired_instances === 0
   const count = t('endpoints.instances', { now: instances, max: Math.max(max, instances) })
   const purpose = template ? t('endpoints.for', { template }) : ''
-  return [asleep ? t('endpoints.instances.asleep') : count, type, purpose].filter(Boolean).join(' · ')
+  const minutes = idleMinutes(endpoint)
+  const idle = minutes ? t('endpoints.idle', { minutes }) : ''
+  return [asleep ? t('endpoints.instances.asleep') : count, type, purpose, idle].filter(Boolean).join(' · ')
 }

@@ -10,6 +10,9 @@ import { named, t } from '../i18n.js'
 /** @type {readonly (keyof Aws.Settings)[]} in the order of the page, after the target */
 const AT_AWS = ['region', 'profile', 'bucket', 'execution_role', 'image']
 
+/** @type {readonly (keyof Aws.Settings)[]} what runs may cost: numbers, or empty */
+const COSTS = ['cost_limit_job', 'cost_limit_month', 'cost_limit_user', 'idle_guard']
+
 /** @type {Record<Aws.Check['state'], string>} */
 const ICONS = { passed: 'pi-check-circle', failed: 'pi-times-circle', skipped: 'pi-minus-circle' }
 
@@ -87,6 +90,7 @@ export class SettingsPage {
       this.#field('target', target),
       ...AT_AWS.map((name) => this.#field(name, h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' }))),
       this.#field('endpoint', h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' })),
+      ...COSTS.map((name) => this.#field(name, h('input', { type: 'text', inputmode: 'decimal', autocomplete: 'off' }))),
       this.#file,
       h('div', { class: 'aws-split' }, this.#save, this.#test)
     )

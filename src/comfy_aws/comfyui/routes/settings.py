@@ -7,13 +7,15 @@ import asyncio
 from aiohttp import web
 
 from comfy_aws import config as configuration
+from comfy_aws import versions
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of
 from comfy_aws.doctor import failure
 from comfy_aws.errors import ComfyAwsError, ConfigError, Conflict
 from comfy_aws.models import Json, to_dict
 from comfy_aws.publications import PublishState
 
-SHOWN = ("target", "region", "profile", "bucket", "execution_role", "image", "endpoint")
+SHOWN = ("target", "region", "profile", "bucket", "execution_role", "image", "endpoint",
+         "cost_limit_job", "cost_limit_month", "cost_limit_user", "idle_guard")  # fmt: skip
 """What the page may see and change. Credentials are no settings: boto3 finds them itself."""
 
 
@@ -75,7 +77,8 @@ class SettingsRoutes(RouteGroup):
     @answers_errors
     async def post_test(self, _request: web.Request) -> web.Response:
         try:
-            checks = await self._call(lambda s: s.doctor.connection())
+            software = await asyncio.to_thread(versions.installed, self._designer.folder)
+            checks = await self._call(lambda s: s.doctor.checks(software))
         except ComfyAwsError as exc:
             checks = [failure("settings", exc)]
         return web.json_response({"checks": [to_dict(check) for check in checks]})

@@ -1,0 +1,136 @@
+"""Endpoints come down by themselves, though nobody looks at them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from comfy_aws.endpoint_plan import WorkerImage, wake_name
+from comfy_aws.endpoints import Endpoints
+from comfy_aws.errors import ConfigError
+from comfy_aws.keeper import PATIENCE, Keeper
+from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
+from tests.functional.localstack_support import WORKER, Cloud, eventually
+from tests.functional.parts import Parts
+
+EVERY = 0.2
+
+
+def endpoints_of(parts: Parts, ahead: float = 0.0) -> Endpoints:
+    environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER)}
+    worker = WorkerImage(parts.state.image_uri, parts.state.role_arn, environment)
+    return Endpoints(parts.sagemaker, worker, parts.store.bucket, clock=lambda: time.time() + ahead)
+
+
+@pytest.fixture
+def cloud(parts: Parts) -> Cloud:
+    return Cloud(parts.state)
+
+
+@pytest.fixture
+def made(parts: Parts, cloud: Cloud) -> Iterator[list[str]]:
+    """Names of endpoints that are gone after the test."""
+    names: list[str] = []
+    yield names
+    for name in names:
+        endpoints_of(parts).delete(name)
+        eventually(lambda name=name: cloud.describe(name) is None, f"{name} is deleted")
+
+
+def unlooked(_endpoint: Endpoint, _asleep: bool) -> None:
+    raise AssertionError("nothing is awake for nothing")
+
+
+def test_from_zero_and_back_though_nobody_looks(parts: Parts, cloud: Cloud, made) -> None:
+    # Who creates it goes away; the keeper is of a process that came later.
+    endpoints_of(parts).create(EndpointSpec(name="unseen", idle_seconds=0))
+    made.append("unseen")
+    other = endpoints_of(parts)
+    keeper = Keeper(lambda: other, lambda: None, unlooked, first=0.0, every=EVERY)
+    keeper.start()
+    try:
+        cloud.settled("unseen")
+        cloud.has_instances("unseen", 0)
+    finally:
+        keeper.close()
+    call = cloud.invoke("unseen", "echo")
+    assert cloud.output(call)
+    cloud.has_instances("unseen", 0)
+    [alarm] = cloud.cloudwatch.describe_alarms(AlarmNames=[wake_name("unseen")])["MetricAlarms"]
+    assert alarm["MetricName"] == "HasBacklogWithoutCapacity"
+
+
+def test_the_keeper_outlives_what_it_cannot_reach(parts: Parts, cloud: Cloud, made) -> None:
+    tries = []
+
+    def endpoints() -> Endpoints:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConfigError("Nothing is configured yet.")
+        if len(tries) == 2:
+            raise RuntimeError("a mistake of ours")
+        return found
+
+    found = endpoints_of(parts)
+    found.create(EndpointSpec(name="later", idle_seconds=0))
+    made.append("later")
+    keeper = Keeper(endpoints, lambda: None, unlooked, first=0.0, every=EVERY)
+    keeper.start()
+    try:
+        cloud.has_instances("later", 0)
+    finally:
+        keeper.close()
+    assert len(tries) > 2
+
+
+def test_one_that_is_awake_for_nothing_is_told_once_and_put_to_sleep(
+    parts: Parts, cloud: Cloud, made
+) -> None:
+    told: list[tuple[str, bool]] = []
+    guard: list[float | None] = [None]
+    # An hour's idle time: it would sleep by itself much later than the test ends.
+    endpoints_of(parts).create(EndpointSpec(name="idle", idle_seconds=3600))
+    made.append("idle")
+    endpoints = endpoints_of(parts)
+    assert endpoints.wait("idle", timeout=60, every=0.1).image == parts.state.image_uri
+    ahead = [0.0]
+
+    def later() -> float:
+        return time.time() + ahead[0]
+
+    keeper = Keeper(
+        lambda: endpoints, lambda: guard[0], lambda e, asleep: told.append((e.name, asleep)),
+        clock=later,
+    )  # fmt: skip
+    eventually(lambda: endpoints.get("idle", queue=True).idle_since, "CloudWatch tells of it")
+    keeper.look()
+    assert told == []
+    ahead[0] = PATIENCE + 3600 + 60
+    keeper.look()
+    keeper.look()
+    assert told == [("idle", False)]
+    guard[0] = 1800.0
+    keeper.look()
+    assert told == [("idle", False), ("idle", True)]
+    cloud.has_instances("idle", 0)
+    asleep = endpoints.get("idle", queue=True)
+    assert (asleep.status, asleep.idle_since) == (EndpointStatus.IN_SERVICE, 0.0)
+
+
+def test_one_that_shall_stay_awake_is_told_and_left(parts: Parts, cloud: Cloud, made) -> None:
+    told: list[tuple[str, bool]] = []
+    endpoints = endpoints_of(parts)
+    endpoints.create(EndpointSpec(name="kept", min_instances=1))
+    made.append("kept")
+    endpoints.wait("kept", timeout=60, every=0.1)
+    eventually(lambda: endpoints.get("kept", queue=True).idle_since, "CloudWatch tells of it")
+    keeper = Keeper(
+        lambda: endpoints, lambda: 60.0, lambda e, asleep: told.append((e.name, asleep)),
+        clock=lambda: time.time() + PATIENCE + 3600,
+    )  # fmt: skip
+    keeper.look()
+    assert told == [("kept", False)]
+    assert cloud.counts("kept") == (1, 1)
