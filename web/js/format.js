@@ -55,6 +55,33 @@ function span(value, unit) {
   return format(Intl.NumberFormat, { style: 'unit', unit, unitDisplay: 'short' }).format(value)
 }
 
+/**
+ * Time that goes on, or has: "1 min 20 sec".
+ *
+ * @param {number} seconds
+ */
+export function elapsed(seconds) {
+  const whole = Math.max(0, Math.round(seconds))
+  /** @param {number} value @param {string} unit */
+  const said = (value, unit) =>
+    value.toLocaleString(locale(), { style: 'unit', unit, unitDisplay: 'short' })
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)]
+  if (hours) return `${said(hours, 'hour')} ${said(minutes, 'minute')}`
+  return minutes ? `${said(minutes, 'minute')} ${said(whole % 60, 'second')}` : said(whole, 'second')
+}
+
+/** @param {number} usd */
+export function money(usd) {
+  const digits = usd > 0 && usd < 0.01 ? 4 : 2
+  return usd.toLocaleString(locale(), {
+    style: 'currency',
+    currency: 'USD',
+    currencyDisplay: 'narrowSymbol',
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  })
+}
+
 /** @param {number} at seconds since the epoch */
 export function ago(at) {
   const seconds = Math.max(0, Date.now() / 1000 - at)

@@ -20,6 +20,11 @@ export class Store extends EventTarget {
     templates: empty(),
     endpoints: empty(),
     jobs: empty(),
+    olderJobs: false,
+    instanceTypes: [],
+    starts: {},
+    wish: null,
+    log: null,
     opening: '',
     creating: false,
     on: false,
@@ -91,6 +96,26 @@ export const takesJobs = (/** @type {Aws.Endpoint} */ endpoint) => TAKES_JOBS.ha
 
 export const inTransition = (/** @type {Aws.Endpoint} */ endpoint) =>
   IN_TRANSITION.has(endpoint.status)
+
+/** An instance of it is on its way. */
+export const starting = (/** @type {Aws.Endpoint} */ endpoint) =>
+  endpoint.status === 'Creating' ||
+  (takesJobs(endpoint) && endpoint.instances < endpoint.desired_instances)
+
+/** It has no instance and waits for work. */
+export const asleep = (/** @type {Aws.Endpoint} */ endpoint) =>
+  takesJobs(endpoint) && endpoint.instances === 0 && endpoint.desired_instances === 0
+
+/**
+ * What one instance of an endpoint costs.
+ *
+ * @param {Readonly<Aws.State>} state
+ * @param {Aws.Endpoint} endpoint
+ * @returns {number | null} USD an hour; null when it is not known
+ */
+export function hourly({ instanceTypes }, endpoint) {
+  return instanceTypes.find(({ name }) => name === endpoint.instance_type)?.price ?? null
+}
 
 /** @type {ReadonlySet<Aws.JobState>} */
 const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
