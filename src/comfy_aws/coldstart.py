@@ -80,12 +80,20 @@ def _with_line(start: Start, line: LogLine) -> Start:
     if told:
         done, total = int(told["done"] or 0), int(told["total"] or 0)
         start = _in_phase(start, told[1], line.at, told[2], done, total)
-        return _closed(start, line.at) if told["end"] else start
+        return _whole(_closed(start, line.at), told[1]) if told["end"] else start
     if line.text.startswith(LOADING):
         return _in_phase(start, LOAD, line.at)
     if line.text.startswith(LOADED):
         return _closed(start, line.at)
     return start
+
+
+def _whole(start: Start, name: str) -> Start:
+    """A phase that told its end has all of its bytes."""
+    phases = tuple(
+        replace(each, done=each.total) if each.name == name else each for each in start.phases
+    )
+    return replace(start, phases=phases)
 
 
 def _in_phase(

@@ -46,7 +46,7 @@ OVER: Final[Json] = {"phase": ""}
 
 # PyTorch's exception, and what ComfyUI and its node packs make of it.
 _GPU_MEMORY: Final = re.compile(r"OutOfMemory|out of memory|Allocation on device", re.IGNORECASE)
-_KILLED: Final = re.compile(r"killed by the system|MemoryError|DefaultCPUAllocator")
+_KILLED: Final = re.compile(r"killed by the system|\bMemoryError|DefaultCPUAllocator")
 
 
 @dataclass(frozen=True)

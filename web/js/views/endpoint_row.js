@@ -66,9 +66,8 @@ export class EndpointRow {
       { class: 'aws-row aws-block', testid: 'aws-endpoint', 'data-name': name },
       h('div', { class: 'aws-row-body' },
         h('div', { class: 'aws-split' }, this.#main,
-          h('span', { class: 'aws-status', role: 'status' }, this.#dot, this.#status)),
-        this.#meta, this.#start.element, this.#failure.element, this.#details, this.#edit.element),
-      this.#remove
+          h('span', { class: 'aws-status', role: 'status' }, this.#dot, this.#status), this.#remove),
+        this.#meta, this.#start.element, this.#failure.element, this.#details, this.#edit.element)
     )
   }
 

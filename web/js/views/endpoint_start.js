@@ -56,11 +56,20 @@ function row(name) {
     element.title = phase.message
     mark.className = `pi ${ICONS[stage]}`
     setText(state, t(`start.state.${stage}`))
-    const part = t('start.bytes', { done: bytes(done), total: bytes(total) })
-    setText(size, total && stage !== 'next' ? part : '')
+    setText(size, total ? sizeOf(stage, done, total) : '')
     setText(time, timeOf(stage, (ended || at) - began, expected))
   }
   return { element, update }
+}
+
+/**
+ * @param {'done' | 'now' | 'next'} stage
+ * @param {number} done bytes
+ * @param {number} total
+ */
+function sizeOf(stage, done, total) {
+  if (stage === 'now') return t('start.bytes', { done: bytes(done), total: bytes(total) })
+  return stage === 'done' ? bytes(total) : ''
 }
 
 /**
@@ -69,7 +78,8 @@ function row(name) {
  * @param {number | null} expected
  */
 function timeOf(stage, seconds, expected) {
-  if (stage === 'next') return expected ? t('start.about', { time: elapsed(expected) }) : ''
+  const known = expected !== null && expected >= 0.5
+  if (stage === 'next') return known ? t('start.about', { time: elapsed(expected) }) : ''
   const time = elapsed(seconds)
-  return stage === 'now' && expected ? t('start.of', { time, expected: elapsed(expected) }) : time
+  return stage === 'now' && known ? t('start.of', { time, expected: elapsed(expected) }) : time
 }
