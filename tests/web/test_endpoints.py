@@ -77,7 +77,7 @@ def test_an_endpoint_from_the_form_to_its_end(page: ComfyPage, stack: Designer) 
 
     row.get_by_test_id("aws-endpoint-more").click()
     expect(fact(row, "now")).to_have_text("1 running, 1 wanted")
-    expect(fact(row, "limits")).to_have_text("0 to 1 instances")
+    expect(fact(row, "limits")).to_have_text("0 to 1")
     expect(fact(row, "type")).to_have_text("ml.g6.xlarge")
     expect(fact(row, "idle")).to_have_text("after 30 min without runs")
     expect(fact(row, "price")).to_contain_text("$1.13 an hour for each instance on AWS")
@@ -106,7 +106,7 @@ def test_an_endpoint_is_changed_put_to_sleep_and_woken(page: ComfyPage, stack: D
     row.get_by_test_id("aws-endpoint-edit-min").fill("0")
     row.get_by_test_id("aws-endpoint-edit-idle").fill("20")
     row.get_by_test_id("aws-endpoint-edit-save").click()
-    expect(fact(row, "limits")).to_have_text("0 to 3 instances")
+    expect(fact(row, "limits")).to_have_text("0 to 3")
     expect(fact(row, "idle")).to_have_text("after 20 min without runs")
 
     # What CloudWatch last told of the queue has to be true again: jobs of other tests ran.

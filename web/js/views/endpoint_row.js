@@ -204,8 +204,7 @@ function summary(state, endpoint) {
 /** @param {Aws.Endpoint} endpoint */
 function queue({ backlog }) {
   if (backlog === null) return t('endpoints.queue.unknown')
-  if (backlog === 0) return t('endpoints.queue.none')
-  return backlog === 1 ? t('endpoints.queue.one') : t('endpoints.queue.many', { count: backlog })
+  return backlog === 0 ? t('endpoints.queue.none') : t('endpoints.queue.jobs', { count: backlog })
 }
 
 /**

@@ -3,10 +3,13 @@
  */
 
 import { h, setText } from '../dom.js'
-import { elapsed, moment, money } from '../format.js'
+import { elapsed, listed, moment, money, precise } from '../format.js'
 import { named, t } from '../i18n.js'
 import { ended, isPort } from '../store.js'
 import { logOf } from './job_failure.js'
+
+/** Client of the jobs that programs order. */
+const PROGRAM = 'program'
 
 /** Parts of the phase before them, which counts them already. */
 const PARTS = new Set(['models', 'inputs', 'packs'])
@@ -63,7 +66,8 @@ export class JobDetails {
     }
     for (const name of FACTS) setText(/** @type {HTMLElement} */ (this.#facts[name]), values[name])
     const { show, again, load, log } = this.#buttons
-    show.hidden = ended(job) || job.state === 'preparing'
+    // What a program has ordered is drawn on no canvas.
+    show.hidden = ended(job) || job.state === 'preparing' || job.client_id === PROGRAM
     // Before it is sent, nobody but this ComfyUI's memory has it.
     again.hidden = load.hidden = job.state === 'preparing'
     log.hidden = isPort(state) || job.state === 'failed' // which has one above
@@ -107,16 +111,6 @@ function phases(job) {
   const now = job.since && !ended(job)
     ? [[job.phase?.phase ?? 'run', Math.max(0, Date.now() / 1000 - job.since)]]
     : []
-  return [...over, ...now]
-    .map(([name, seconds]) =>
-      t('jobs.phase', { phase: named('phase', name), time: precise(seconds) }))
-    .join(', ')
-}
-
-/** @param {number} seconds */
-function precise(seconds) {
-  if (seconds >= 10) return elapsed(seconds)
-  return seconds.toLocaleString(undefined, {
-    style: 'unit', unit: 'second', unitDisplay: 'short', maximumFractionDigits: 1,
-  })
+  return listed([...over, ...now].map(([name, seconds]) =>
+    t('jobs.phase', { phase: named('phase', name), time: precise(seconds) })))
 }

@@ -62,7 +62,8 @@ class JobRoutes(RouteGroup):
         view = await self._call(lambda s: s.jobs.view(job_id))
         if not self._designer.canvas.show(job_id, client_id):
             raise NotFound(
-                f"The job {job_id} does not run any more.", hint="Load its workflow instead."
+                f"The job {job_id} cannot be drawn: it has ended, or a program has ordered it.",
+                hint="Load its workflow instead.",
             )
         return web.json_response({"job": view.to_dict()})
 
