@@ -85,6 +85,7 @@ export class Fleet {
   /** @param {AbortSignal} signal until then somebody looks at the endpoints */
   watch(signal) {
     const look = async () => {
+      if (signal.aborted) return
       if (document.visibilityState === 'visible') await this.#look()
       if (!signal.aborted) setTimeout(() => void look(), LOOK_MS)
     }

@@ -12,7 +12,13 @@ export class EndpointFailure {
   #signal
   #reason = h('p', { class: 'aws-error-text', testid: 'aws-endpoint-failure' })
   #title = h('span', { class: 'aws-muted' })
-  #lines = h('pre', { class: 'aws-last-lines', tabindex: '0', testid: 'aws-endpoint-lines' })
+  #lines = h('pre', {
+    class: 'aws-last-lines',
+    role: 'group',
+    tabindex: '0', // it scrolls
+    'aria-label': t('endpoints.lines'),
+    testid: 'aws-endpoint-lines',
+  })
   /** The failure whose lines were asked for. */
   #asked = ''
 
@@ -25,7 +31,6 @@ export class EndpointFailure {
     this.#name = name
     this.#fleet = fleet
     this.#signal = signal
-    this.#lines.setAttribute('aria-label', t('endpoints.lines'))
     const open = h('button', {
       type: 'button',
       class: 'aws-button aws-small',

@@ -60,10 +60,7 @@ export class JobRow {
     this.#cancel = iconButton('pi-times', t('jobs.cancel', { name }), {
       testid: 'aws-job-cancel',
       on: {
-        click: () => {
-          this.#cancel.disabled = true
-          void desk.cancel(first.id)
-        },
+        click: () => void this.#stop(first.id, desk),
       },
     })
     this.element = h(
@@ -82,11 +79,28 @@ export class JobRow {
     this.#mark.className = `pi ${ICONS[job.state]}`
     setText(this.#state, named('job', job.state))
     setText(this.#time, over ? ago(job.updated) : elapsed(Date.now() / 1000 - job.created))
-    this.#cancel.hidden = this.#progress.hidden = over
-    if (!over) this.#drawProgress(job)
+    this.#progress.hidden = over
+    if (over) this.#dropCancel()
+    else this.#drawProgress(job)
     this.#results.draw(job)
     this.#failure.draw(job)
     this.#details.draw(job)
+  }
+
+  /**
+   * @param {string} id
+   * @param {import('../job_desk.js').JobDesk} desk
+   */
+  async #stop(id, desk) {
+    this.#cancel.disabled = true
+    await desk.cancel(id)
+    this.#cancel.disabled = false
+  }
+
+  /** What is over cannot be cancelled; who was about to is left at the job. */
+  #dropCancel() {
+    if (document.activeElement === this.#cancel) this.#main.focus()
+    this.#cancel.remove()
   }
 
   /** @param {boolean} open */
