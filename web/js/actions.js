@@ -192,13 +192,18 @@ export class Actions {
     await this.#load('endpoints')
   }
 
-  /** @param {string} id */
+  /**
+   * @param {string} id
+   * @returns {Promise<boolean>} whether it was asked to stop
+   */
   async cancelJob(id) {
     try {
       this.#takeJob(await this.#server.cancelJob(id))
+      return true
     } catch (error) {
       this.#fail(t('jobs.cancelFailed'), error)
       await this.#load('jobs')
+      return false
     }
   }
 

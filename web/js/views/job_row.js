@@ -93,8 +93,7 @@ export class JobRow {
    */
   async #stop(id, desk) {
     this.#cancel.disabled = true
-    await desk.cancel(id)
-    this.#cancel.disabled = false
+    this.#cancel.disabled = await desk.cancel(id) // asked once is enough
   }
 
   /** What is over cannot be cancelled; who was about to is left at the job. */
