@@ -159,6 +159,9 @@ def test_a_job_whose_node_fails_shows_it(panel: ComfyPage, stack: Designer) -> N
     expect_state(row, "failed")
     expect(row.get_by_test_id("aws-job-message")).to_contain_text("output")
     expect(row.get_by_test_id("aws-job-advice")).to_contain_text("Look at the node")
+    panel.tab.locator("[role=dialog]").wait_for()  # ComfyUI tells it, too
+    panel.tab.keyboard.press("Escape")
+    panel.tab.locator("[role=dialog]").wait_for(state="detached")
     panel.load({"nodes": [], "links": [], "version": 0.4}, "other")
     assert panel.node_count() == 0
     row.get_by_test_id("aws-job-show-node").click()
