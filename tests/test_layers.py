@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
             {
                 "bundle",
                 "codecs",
+                "coldstart",
                 "companions",
                 "deploy_plan",
                 "differences",
@@ -96,6 +97,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "resolve",
                 "routing",
                 "stack",
+                "starts",
                 "stored_catalog",
                 "template_files",
                 "template_runs",

@@ -110,7 +110,7 @@ class Limits:
         """
         if self._job is self._month is self._user is None:
             return LONGEST
-        hour = self._costs.of(usage, 3600)
+        hour = self.hour(usage)
         if hour is None:
             raise CostLimit(
                 f"A cost limit is set, and the price of {usage.instance_type or usage.endpoint} "
@@ -134,6 +134,10 @@ class Limits:
         if self._job is None or not hour:
             return LONGEST
         return max(LEAST, min(LONGEST, int(self._job / hour * 3600)))
+
+    def hour(self, usage: Usage) -> float | None:
+        """USD an hour of what a job uses; None when the price is not known."""
+        return self._costs.of(usage, 3600)
 
     def _spent_this_month(self) -> dict[str, float]:
         """USD by user; kept for a while."""

@@ -8,6 +8,8 @@ never taken for an answer: a job without events is looked up in the bucket.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import queue
 import threading
@@ -30,6 +32,7 @@ from comfy_aws.errors import (
     Conflict,
     EndpointUnusable,
     InvalidDocument,
+    NotFound,
 )
 from comfy_aws.events import PATIENCE, Mailbox, NoMailbox, Sequence, stored_events
 from comfy_aws.ledger import Ledger
@@ -44,10 +47,13 @@ from comfy_aws.models import (
     Manifest,
     Outcome,
     Progress,
+    SavedFile,
+    Usage,
     from_json,
     to_json,
 )
 from comfy_aws.orders import (
+    OVER,
     STATE_OF,
     JobEnd,
     JobView,
@@ -55,6 +61,8 @@ from comfy_aws.orders import (
     Order,
     advanced,
     end_by,
+    facts_at,
+    in_phase,
     message_of,
 )
 from comfy_aws.publish import Uploader
@@ -84,6 +92,7 @@ class _Run:
     cancelled: threading.Event = field(default_factory=threading.Event)
     cancelled_at: float = 0.0
     unreachable_since: float = 0.0
+    preview: tuple[bytes, str] | None = None
     thread: threading.Thread | None = None
 
 
@@ -172,7 +181,8 @@ class Jobs:
             order = Order(job.id, request.prompt, request.outputs, request.extra_data,
                           job.template, job.endpoint, job.client_id)  # fmt: skip
             total = len(graphs.needed(request.prompt, request.outputs))
-            run = _Run(order, make_listener(job, request), JobView(job, nodes_total=total))
+            view = JobView(job, nodes_total=total, price=self._limits.hour(request.usage))
+            run = _Run(order, make_listener(job, request), view)
             self._enter(run)
             self._launch(run, self._watch)
 
@@ -197,17 +207,50 @@ class Jobs:
         with self._lock:
             return job_id in self._runs
 
-    def views(self, limit: int = 200) -> list[JobView]:
-        """The latest jobs, newest first."""
+    def views(self, limit: int = 200, *, before: float = float("inf")) -> list[JobView]:
+        """The latest jobs, or the latest of those created before a moment; newest first."""
         with self._lock:
             live = {job_id: run.view for job_id, run in self._runs.items()}
-        return [live.get(job.id) or JobView(job) for job in self._ledger.latest(limit)]
+        jobs = self._ledger.latest(limit, before=before)
+        hours = {kind: self._limits.hour(Usage(instance_type=kind))
+                 for kind in {job.facts.instance_type for job in jobs}}  # fmt: skip
+        return [
+            live.get(job.id) or JobView(job, price=hours[job.facts.instance_type]) for job in jobs
+        ]
 
     def view(self, job_id: str) -> JobView:
         """Raises NotFound."""
         with self._lock:
             run = self._runs.get(job_id)
-        return run.view if run else JobView(self._ledger.get(job_id))
+        return run.view if run else self._ended_view(self._ledger.get(job_id))
+
+    def _ended_view(self, job: Job) -> JobView:
+        return JobView(job, price=self._limits.hour(Usage(instance_type=job.facts.instance_type)))
+
+    def request(self, job_id: str) -> JobRequest:
+        """What a job was sent with. Raises NotFound."""
+        self._ledger.get(job_id)
+        key = layout.request_key(job_id)
+        try:
+            return from_json(JobRequest, self._store.get(key), where=key)
+        except AwsNotFound as exc:
+            raise NotFound(
+                f"The bucket has no request of the job {job_id}.",
+                hint="It was never sent, or it is so old that it was deleted.",
+            ) from exc
+
+    def preview(self, job_id: str) -> tuple[bytes, str] | None:
+        """The last preview of a live job and its media type; None when there is none."""
+        with self._lock:
+            run = self._runs.get(job_id)
+        return run.preview if run else None
+
+    def keep_files(self, job_id: str, files: tuple[SavedFile, ...]) -> None:
+        """Its listener has put a job's files here. Only from the listener's own calls."""
+        with self._lock:
+            run = self._runs[job_id]
+        run.view = run.view.with_facts(files=files)
+        self._ledger.note(job_id, run.view.job.facts)
 
     def close(self) -> None:
         """Stop listening; live jobs go on at AWS and are taken up at the next start."""
@@ -257,11 +300,13 @@ class Jobs:
             self._finish(run, end)
 
     def _finish(self, run: _Run, end: JobEnd) -> None:
-        job_id = run.order.job_id
+        now = self._clock()
+        run.view = in_phase(run.view, OVER, now)
+        facts = facts_at(end, run.view.job.facts, run.order.prompt)
         message = message_of(end)
-        run.view = replace(run.view, job=self._ledger.move(
-            job_id, end.state, at=self._clock(), message=message), phase=None)  # fmt: skip
-        log.info("Job %s %s. %s", job_id, end.state.value, message)
+        job = self._ledger.move(run.order.job_id, end.state, at=now, message=message, facts=facts)
+        run.view = replace(run.view, job=job, phase=None, since=0.0)
+        log.info("Job %s %s. %s", job.id, end.state.value, message)
         try:
             run.listener.ended(end)
         finally:
@@ -330,11 +375,15 @@ class Jobs:
             raise
         log.info("Job %s was sent to the endpoint %s.", job_id, endpoint)
         self._ledger.set_failure_location(job_id, accepted.failure)
-        job = self._ledger.move(job_id, JobState.SUBMITTED, at=self._clock(), endpoint=endpoint)
+        waiting = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
+        now, usage = self._clock(), request.usage
+        run.view = in_phase(run.view, waiting, now).with_facts(instance_type=usage.instance_type)
+        job = self._ledger.move(
+            job_id, JobState.SUBMITTED, at=now, endpoint=endpoint, facts=run.view.job.facts
+        )
+        run.view = replace(run.view, job=job, price=self._limits.hour(usage))
         if run.cancelled.is_set():
             self._write_cancel(job_id)
-        waiting = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
-        run.view = replace(run.view, job=job, phase=waiting)
         run.listener.changed(run.view)
 
     def _watch(self, run: _Run) -> JobEnd | None:
@@ -364,12 +413,16 @@ class Jobs:
 
     def _take(self, run: _Run, event: Event) -> None:
         starts = run.view.job.state is JobState.SUBMITTED
+        now = self._clock()
         if starts:
-            job = self._ledger.move(run.order.job_id, JobState.RUNNING, at=self._clock())
-            run.view = replace(run.view, job=job, phase=None)
+            facts = in_phase(run.view, None, now).with_facts(started=now).job.facts
+            job = self._ledger.move(run.order.job_id, JobState.RUNNING, at=now, facts=facts)
+            run.view = replace(run.view, job=job, phase=None, since=now)
         shown = event.kind not in {EventKind.HEARTBEAT, EventKind.RESULT}
         if shown:
-            run.view = advanced(run.view, event)
+            if event.kind is EventKind.PREVIEW:
+                run.preview = _picture(event.data) or run.preview
+            run.view = advanced(run.view, event, run.order.prompt, now)
             run.listener.event(event)
         if starts or shown:
             run.listener.changed(run.view)
@@ -457,7 +510,7 @@ class Jobs:
 
     def _phase(self, run: _Run, step: Progress) -> None:
         phase = {"phase": step.phase, "message": step.item, "done": step.done, "total": step.total}
-        run.view = replace(run.view, phase=phase)
+        run.view = in_phase(run.view, phase, self._clock())
         run.listener.changed(run.view)
 
     def _deliver(self, events: tuple[Event, ...]) -> None:
@@ -469,3 +522,12 @@ class Jobs:
                 run = self._runs.get(job_id)
             if run is not None:
                 run.inbox.put(tuple(batch))
+
+
+def _picture(preview: Json) -> tuple[bytes, str] | None:
+    """The bytes of a preview and their media type; None when they cannot be read."""
+    kind = "image/png" if preview.get("format") == "PNG" else "image/jpeg"
+    try:
+        return base64.b64decode(preview["image"], validate=True), kind
+    except (KeyError, TypeError, binascii.Error):
+        return None

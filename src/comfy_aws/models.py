@@ -362,6 +362,48 @@ _STEPS: dict[JobState, frozenset[JobState]] = {
 
 
 @dataclass(frozen=True)
+class SavedFile:
+    """An output file by its place in this machine's ComfyUI folders."""
+
+    node_id: str
+    filename: str
+    subfolder: str
+    type: str
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed, beside its message.
+
+    `kind` is "gpu_memory" or "memory" when that ran out, "node" for another exception of a node,
+    else "job". `larger` names an instance type that has more of it, `larger_memory` how much, GiB.
+    """
+
+    kind: str
+    node_id: str = ""
+    node_title: str = ""
+    hint: str = ""
+    larger: str = ""
+    larger_memory: int = 0
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What is kept of a job beside its state.
+
+    `started` is when its worker took it, `seconds` how long the worker was busy with it.
+    `timings` maps a phase's name to its seconds, in the order of the phases.
+    """
+
+    instance_type: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
+    files: tuple[SavedFile, ...] = ()
+    error: JobError | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One forwarded execution as the ledger keeps it."""
 
@@ -373,6 +415,7 @@ class Job:
     template: str = ""
     client_id: str = ""
     message: str = ""
+    facts: JobFacts = field(default_factory=JobFacts)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from comfy_aws import joblog
+from comfy_aws import joblog, prices
+from comfy_aws import prompt as graphs
 from comfy_aws.errors import Cancelled, ComfyAwsError
 from comfy_aws.models import (
     Event,
     EventKind,
     Job,
+    JobError,
+    JobFacts,
     JobResult,
     JobState,
     Json,
@@ -33,6 +37,16 @@ STATE_OF: Final = {
 PROGRAM: Final = "program"
 """The client id of jobs that programs order: they are shown on no canvas."""
 
+RUN: Final = "run"
+"""The phase in which the graph runs; the names of the others come from those who tell of them."""
+
+OVER: Final[Json] = {"phase": ""}
+"""The phase after the last one."""
+
+# PyTorch's exception, and what ComfyUI and its node packs make of it.
+_GPU_MEMORY: Final = re.compile(r"OutOfMemory|out of memory|Allocation on device", re.IGNORECASE)
+_KILLED: Final = re.compile(r"killed by the system|\bMemoryError|DefaultCPUAllocator")
+
 
 @dataclass(frozen=True)
 class Order:
@@ -54,18 +68,39 @@ class Order:
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as the panel shows it."""
+    """A job as the panel shows it.
+
+    `since` is when its present phase began, the run of the graph included; 0 when that is not
+    known. `previews` counts the pictures that came while it ran. `price` is that of its instance,
+    in USD an hour, None when it is not known.
+    """
 
     job: Job
     phase: Json | None = None
     progress: Json | None = None
     nodes_done: int = 0
     nodes_total: int = 0
+    since: float = 0.0
+    previews: int = 0
+    price: float | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """USD that the ended job has cost; None when it has not ended, or it is not known."""
+        seconds = self.job.facts.seconds
+        return None if self.price is None or not seconds else self.price * seconds / 3600
 
     def to_dict(self) -> Json:
         live = {"phase": self.phase, "progress": self.progress,
-                "nodes_done": self.nodes_done, "nodes_total": self.nodes_total}  # fmt: skip
+                "nodes_done": self.nodes_done, "nodes_total": self.nodes_total,
+                "since": self.since, "previews": self.previews,
+                "price": self.price, "cost": self.cost}  # fmt: skip
         return {**to_dict(self.job), **live}
+
+    def with_facts(self, **changes: object) -> JobView:
+        """The view with other facts of its job."""
+        facts = replace(self.job.facts, **changes)  # type: ignore[arg-type]
+        return replace(self, job=replace(self.job, facts=facts))
 
 
 @dataclass(frozen=True)
@@ -93,30 +128,52 @@ class Listener(Protocol):
         """The service is closed and the job goes on at AWS; comes last, in place of `ended`."""
 
 
-def advanced(view: JobView, event: Event) -> JobView:
-    """The view after an event. Pure."""
+def advanced(view: JobView, event: Event, prompt: Json, now: float) -> JobView:
+    """The view after an event of a job of this prompt. Pure."""
     if event.kind is EventKind.PHASE:
-        return replace(view, phase=event.data)
-    if event.kind is not EventKind.COMFY:
-        return view
+        return view if event.data.get("phase") == "warning" else in_phase(view, event.data, now)
+    if event.kind is EventKind.PREVIEW:
+        return replace(view, previews=view.previews + 1)
+    return _told(view, event, prompt, now) if event.kind is EventKind.COMFY else view
+
+
+def _told(view: JobView, event: Event, prompt: Json, now: float) -> JobView:
+    """The view after one of ComfyUI's own messages."""
     kind, payload = event.data.get("type"), event.data.get("data") or {}
     if kind == "execution_start":
-        return replace(view, phase=None)
+        return in_phase(view, None, now)
     if kind == "execution_cached":
         return replace(view, nodes_done=len(payload.get("nodes", ())))
     if kind == "progress_state":
-        return _with_progress(view, payload.get("nodes", {}))
+        return _with_progress(view, payload.get("nodes", {}), prompt)
     return view
 
 
-def _with_progress(view: JobView, nodes: Json) -> JobView:
+def in_phase(view: JobView, phase: Json | None, now: float) -> JobView:
+    """The view in a phase, with the time that the one before has taken; None: the graph runs."""
+    before = _name(view.phase)
+    if view.since and before == _name(phase):
+        return replace(view, phase=phase)
+    if view.since:
+        timings = dict(view.job.facts.timings)
+        timings[before] = timings.get(before, 0.0) + max(0.0, now - view.since)
+        view = view.with_facts(timings=timings)
+    return replace(view, phase=phase, since=now)
+
+
+def _name(phase: Json | None) -> str:
+    return RUN if phase is None else str(phase.get("phase"))
+
+
+def _with_progress(view: JobView, nodes: Json, prompt: Json) -> JobView:
     running = [node for node in nodes.values() if node.get("state") == "running"]
     finished = sum(node.get("state") == "finished" for node in nodes.values())
     progress = None
     if running:
         node = running[0]
+        shown = str(node.get("display_node_id") or node.get("node_id"))
         progress = {
-            "node": node.get("display_node_id") or node.get("node_id"),
+            "node": shown, "title": graphs.title_of(prompt, shown),
             "value": node.get("value"), "max": node.get("max"),
         }  # fmt: skip
     return replace(view, progress=progress, nodes_done=max(finished, view.nodes_done))
@@ -131,6 +188,37 @@ def end_by(exc: Exception, job_id: str) -> JobEnd:
     log.error("Job %s failed on this side", job_id, exc_info=exc)
     text = f"Forwarding the job failed: {type(exc).__name__}: {exc}"
     return JobEnd(JobState.FAILED, error={"code": "internal", "message": text, "hint": ""})
+
+
+def facts_at(end: JobEnd, facts: JobFacts, prompt: Json) -> JobFacts:
+    """What is kept of a job that ended so: the worker's own times, and why it failed. Pure."""
+    taken = dict(end.result.timings) if end.result else {}
+    seconds = taken.pop("total", 0.0)
+    error = _error_of(end, facts.instance_type, prompt) if end.state is JobState.FAILED else None
+    return replace(facts, seconds=seconds, timings={**facts.timings, **taken}, error=error)
+
+
+def _error_of(end: JobEnd, instance_type: str, prompt: Json) -> JobError:
+    error = end.error
+    node_errors = error.get("node_errors") or (end.result.node_errors if end.result else {})
+    node = str(error.get("node_id") or next(iter(node_errors), None) or "")
+    text = " ".join(str(error.get(key) or "") for key in ("exception_type", "exception_message",
+                                                          "message"))  # fmt: skip
+    kind, larger, memory = "node" if error.get("exception_type") else "job", None, 0
+    if _KILLED.search(text):
+        kind, larger = "memory", prices.roomier(instance_type)
+        memory = larger.memory if larger else 0
+    elif _GPU_MEMORY.search(text):
+        kind, larger = "gpu_memory", prices.larger(instance_type)
+        memory = larger.gpu_memory // larger.gpus if larger else 0
+    return JobError(
+        kind=kind,
+        node_id=node,
+        node_title=graphs.title_of(prompt, node) if node else "",
+        hint=str(error.get("hint") or ""),
+        larger=larger.name if larger else "",
+        larger_memory=memory,
+    )
 
 
 def message_of(end: JobEnd) -> str:

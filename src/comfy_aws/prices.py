@@ -74,6 +74,20 @@ def of(name: str) -> InstanceType:
     return _BY_NAME.get(name) or InstanceType(name, "", 0, 0, 0, 0, None)
 
 
+def roomier(name: str) -> InstanceType | None:
+    """The next listed type with more main memory and no less on a GPU; None when none is known."""
+    here = _BY_NAME.get(name)
+    if here is None:
+        return None
+    single = here.gpu_memory // here.gpus
+    more = [
+        each
+        for each in _TYPES
+        if each.memory > here.memory and each.gpu_memory // each.gpus >= single
+    ]
+    return min(more, key=lambda each: (each.gpus, each.memory, each.gpu_memory), default=None)
+
+
 def larger(name: str) -> InstanceType | None:
     """The next listed type with more GPU memory on one GPU; None when there is none known."""
     here = _BY_NAME.get(name)

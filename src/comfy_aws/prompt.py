@@ -159,6 +159,14 @@ def needed(prompt: Json, outputs: tuple[str, ...]) -> Json:
     return {node_id: node for node_id, node in prompt.items() if node_id in reached}
 
 
+def title_of(prompt: Json, node_id: str) -> str:
+    """What people call a node: its title, else its class; empty without such a node."""
+    node = prompt.get(node_id) or {}
+    meta = node.get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else ""
+    return str(title or node.get("class_type") or "")
+
+
 def public_extra_data(extra_data: Json, sensitive: frozenset[str] = SENSITIVE_KEYS) -> Json:
     """extra_data as it may leave this machine."""
     local = sensitive | SENSITIVE_KEYS | {MARK, USER, "client_id"}

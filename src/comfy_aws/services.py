@@ -39,6 +39,7 @@ from comfy_aws.residency import Residency
 from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
 from comfy_aws.stack import read_state
+from comfy_aws.starts import Starts
 from comfy_aws.stored_catalog import StoredCatalog
 from comfy_aws.template_files import TemplateFiles
 from comfy_aws.template_runs import TemplateRuns
@@ -84,6 +85,7 @@ class Cloud:
     prices: PriceList
     costs: Costs
     job_reports: JobReports
+    starts: Starts
     doctor: Doctor
 
 
@@ -178,6 +180,7 @@ def connect(config: Config) -> Cloud:
         prices=prices,
         costs=Costs(prices),
         job_reports=JobReports(store),
+        starts=Starts(logs, config.home / "starts.json"),
         doctor=Doctor(
             lambda patient: Probes(session, patient),
             Patient(worker, access.bucket, local=config.target == "local"),

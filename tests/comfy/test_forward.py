@@ -348,4 +348,6 @@ def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client
     again.wait_state(job, "succeeded")
     entry = again.get(f"/history/{job}")[job]
     assert (designer.base_dir / "output" / saved(entry)[0]).is_file()
+    files = [file["filename"] for file in again.job(job)["facts"]["files"]]
+    assert files == saved(entry)
     again.close()

@@ -14,6 +14,7 @@ from openapi_spec_validator import validate
 
 from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIProcess
 from tests.pipeline import install as pipeline
+from tests.support.client import Client
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((REPO_ROOT / "docs" / "openapi.yaml").read_text())
 METHODS = ("get", "post", "patch", "delete", "put")
@@ -212,6 +213,10 @@ def test_an_endpoint_that_cannot_be_made(
         ("DELETE", "/aws/endpoints/{name}"),
         ("GET", "/aws/publishes/{id}"),
         ("DELETE", "/aws/publishes/{id}"),
+        ("GET", "/aws/endpoints/{name}/start"),
+        ("GET", "/aws/jobs/{id}"),
+        ("GET", "/aws/jobs/{id}/request"),
+        ("GET", "/aws/jobs/{id}/preview"),
         ("POST", "/aws/jobs/{id}/cancel"),
     ],
 )
@@ -234,6 +239,34 @@ def test_an_endpoint_that_is_changed_through_the_routes(designer: ComfyUIProcess
     assert status == 200
     assert call(designer, "POST", f"{path}/wake", name=name)[0] == 202  # it is awake
     assert call(designer, "POST", f"{path}/sleep", name="nowhere")[0] == 409
+
+
+def test_jobs_with_what_they_took_and_were_sent_with(
+    designer: ComfyUIProcess, client: Client
+) -> None:
+    prompt = pipeline.load_prompt(seed=12)
+    workflow = pipeline.load_workflow()
+    extra = {"workflow": workflow}
+    ids = [client.queue(prompt, aws={}, extra_pnginfo=extra) for _ in range(2)]
+    for job_id in ids:
+        client.end(job_id)
+    _, answer = call(designer, "GET", "/aws/jobs/{id}", id=ids[1])
+    job = answer["job"]
+    assert job["state"] == "succeeded"
+    assert job["facts"]["seconds"] > 0
+    assert job["cost"] == pytest.approx(job["price"] * job["facts"]["seconds"] / 3600)
+    assert [file["node_id"] for file in job["facts"]["files"]] == [pipeline.SAVE_ID]
+    _, sent = call(designer, "GET", "/aws/jobs/{id}/request", id=ids[1])
+    assert sent["prompt"] == prompt
+    assert sent["workflow"] == workflow
+    status, answer = call(designer, "POST", "/aws/jobs/{id}/show", {"client_id": "page"}, id=ids[1])
+    assert (status, answer["error"]["code"]) == (404, "not_found")
+    assert "it has ended" in answer["error"]["message"]
+
+    pages = [requests.get(f"{designer.url}/aws/jobs", params=asked, timeout=60).json()
+             for asked in ({"limit": 1}, {"limit": 1, "before": job["created"]})]  # fmt: skip
+    assert [page["jobs"][0]["id"] for page in pages] == ids[::-1]
+    assert pages[0]["more"]
 
 
 def test_what_instances_and_jobs_cost(designer: ComfyUIProcess) -> None:

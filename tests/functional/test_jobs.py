@@ -33,6 +33,7 @@ from comfy_aws.models import (
     Job,
     JobState,
     Outcome,
+    SavedFile,
 )
 from comfy_aws.orders import JobEnd, JobView, Order
 from comfy_aws.pricelist import PriceList
@@ -187,7 +188,8 @@ def test_a_job_from_order_to_end(desk):
     assert states == sorted(states, key=list(JobState).index)
     assert set(states) == {JobState.PREPARING, JobState.SUBMITTED, JobState.RUNNING,
                            JobState.SUCCEEDED}  # fmt: skip
-    assert {"node": "1", "value": 1, "max": 2} in [view.progress for view in ears.views]
+    progress = {"node": "1", "title": "Text", "value": 1, "max": 2}
+    assert progress in [view.progress for view in ears.views]
     job = desk.ledger.get(job_id)
     assert (job.state, job.endpoint, job.client_id, job.message) == (
         JobState.SUCCEEDED, desk.endpoint, "tab", "")  # fmt: skip
@@ -592,6 +594,43 @@ def test_a_job_says_what_it_used_and_is_priced_by_it(parts, desk):
     [job] = [each for each in stored_jobs(parts.store) if each.id == job_id]
     [cost] = Costs(PRICES).by("job", [job])
     assert cost.usd == pytest.approx(job.seconds / 3600 * PRICES.of("ml.g5.xlarge").price)
+
+
+def test_what_a_job_took_cost_and_failed_of_is_kept(desk):
+    picture = base64.b64encode(b"picture").decode()
+    preview = {"metadata": {}, "image": picture, "format": "PNG"}
+    error = {"node_id": "1", "exception_type": "torch.OutOfMemoryError", "exception_message": "!"}
+    gate = "gates/facts"
+    script = [{"do": "event", "seq": 1, "kind": "phase", "data": {"phase": "restore"}},
+              comfy(2, "execution_start"),
+              {"do": "event", "seq": 3, "kind": "preview", "data": preview},
+              {"do": "await", "key": gate}, *ending(4, "error", error=error)]  # fmt: skip
+    job_id, ears = desk.start(script, template="")
+    until = time.monotonic() + LIMIT
+    while not desk.jobs.view(job_id).previews:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert desk.jobs.preview(job_id) == (b"picture", "image/png")
+    kept = (SavedFile("1", "cat_00001_.png", "", "output"),)
+    desk.jobs.keep_files(job_id, kept)
+    desk.parts.store.put(gate, b"")
+    ears.end()
+    desk.close()
+    desk.open()  # what is kept outlives the process
+    view = desk.jobs.view(job_id)
+    facts = view.job.facts
+    assert (facts.seconds, facts.instance_type, facts.files) == (90.0, "ml.g5.xlarge", kept)
+    assert {"queued", "restore", "run"} <= facts.timings.keys()
+    assert view.job.created <= facts.started <= view.job.updated
+    assert (facts.error.kind, facts.error.node_title, facts.error.larger) == (
+        "gpu_memory", "Text", "ml.g6e.xlarge")  # fmt: skip
+    assert view.cost == pytest.approx(90 / 3600 * PRICES.of("ml.g5.xlarge").price)
+    assert desk.jobs.views() == [view]
+    assert desk.jobs.preview(job_id) is None
+    request = desk.jobs.request(job_id)
+    assert (request.prompt, request.extra_data["script"]) == (TEXT, script)
+    with pytest.raises(NotFound):
+        desk.jobs.request("nobody")
 
 
 def test_a_month_that_has_cost_its_limit_takes_no_new_job(parts, desk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from itertools import product
 
@@ -9,7 +10,7 @@ import pytest
 
 from comfy_aws.errors import InvalidTransition, NotFound
 from comfy_aws.ledger import Ledger
-from comfy_aws.models import Job, JobState
+from comfy_aws.models import Job, JobError, JobFacts, JobState, SavedFile
 
 
 def job(name, state=JobState.PREPARING, created=1.0):
@@ -98,3 +99,43 @@ def test_of_many_ends_one_counts(ledger):
         thread.join()
     assert (len(won), len(lost)) == (1, 11)
     assert ledger.get("a").state is won[0]
+
+
+def test_what_is_known_of_a_job_is_kept(tmp_path):
+    first = Ledger(tmp_path / "ledger.sqlite")
+    first.add(job("a"))
+    facts = JobFacts(
+        "ml.g5.xlarge", 3.0, 9.0, {"hash": 0.5, "run": 8.0},
+        (SavedFile("9", "cat_00001_.png", "cats", "output"),),
+        JobError("gpu_memory", "9", "Save", "Be small.", "ml.g6e.xlarge", 48),
+    )  # fmt: skip
+    first.move("a", JobState.SUBMITTED, at=2.0, facts=facts)
+    assert first.move("a", JobState.FAILED, at=4.0).facts == facts
+    first.close()
+    second = Ledger(tmp_path / "ledger.sqlite")
+    assert second.get("a").facts == facts
+    assert second.note("a", JobFacts(seconds=1.0)).facts.seconds == 1.0
+    second.close()
+
+
+def test_the_ledger_of_an_earlier_version_is_taken_over(tmp_path):
+    old = sqlite3.connect(tmp_path / "ledger.sqlite")
+    old.executescript(
+        "CREATE TABLE jobs (id TEXT PRIMARY KEY, endpoint TEXT, state TEXT, created REAL, "
+        "updated REAL, template TEXT, client_id TEXT, message TEXT, "
+        "failure_location TEXT DEFAULT '');"
+        "INSERT INTO jobs VALUES ('a','e','succeeded',1.0,2.0,'T','client','','');"
+    )
+    old.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert ledger.get("a") == Job("a", "e", JobState.SUCCEEDED, 1.0, 2.0, "T", "client")
+    ledger.add(job("b", created=3.0))
+    assert [each.id for each in ledger.latest()] == ["b", "a"]
+    ledger.close()
+
+
+def test_older_jobs_are_found_by_the_last_one_that_is_known(ledger):
+    for number in range(5):
+        ledger.add(job(str(number), created=float(number)))
+    assert [each.id for each in ledger.latest(2)] == ["4", "3"]
+    assert [each.id for each in ledger.latest(2, before=3.0)] == ["2", "1"]

@@ -250,24 +250,3 @@ def test_templates_and_endpoints_are_deleted_after_a_question(page, stack):
     page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
     assert "Old" not in stack.template_names()
-
-
-def test_an_endpoint_is_made_with_the_form_and_deleted(page, stack):
-    page.show_connected_panel()
-    page.find("aws-new-endpoint").click()
-    page.find("aws-endpoint-form-name").fill("by-form")
-    page.find("aws-endpoint-form-min").fill("2")
-    page.find("aws-endpoint-form-create").click()
-    expect(page.find("aws-endpoint-form-problem")).to_contain_text("at least the minimum")
-    page.find("aws-endpoint-form-min").fill("0")
-    page.find("aws-endpoint-form-max").fill("2")
-    page.find("aws-endpoint-form-type").select_option("ml.g6.xlarge")
-    page.find("aws-endpoint-form-create").click()
-    row = page.tab.locator("[data-testid=aws-endpoint][data-name=by-form]")
-    expect(row).to_contain_text("ml.g6.xlarge")
-    expect(page.find("aws-endpoint-form")).to_be_hidden()
-    expect(row).to_have_attribute("data-status", "InService", timeout=2 * TIMEOUT_MS)
-
-    page.tab.get_by_role("button", name="Delete endpoint by-form").click()
-    page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
-    expect(row).to_have_count(0)

@@ -103,6 +103,21 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
     expect(job).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
     assert artist.seen()["outlined"].get(SAMPLER_ID), "the sampler was not outlined"
 
+    expect(job.get_by_test_id("aws-job-result")).to_be_visible()
+    job.get_by_test_id("aws-job-more").click()
+    expect(job.get_by_test_id("aws-job-log")).to_be_hidden()
+    job.get_by_test_id("aws-job-again").click()
+    again = artist.tab.locator("[data-testid=aws-job]").first
+    expect(again).not_to_have_attribute("data-id", prompt_id)
+    expect(again).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
+    job.get_by_test_id("aws-job-load").click()
+    artist.tab.wait_for_function(
+        """(id) => window.app.graph.getNodeById(id)?.widgets
+          .find(({ name }) => name === 'seed')?.value === 4711""",
+        arg=int(SAMPLER_ID),
+    )
+    assert prompt_id[:4] in artist.open_workflow_name()
+
 
 def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:
     artist.show_panel()
@@ -111,7 +126,7 @@ def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:
     expect(artist.find("aws-toggle")).to_be_disabled()
     expect(artist.find("aws-toggle-text")).to_contain_text("Every run of this port goes to AWS")
     for name in ("new-workflow", "new-plus", "template-delete", "endpoints", "target-endpoint",
-                 "target-warning", "stack-stop", "page-models", "page-logs",
+                 "target-warning", "target-cost", "stack-stop", "page-models", "page-logs",
                  "page-settings"):  # fmt: skip
         expect(artist.find(f"aws-{name}").locator("visible=true")).to_have_count(0)
     expect(artist.find("aws-jobs")).to_be_visible()

@@ -2,12 +2,24 @@
  * What the user can do, and what the server tells: the only writer of the store.
  */
 
-import { problemOf } from './api.js'
+import { JOBS, problemOf } from './api.js'
 import { t } from './i18n.js'
-import { connected, idleMinutes, inTransition, isPort, routesAll, takesJobs, target } from './store.js'
+import {
+  connected,
+  idleMinutes,
+  inTransition,
+  isPort,
+  routesAll,
+  starting,
+  takesJobs,
+  target,
+} from './store.js'
 
 /** Events tell of most changes; SageMaker tells nobody, so a changing endpoint is looked at. */
 const POLL_MS = 2000
+
+/** One that rests may be woken or put to sleep by SageMaker itself. */
+const POLL_AT_REST_MS = 15_000
 
 /** More jobs than the panel shows of them. */
 const KEPT_JOBS = 100
@@ -24,6 +36,9 @@ export class Actions {
   #timer
   /** Endpoints that this tab made and whose end of creation it announces. */
   #announced = new Set()
+
+  /** Called when runs were turned to AWS and can go there. */
+  onTurnedOn = () => {}
 
   /**
    * @param {object} parts
@@ -44,7 +59,7 @@ export class Actions {
   /** Listen to the server; once a page. */
   listen() {
     this.#comfy.on('aws.job', ({ job }) => this.#takeJob(job))
-    this.#comfy.on('aws.endpoint', ({ endpoint }) => this.#takeEndpoint(endpoint))
+    this.#comfy.on('aws.endpoint', ({ endpoint }) => this.takeEndpoint(endpoint))
     this.#comfy.on('aws.idle', (idle) => this.#takeIdle(idle))
     this.#comfy.on('aws.publish', (publish) => {
       if (publish.state === 'done') void this.#load('templates')
@@ -100,7 +115,11 @@ export class Actions {
     if (!on) return
     await this.refresh()
     const { state } = this.#store
-    if (!state.on || (connected(state) && this.#usable())) return
+    if (!state.on) return
+    if (connected(state) && this.#usable()) {
+      this.onTurnedOn()
+      return
+    }
     const detail = connected(state) ? t('target.none.hint') : t('setup.notConnected.hint')
     this.#comfy.toast('warn', t('target.none'), detail)
   }
@@ -151,7 +170,7 @@ export class Actions {
     try {
       const endpoint = await this.#server.createEndpoint({ ...named(request), ...request })
       this.#announced.add(endpoint.name)
-      this.#takeEndpoint(endpoint)
+      this.takeEndpoint(endpoint)
       if (request.template) await this.#takeOver(request.template, endpoint.name)
       return null
     } catch (error) {
@@ -183,13 +202,18 @@ export class Actions {
     await this.#load('endpoints')
   }
 
-  /** @param {string} id */
+  /**
+   * @param {string} id
+   * @returns {Promise<boolean>} whether it was asked to stop
+   */
   async cancelJob(id) {
     try {
       this.#takeJob(await this.#server.cancelJob(id))
+      return true
     } catch (error) {
       this.#fail(t('jobs.cancelFailed'), error)
       await this.#load('jobs')
+      return false
     }
   }
 
@@ -215,7 +239,19 @@ export class Actions {
     /** @type {ListKey[]} */
     const lists = isPort(this.#store.state) ? [] : ['endpoints']
     lists.push('templates', 'jobs')
-    await Promise.all(lists.map((key) => this.#load(key)))
+    const loads = lists.map((key) => this.#load(key))
+    if (!isPort(this.#store.state)) loads.push(this.#loadInstanceTypes())
+    await Promise.all(loads)
+  }
+
+  /** Once is enough: prices change a few times a year. */
+  async #loadInstanceTypes() {
+    if (this.#store.state.instanceTypes.length > 0) return
+    try {
+      this.#store.set({ instanceTypes: await this.#server.instanceTypes() })
+    } catch {
+      // Without prices everything works; the lists beside this one tell what is wrong.
+    }
   }
 
   /** @param {ListKey} key */
@@ -223,7 +259,8 @@ export class Actions {
     const before = /** @type {Aws.Listing<any>} */ (this.#store.state[key])
     if (before.state !== 'ready') this.#store.set({ [key]: { ...before, state: 'loading' } })
     try {
-      const items = await this.#server[key]()
+      let items = await this.#server[key]()
+      if (key === 'jobs') items = this.#withOlder(/** @type {Aws.Job[]} */ (items))
       this.#store.set({ [key]: { items, state: 'ready', problem: null } })
       if (key === 'endpoints') items.forEach((item) => this.#announce(/** @type {any} */ (item)))
     } catch (error) {
@@ -233,11 +270,31 @@ export class Actions {
     this.#watchEndpoints()
   }
 
-  /** Look again soon while an endpoint is on its way and somebody sees it. */
+  /**
+   * The latest jobs, and those older ones that the page has asked for before.
+   *
+   * @param {Aws.Job[]} latest
+   */
+  #withOlder(latest) {
+    const last = latest.at(-1)?.created ?? 0
+    const full = latest.length >= JOBS
+    const older = full ? this.#store.state.jobs.items.filter(({ created }) => created < last) : []
+    if (older.length === 0) this.#store.set({ olderJobs: full })
+    return [...latest, ...older]
+  }
+
+  /** Look again while somebody sees the endpoints, soon where one is on its way. */
   #watchEndpoints() {
     clearTimeout(this.#timer)
-    if (!this.#open || !this.#store.state.endpoints.items.some(inTransition)) return
-    this.#timer = setTimeout(() => void this.#load('endpoints'), POLL_MS)
+    const { endpoints, jobs } = this.#store.state
+    if (!this.#open || endpoints.items.length === 0) return
+    const waiting = jobs.items.some(({ state }) => state === 'submitted')
+    const moving = endpoints.items.some((item) => inTransition(item) || starting(item))
+    const pause = moving || waiting ? POLL_MS : POLL_AT_REST_MS
+    this.#timer = setTimeout(() => {
+      if (document.visibilityState === 'visible') void this.#load('endpoints')
+      else this.#watchEndpoints()
+    }, pause)
   }
 
   /** @param {Aws.Job} job */
@@ -245,11 +302,13 @@ export class Actions {
     const { jobs } = this.#store.state
     const items = upserted(jobs.items, job, (item) => item.id)
     items.sort((a, b) => b.created - a.created)
-    this.#store.set({ jobs: { ...jobs, items: items.slice(0, KEPT_JOBS) } })
+    const kept = Math.max(KEPT_JOBS, jobs.items.length)
+    this.#store.set({ jobs: { ...jobs, items: items.slice(0, kept) } })
+    if (job.state === 'submitted') this.#watchEndpoints()
   }
 
   /** @param {Aws.Endpoint} endpoint */
-  #takeEndpoint(endpoint) {
+  takeEndpoint(endpoint) {
     const { endpoints } = this.#store.state
     const items =
       endpoint.status === 'Deleted'
@@ -263,7 +322,7 @@ export class Actions {
   /** @param {{ endpoint: Aws.Endpoint, asleep: boolean }} idle an endpoint that was awake for nothing */
   #takeIdle({ endpoint, asleep }) {
     const { name } = endpoint
-    this.#takeEndpoint(endpoint)
+    this.takeEndpoint(endpoint)
     if (asleep) {
       this.#comfy.toast('info', t('endpoints.idle.asleep', { name }))
       return

@@ -4,6 +4,9 @@
 
 import { t } from './i18n.js'
 
+/** Jobs that are asked for at once. */
+export const JOBS = 100
+
 /** An answer other than 2xx, or none at all (`status` 0). */
 export class ServerError extends Error {
   /**
@@ -244,9 +247,68 @@ export class Server {
     return this.#call('DELETE', `/aws/endpoints/${encodeURIComponent(name)}`)
   }
 
-  /** @returns {Promise<Aws.Job[]>} */
+  /**
+   * @param {string} name
+   * @param {Aws.EndpointLimits} limits
+   * @returns {Promise<Aws.Endpoint>}
+   */
+  async changeEndpoint(name, limits) {
+    return (await this.#call('PATCH', `/aws/endpoints/${encodeURIComponent(name)}`, limits)).endpoint
+  }
+
+  /**
+   * @param {string} name
+   * @param {'wake' | 'sleep'} action
+   * @returns {Promise<Aws.Endpoint>}
+   */
+  async moveEndpoint(name, action) {
+    const route = `/aws/endpoints/${encodeURIComponent(name)}/${action}`
+    return (await this.#call('POST', route)).endpoint
+  }
+
+  /**
+   * @param {string} name
+   * @returns {Promise<Aws.Start | null>} null when no instance is on its way
+   */
+  async endpointStart(name) {
+    return (await this.#call('GET', `/aws/endpoints/${encodeURIComponent(name)}/start`)).start
+  }
+
+  /** @returns {Promise<Aws.InstanceType[]>} */
+  async instanceTypes() {
+    return (await this.#call('GET', '/aws/instance-types')).instance_types
+  }
+
+  /** @returns {Promise<Aws.Job[]>} the latest, newest first */
   async jobs() {
-    return (await this.#call('GET', '/aws/jobs')).jobs
+    return (await this.#call('GET', `/aws/jobs?${query({ limit: String(JOBS) })}`)).jobs
+  }
+
+  /**
+   * @param {number} before seconds since the epoch
+   * @returns {Promise<{jobs: Aws.Job[], more: boolean}>}
+   */
+  olderJobs(before) {
+    const asked = query({ limit: String(JOBS), before: String(before) })
+    return this.#call('GET', `/aws/jobs?${asked}`)
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Promise<Aws.JobRequest>}
+   */
+  jobRequest(id) {
+    return this.#call('GET', `/aws/jobs/${encodeURIComponent(id)}/request`)
+  }
+
+  /**
+   * Have a job drawn on the canvas of a page.
+   *
+   * @param {string} id
+   * @param {string} clientId of the page's websocket
+   */
+  showJob(id, clientId) {
+    return this.#call('POST', `/aws/jobs/${encodeURIComponent(id)}/show`, { client_id: clientId })
   }
 
   /**

@@ -97,6 +97,44 @@ export class Canvas {
   }
 
   /**
+   * Show what a job was sent with, in a tab of its own.
+   *
+   * @param {Aws.JobRequest} request
+   * @param {string} name of the tab
+   */
+  async openJob({ workflow, prompt }, name) {
+    const app = /** @type {any} */ (this.#app)
+    if (workflow) await app.loadGraphData(workflow, true, true, name)
+    else await app.loadApiJson(prompt, name)
+  }
+
+  /**
+   * Whether the canvas shows the graph that a job was sent with, as far as its nodes go.
+   *
+   * @param {Aws.JobRequest} request
+   */
+  shows({ workflow, prompt }) {
+    const has = (/** @type {string} */ id) => this.#nodeOf(id) !== undefined
+    const ids = Object.keys(prompt)
+    if (workflow?.id && this.#graph.id && workflow.id !== this.#graph.id) return false
+    return ids.every(has) && ids.every((id) => id.includes(':') || this.#typeFits(id, prompt[id]))
+  }
+
+  /**
+   * @param {string} id
+   * @param {{class_type: string}} node
+   */
+  #typeFits(id, node) {
+    return this.#nodeOf(id)?.comfyClass === node.class_type
+  }
+
+  /** @param {string} id of a node, or of one in a subgraph's node on the canvas */
+  #nodeOf(id) {
+    const root = id.split(':')[0] ?? id
+    return this.#graph.getNodeById(Number(root)) ?? this.#graph.getNodeById(root) ?? undefined
+  }
+
+  /**
    * Let the canvases of a template belong to its new name.
    *
    * @param {string} name
@@ -139,7 +177,7 @@ export class Canvas {
   outline(ids) {
     for (const node of this.#outlined) delete node.strokeStyles?.[KEY]
     const roots = [...new Set(ids.map((id) => id.split(':')[0] ?? id))]
-    this.#outlined = roots.flatMap((id) => this.#graph.getNodeById(Number(id)) ?? this.#graph.getNodeById(id) ?? [])
+    this.#outlined = roots.flatMap((id) => this.#nodeOf(id) ?? [])
     for (const node of this.#outlined) {
       if (node.strokeStyles) node.strokeStyles[KEY] = () => PROBLEM_STROKE
     }

@@ -120,6 +120,29 @@ export class Comfy {
   }
 
   /**
+   * Queue a prompt as it stands, whatever is on the canvas. Its extra_data says where it runs.
+   *
+   * @param {Record<string, any>} prompt
+   * @param {string[]} outputs nodes to execute
+   * @param {Record<string, any>} extraData
+   * @returns {Promise<any>} ComfyUI's answer, `error` in it when it was refused
+   */
+  async queue(prompt, outputs, extraData) {
+    const body = {
+      client_id: this.clientId,
+      prompt,
+      partial_execution_targets: outputs.length > 0 ? outputs : undefined,
+      extra_data: extraData,
+    }
+    const response = await this.fetch('/prompt', {
+      method: 'POST',
+      body: JSON.stringify(body),
+      headers: { 'Content-Type': 'application/json' },
+    })
+    return response.json()
+  }
+
+  /**
    * Ask before something is deleted.
    *
    * @param {string} title

@@ -55,6 +55,44 @@ function span(value, unit) {
   return format(Intl.NumberFormat, { style: 'unit', unit, unitDisplay: 'short' }).format(value)
 }
 
+/**
+ * Time that goes on, or has: "1 min 20 sec".
+ *
+ * @param {number} seconds
+ */
+export function elapsed(seconds) {
+  const whole = Math.max(0, Math.round(seconds))
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)]
+  if (hours) return `${span(hours, 'hour')} ${span(minutes, 'minute')}`
+  return minutes ? `${span(minutes, 'minute')} ${span(whole % 60, 'second')}` : span(whole, 'second')
+}
+
+/**
+ * As `elapsed`, with the tenths of a short time.
+ *
+ * @param {number} seconds
+ */
+export function precise(seconds) {
+  return seconds < 10 ? span(Math.round(Math.max(0, seconds) * 10) / 10, 'second') : elapsed(seconds)
+}
+
+/** @param {number} usd */
+export function money(usd) {
+  const digits = usd > 0 && usd < 0.01 ? 4 : 2
+  return format(Intl.NumberFormat, {
+    style: 'currency',
+    currency: 'USD',
+    currencyDisplay: 'narrowSymbol',
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  }).format(usd)
+}
+
+/** @param {string[]} items as one text */
+export function listed(items) {
+  return format(Intl.ListFormat, { style: 'short', type: 'unit' }).format(items)
+}
+
 /** @param {number} at seconds since the epoch */
 export function ago(at) {
   const seconds = Math.max(0, Date.now() / 1000 - at)

@@ -8,10 +8,13 @@ import { Actions } from './actions.js'
 import { Server } from './api.js'
 import { Canvas } from './canvas.js'
 import { Comfy } from './comfy.js'
+import { CostNotice } from './cost_notice.js'
 import { h } from './dom.js'
 import { Drafts } from './drafts.js'
 import { Environments } from './environments.js'
+import { Fleet } from './fleet.js'
 import { setLocale, t } from './i18n.js'
+import { JobDesk } from './job_desk.js'
 import { Library } from './library.js'
 import { PromptMarker } from './mark.js'
 import { Publishing } from './publishing.js'
@@ -46,6 +49,9 @@ const environments = new Environments({
   storage: window.localStorage,
   choose: (name) => actions.choose(name),
 })
+const fleet = new Fleet({ server, comfy, store, actions })
+const desk = new JobDesk({ server, comfy, store, actions, canvas, environments })
+const notice = new CostNotice(store, comfy, window.localStorage)
 const shelf = new Shelf({ server, comfy, store, actions, environments })
 const publishing = new Publishing({
   server,
@@ -68,12 +74,13 @@ const panel = new Panel({
   actions,
   environments,
   shelf,
+  fleet,
+  desk,
   server,
   comfy,
   library,
   session,
   newWorkflow: () => void newWorkflow(),
-  titleOf: (promptId, nodeId) => marker.title(promptId, nodeId),
 })
 
 /** @type {LockDialog | null} */
@@ -114,6 +121,7 @@ function loadStyle() {
     'aws.css',
     'templates.css',
     'models_logs.css',
+    'jobs_endpoints.css',
     'port.css',
     'settings.css',
     'run_button.css',
@@ -142,6 +150,8 @@ function speak(language) {
 function showRunButton() {
   app.menu?.actionsGroup.element.append(runButton.element)
 }
+
+actions.onTurnedOn = () => notice.tell()
 
 // Before ComfyUI connects: it complains of messages that nobody listens to.
 actions.listen()

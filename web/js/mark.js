@@ -7,16 +7,11 @@
 
 import { t } from './i18n.js'
 
-/** Prompts whose node titles are kept for the jobs list. */
-const REMEMBERED = 200
-
 /** @typedef {{template: string} | null} Mark null: runs here */
 
 export class PromptMarker {
   #mark
   #locked
-  /** @type {Map<string, Map<string, string>>} titles by node id, by prompt id */
-  #titles = new Map()
 
   /**
    * @param {() => Mark} mark
@@ -25,16 +20,6 @@ export class PromptMarker {
   constructor(mark, locked) {
     this.#mark = mark
     this.#locked = locked
-  }
-
-  /**
-   * A node's title in a prompt that this page has queued since it was loaded.
-   *
-   * @param {string} promptId
-   * @param {string} nodeId
-   */
-  title(promptId, nodeId) {
-    return this.#titles.get(promptId)?.get(nodeId)
   }
 
   /** @param {{fetchApi: (route: string, options?: RequestInit) => Promise<Response>}} api */
@@ -57,25 +42,10 @@ export class PromptMarker {
     if (this.#locked()) return refused()
     const mark = this.#mark()
     const body = typeof options.body === 'string' ? parsed(options.body) : null
-    if (!mark || !body) return send(options)
+    // A job that is run again says itself where it goes.
+    if (!mark || !body || body.extra_data?.aws) return send(options)
     body.extra_data = { ...body.extra_data, aws: mark }
-    const response = await send({ ...options, body: JSON.stringify(body) })
-    if (response.ok) this.#remember(body.prompt, await response.clone().json())
-    return response
-  }
-
-  /**
-   * @param {Record<string, any>} prompt
-   * @param {{prompt_id?: string}} answer
-   */
-  #remember(prompt, answer) {
-    if (!answer.prompt_id || !prompt) return
-    const titles = Object.entries(prompt).map(
-      ([id, node]) => /** @type {const} */ ([id, node._meta?.title || node.class_type])
-    )
-    this.#titles.set(answer.prompt_id, new Map(titles))
-    const oldest = this.#titles.keys().next().value
-    if (this.#titles.size > REMEMBERED && oldest) this.#titles.delete(oldest)
+    return send({ ...options, body: JSON.stringify(body) })
   }
 }
 

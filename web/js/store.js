@@ -20,6 +20,11 @@ export class Store extends EventTarget {
     templates: empty(),
     endpoints: empty(),
     jobs: empty(),
+    olderJobs: false,
+    instanceTypes: [],
+    starts: {},
+    wish: null,
+    log: null,
     opening: '',
     creating: false,
     on: false,
@@ -103,6 +108,26 @@ const IDLE_MINUTES = 15
 export function idleMinutes({ idle_since: since }) {
   const minutes = since ? Math.floor((Date.now() / 1000 - since) / 60) : 0
   return minutes < IDLE_MINUTES ? 0 : minutes
+}
+
+/** An instance of it is on its way. */
+export const starting = (/** @type {Aws.Endpoint} */ endpoint) =>
+  endpoint.status === 'Creating' ||
+  (takesJobs(endpoint) && endpoint.instances < endpoint.desired_instances)
+
+/** It has no instance and waits for work. */
+export const asleep = (/** @type {Aws.Endpoint} */ endpoint) =>
+  takesJobs(endpoint) && endpoint.instances === 0 && endpoint.desired_instances === 0
+
+/**
+ * What one instance of an endpoint costs.
+ *
+ * @param {Readonly<Aws.State>} state
+ * @param {Aws.Endpoint} endpoint
+ * @returns {number | null} USD an hour; null when it is not known
+ */
+export function hourly({ instanceTypes }, endpoint) {
+  return instanceTypes.find(({ name }) => name === endpoint.instance_type)?.price ?? null
 }
 
 /** @type {ReadonlySet<Aws.JobState>} */

@@ -203,17 +203,92 @@ declare namespace Aws {
     failure: string
     /** Since when it has been awake without a job; 0 when it sleeps, has jobs, or nobody knows. */
     idle_since: number
+    idle_seconds: number
+    /** Jobs that wait or run; null when that is not known. */
+    backlog: number | null
   }
 
-  interface EndpointRequest {
+  interface EndpointLimits {
+    min_instances?: number
+    max_instances?: number
+    idle_seconds?: number
+  }
+
+  interface EndpointRequest extends EndpointLimits {
     name?: string
     template?: string
     instance_type?: string
-    min_instances?: number
-    max_instances?: number
+  }
+
+  interface InstanceType {
+    name: string
+    gpu: string
+    gpus: number
+    gpu_memory: number
+    vcpus: number
+    memory: number
+    /** USD an hour; null when it is not known. */
+    price: number | null
+    region: string
+    source: 'aws' | 'list'
+    as_of: string
+  }
+
+  interface StartPhase {
+    name: string
+    /** 0 for one that is to come. */
+    began: number
+    /** 0 for one that lasts or is to come. */
+    ended: number
+    message: string
+    done: number
+    total: number
+    expected: number | null
+  }
+
+  /** How the start of an endpoint's next instance goes on. */
+  interface Start {
+    now: number
+    began: number
+    phases: StartPhase[]
+    expected: number | null
   }
 
   type JobState = 'preparing' | 'submitted' | 'running' | 'succeeded' | 'failed' | 'cancelled'
+
+  interface JobError {
+    kind: 'gpu_memory' | 'memory' | 'node' | 'job'
+    node_id: string
+    node_title: string
+    hint: string
+    larger: string
+    larger_memory: number
+  }
+
+  /** An output file in this ComfyUI's folders. */
+  interface SavedFile {
+    node_id: string
+    filename: string
+    subfolder: string
+    type: string
+  }
+
+  interface JobFacts {
+    instance_type: string
+    started: number
+    seconds: number
+    timings: Record<string, number>
+    files: SavedFile[]
+    error: JobError | null
+  }
+
+  /** What a job was sent with. */
+  interface JobRequest {
+    prompt: Record<string, any>
+    outputs: string[]
+    workflow: Record<string, any> | null
+    extra_data: Record<string, any>
+  }
 
   interface Job {
     id: string
@@ -225,9 +300,17 @@ declare namespace Aws {
     client_id: string
     message: string
     phase: { phase: string; message: string; done: number; total: number } | null
-    progress: { node: string; value: number; max: number } | null
+    progress: { node: string; title: string; value: number; max: number } | null
     nodes_done: number
     nodes_total: number
+    facts: JobFacts
+    /** When its present phase began; 0 at its end. */
+    since: number
+    previews: number
+    /** USD an hour of its instance. */
+    price: number | null
+    /** USD; null before its end, and when it is not known. */
+    cost: number | null
   }
 
   interface ModelName {
@@ -313,6 +396,19 @@ declare namespace Aws {
     templates: Listing<Template>
     endpoints: Listing<Endpoint>
     jobs: Listing<Job>
+    /** The server has older jobs than those of the list. */
+    olderJobs: boolean
+    /** What SageMaker has to offer, by the server's list. */
+    instanceTypes: InstanceType[]
+    /**
+     * Endpoints an instance of which starts, by name; `skew` is how far the server's clock is
+     * ahead of this one, in seconds.
+     */
+    starts: Record<string, Start & { skew: number }>
+    /** An endpoint that somebody was advised to create. */
+    wish: { template: string; instance_type: string } | null
+    /** The log that somebody wants to see. */
+    log: { source: string; job: string } | null
     /** Name of the template whose workflow is being fetched. */
     opening: string
     /** An endpoint is being asked for. */

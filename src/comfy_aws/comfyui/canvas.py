@@ -1,8 +1,9 @@
 """Shows cloud jobs to the clients that queued them, in ComfyUI's own messages.
 
-The page keeps one progress state for all prompts. So of several jobs of one client only the
-eldest, the *front* job, is drawn node by node; the others are in the panel, and the next one is
-drawn when the front one ends. Clients that are no page (scripts) get everything.
+The page keeps one progress state for all prompts. So of several jobs of one client only one, the
+*front* job, is drawn node by node: the eldest, or the one that the page has asked for. The others
+are in the panel, and the next one is drawn when the front one ends. Clients that are no page
+(scripts) get everything.
 """
 
 from __future__ import annotations
@@ -45,6 +46,27 @@ class Canvas:
     def enter(self, job_id: str, client_id: str) -> None:
         with self._lock:
             self._jobs.setdefault(client_id, {})[job_id] = _Shown()
+
+    def client_of(self, job_id: str) -> str:
+        """The client that a live job is shown to; empty when the job is not live."""
+        with self._lock:
+            return next((client for client, jobs in self._jobs.items() if job_id in jobs), "")
+
+    def show(self, job_id: str, client_id: str) -> bool:
+        """Draw a live job on a page's canvas from now on; False when the job is not live."""
+        with self._lock:
+            before = next((each for each, jobs in self._jobs.items() if job_id in jobs), None)
+            if before is None:
+                return False
+            shown = self._jobs[before].pop(job_id)
+            others = self._jobs.get(client_id, {})
+            self._jobs[client_id] = {job_id: shown, **others}
+            if not self._jobs[before]:
+                del self._jobs[before]
+        self.redraw(client_id)
+        if before != client_id and self._is_page(before):
+            self.redraw(before)
+        return True
 
     def leave(self, job_id: str, client_id: str) -> None:
         """The job is over; the client's next one is drawn."""

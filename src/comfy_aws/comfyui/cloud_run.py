@@ -6,14 +6,23 @@ import time
 from typing import Any, Final
 
 from comfy_aws import joblog
-from comfy_aws.aws import ObjectStore
 from comfy_aws.comfyui.canvas import Canvas, stamped
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.errors import ComfyAwsError
-from comfy_aws.models import Event, EventKind, JobState, Json, Outcome, OutputFile, from_dict
+from comfy_aws.models import (
+    Event,
+    EventKind,
+    JobState,
+    Json,
+    Outcome,
+    OutputFile,
+    SavedFile,
+    from_dict,
+)
 from comfy_aws.naming import Place, renamed
 from comfy_aws.orders import JobEnd, JobView
+from comfy_aws.services import Services
 
 log = joblog.logger(__name__)
 
@@ -30,7 +39,7 @@ class CloudRun:
     Args:
         number: under which the queue knows the item.
         item: the queue's tuple with the graph as the user sent it.
-        store: where outputs come from; None when the job never got that far.
+        services: where outputs come from; None when the job never got that far.
     """
 
     def __init__(
@@ -42,30 +51,36 @@ class CloudRun:
         queue: CloudQueue,
         canvas: Canvas,
         outputs: Outputs,
-        store: ObjectStore | None,
+        services: Services | None,
     ) -> None:
         self._number = number
         self._job_id: str = item[1]
         self._prompt: Json = item[2]
-        self._client_id: str = item[3].get("client_id") or ""
+        self._sender: str = item[3].get("client_id") or ""
         self._server = server
         self._queue = queue
         self._canvas = canvas
         self._outputs = outputs
-        self._store = store
+        self._services = services
         self._names: dict[Place, Place] = {}
+        self._files: tuple[SavedFile, ...] = ()
         self._cached: frozenset[str] = frozenset()
         self._messages: list[tuple[str, Json]] = []
         self._end_message: tuple[str, Json] | None = None
         self._panel_at = 0.0
         self._panel_state: tuple[JobState, object] | None = None
-        canvas.enter(self._job_id, self._client_id)
+        canvas.enter(self._job_id, self._sender)
         self._kinds = {
             EventKind.PHASE: self._on_phase,
             EventKind.COMFY: self._on_comfy,
             EventKind.PREVIEW: self._on_preview,
             EventKind.BINARY: self._on_binary,
         }
+
+    @property
+    def _client_id(self) -> str:
+        """Who sees the job: its sender, or the page that has taken it onto its canvas."""
+        return self._canvas.client_of(self._job_id) or self._sender
 
     # -- jobs.Listener -------------------------------------------------------------------------
 
@@ -77,7 +92,8 @@ class CloudRun:
         if state != self._panel_state and view.phase:
             self._notify(view.phase)
         self._panel_state, self._panel_at = state, now
-        self._server.send_sync("aws.job", {"job": view.to_dict()}, self._client_id or None)
+        # To every page: a list of jobs stands in each, whoever has sent them.
+        self._server.send_sync("aws.job", {"job": view.to_dict()})
 
     def event(self, event: Event) -> None:
         handler = self._kinds.get(event.kind)
@@ -143,8 +159,14 @@ class CloudRun:
 
     def _save(self, files: tuple[OutputFile, ...]) -> None:
         new = [f for f in files if Place(f.filename, f.subfolder, f.type) not in self._names]
-        if self._store is not None:
-            self._names |= self._outputs.save(self._store, new, self._cached)
+        if self._services is None or not new:
+            return
+        names = self._outputs.save(self._services.store, new, self._cached)
+        self._names |= names
+        for file in new:
+            local = names[Place(file.filename, file.subfolder, file.type)]
+            self._files += (SavedFile(file.node_id, *local),)
+        self._services.jobs.keep_files(self._job_id, self._files)
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from comfy_aws import config as configuration
 from comfy_aws import layout, stack, validation, webhooks
 from comfy_aws import prompt as graphs
 from comfy_aws import services as composition
-from comfy_aws.aws import ObjectStore
 from comfy_aws.comfyui.canvas import Canvas
 from comfy_aws.comfyui.catalog import ComfyUICatalog, node_info
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
@@ -332,7 +331,7 @@ class Designer:
         try:
             order = self._order(item[1], item[2], tuple(map(str, item[4])), item[3], sensitive)
             services = self.services()
-            listener = self._listener(services.store, number, item)
+            listener = self._listener(services, number, item)
             services.jobs.start(order, listener)
         except Exception as exc:  # noqa: BLE001 – the item shows as running: it must end
             error = exc if isinstance(exc, ComfyAwsError) else ComfyAwsError(f"{exc!r}")
@@ -379,7 +378,7 @@ class Designer:
             )
         return await run.output(node_id, self.services(), self.outputs, interrupted)
 
-    def _listener(self, store: ObjectStore | None, number: int, item: Item) -> Listener:
+    def _listener(self, services: Services | None, number: int, item: Item) -> Listener:
         return CloudRun(
             number,
             item,
@@ -387,7 +386,7 @@ class Designer:
             queue=self.queue,
             canvas=self.canvas,
             outputs=self.outputs,
-            store=store,
+            services=services,
         )
 
     def _resume(self, services: Services) -> None:
@@ -396,7 +395,7 @@ class Designer:
                 return ProgramRun(self.server, services)
             extra_data = {**request.extra_data, "client_id": job.client_id}
             item: Item = (0, job.id, request.prompt, extra_data, list(request.outputs), {})
-            return self._listener(services.store, self.queue.enter(item), item)
+            return self._listener(services, self.queue.enter(item), item)
 
         def resume() -> None:
             services.jobs.resume(listen)

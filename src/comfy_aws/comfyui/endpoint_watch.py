@@ -53,7 +53,9 @@ class EndpointWatch:
 
     def _look(self, before: Endpoint) -> None:
         try:
-            now = self._designer.services().endpoints.get(before.name, queue=True)
+            services = self._designer.services()
+            now = services.endpoints.get(before.name, queue=True)
+            starting = services.starts.see(now)
         except NotFound:
             self._tell({**to_dict(before), "status": "Deleted"})
             self._drop(before.name)
@@ -64,7 +66,8 @@ class EndpointWatch:
             return
         if now != before:
             self._tell(to_dict(now))
-        if now.status in RESTING and now.instances == now.desired_instances:
+        rests = now.status in RESTING and now.instances == now.desired_instances
+        if rests and not starting:
             self._drop(before.name)
         else:
             with self._lock:

@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from comfy_aws import layout
+from comfy_aws import coldstart, layout
 from comfy_aws.aws import ObjectStore, Queues, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.config import WorkerConfig
@@ -52,6 +52,9 @@ DRAIN = 25.0
 
 LAST_WORDS = 3.0
 """Seconds for the result of a job that was cut off."""
+
+SAID_EVERY = 2.0
+"""Seconds between two lines of the log about one phase: pages show from them how it goes on."""
 
 BODY_BYTES = 1024**3
 """SageMaker's own limit for an asynchronous request."""
@@ -131,7 +134,7 @@ class Worker:
                 self._stage.restorer.lay_packs(Manifest(), alone=True)
                 await self._make_true(Manifest())
         self._warm = True
-        log.info("The worker is ready.")
+        log.info(coldstart.READY)
 
     async def shut_down(self) -> None:
         """Take no more jobs, let the running one drain, and stop the runner."""
@@ -202,7 +205,7 @@ class Worker:
         if not graph:
             return
         began = time.perf_counter()
-        log.info("Loading the models of %s", self._config.warm)
+        log.info("%s of %s", coldstart.LOADING, self._config.warm)
         try:
             await self._stage.runner.run_alone(graph, self._halt)
         except PromptRejected as exc:
@@ -246,6 +249,7 @@ def address(config: WorkerConfig) -> str:
 
 async def serve(config: WorkerConfig, *, drain: float = DRAIN) -> int:
     """Run the worker until SIGTERM; returns the exit status."""
+    log.info(coldstart.STARTS)
     worker = build(config, drain=drain)
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -270,18 +274,21 @@ async def serve(config: WorkerConfig, *, drain: float = DRAIN) -> int:
 
 
 def _logged() -> Told:
-    """Says in the log where a phase begins and what it took in the end."""
-    seen: set[str] = set()
+    """Says in the log where a phase begins, how it goes on, and what it took in the end."""
+    said: dict[str, float] = {}
 
     def told(
         phase: str, message: str, done: int, total: int, *, seconds: float | None = None
     ) -> None:
+        now = time.monotonic()
         if seconds is not None:
             log.info("%s: %s (%.1f s)", phase, message, seconds)
-        elif phase not in seen:
+        elif now - said.get(phase, -SAID_EVERY) >= SAID_EVERY:
             log.info("%s: %s (%d of %d)" if total else "%s: %s", phase, message,
                      *((done, total) if total else ()))  # fmt: skip
-        seen.add(phase)
+        else:
+            return
+        said[phase] = now
 
     return told
 

@@ -4,25 +4,16 @@
 
 import { told } from '../actions.js'
 import { h, setText } from '../dom.js'
+import { money } from '../format.js'
 import { t } from '../i18n.js'
+import { field, limitInputs, limitsOf, setLimits } from './endpoint_limits.js'
 
-/** GPU machines that SageMaker real-time and asynchronous endpoints have, small to large. */
-const INSTANCE_TYPES = [
-  'ml.g4dn.xlarge',
-  'ml.g5.xlarge',
-  'ml.g5.2xlarge',
-  'ml.g5.4xlarge',
-  'ml.g6.xlarge',
-  'ml.g6.2xlarge',
-  'ml.g6e.xlarge',
-  'ml.g6e.2xlarge',
-  'ml.p4d.24xlarge',
-  'ml.p5.48xlarge',
-]
 const STANDARD_TYPE = 'ml.g5.xlarge'
 
-/** The account's quota decides; this only keeps a slip of the finger from being expensive. */
-const MOST_INSTANCES = 100
+const PREFIX = 'aws-endpoint-form'
+
+/** What is asked for where nobody says otherwise. */
+const STANDARD = { min_instances: 0, max_instances: 1, idle_seconds: 600 }
 
 export class EndpointForm {
   #store
@@ -31,8 +22,8 @@ export class EndpointForm {
   #name
   #template
   #type
-  #min
-  #max
+  #facts = h('p', { class: 'aws-muted', id: `${PREFIX}-facts`, testid: `${PREFIX}-facts` })
+  #limits = limitInputs(PREFIX)
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-endpoint-form-problem' })
   #submit = h('button', {
     type: 'submit',
@@ -57,27 +48,34 @@ export class EndpointForm {
       placeholder: t('form.name.placeholder'),
     })
     this.#template = h('select', { ...shared('template') })
-    this.#type = h('select', { ...shared('type') },
-      ...INSTANCE_TYPES.map((type) => h('option', { value: type }, type)))
-    this.#min = input('min', { type: 'number', min: 0, max: MOST_INSTANCES, step: 1 })
-    this.#max = input('max', { type: 'number', min: 1, max: MOST_INSTANCES, step: 1 })
+    this.#type = h('select', {
+      ...shared('type'),
+      'aria-describedby': `${PREFIX}-facts`,
+      on: { change: () => this.#drawFacts() },
+    }, h('option', { value: STANDARD_TYPE }, STANDARD_TYPE))
     this.element = this.#build()
     store.watch(['templates'], (state) => this.#drawTemplates(state), signal)
+    store.watch(['instanceTypes', 'status'], (state) => this.#drawTypes(state), signal)
     store.watch(['creating'], ({ creating }) => {
       this.#submit.disabled = creating
       setText(this.#submit, t(creating ? 'form.creating' : 'form.create'))
     }, signal)
   }
 
-  /** Show it, with the template that is selected. */
-  show() {
+  /**
+   * Show it, with the template that is selected, or as it was advised.
+   *
+   * @param {NonNullable<Aws.State['wish']>} [wish]
+   */
+  show(wish) {
     this.#name.value = ''
-    this.#template.value = this.#store.state.template
-    this.#type.value = STANDARD_TYPE
-    this.#min.value = '0'
-    this.#max.value = '1'
+    this.#template.value = wish?.template ?? this.#store.state.template
+    this.#type.value = wish?.instance_type ?? STANDARD_TYPE
+    setLimits(this.#limits, STANDARD)
+    this.#drawFacts()
     this.#tell('')
     this.element.hidden = false
+    this.element.scrollIntoView({ block: 'nearest' })
     this.#name.focus()
   }
 
@@ -109,12 +107,15 @@ export class EndpointForm {
           },
         },
       },
-      field('template', t('form.template'), this.#template),
-      field('type', t('form.type'), this.#type),
+      field(PREFIX, 'template', t('form.template'), this.#template),
+      field(PREFIX, 'type', t('form.type'), this.#type),
+      this.#facts,
       h('div', { class: 'aws-pair' },
-        field('min', t('form.min'), this.#min), field('max', t('form.max'), this.#max)),
+        field(PREFIX, 'min', t('form.min'), this.#limits.min),
+        field(PREFIX, 'max', t('form.max'), this.#limits.max)),
       h('p', { class: 'aws-muted' }, t('form.min.hint')),
-      field('name', t('form.name'), this.#name),
+      field(PREFIX, 'idle', t('form.idle'), this.#limits.idle),
+      field(PREFIX, 'name', t('form.name'), this.#name),
       this.#problem,
       h('div', { class: 'aws-dialog-buttons' }, cancel, this.#submit)
     )
@@ -130,13 +131,30 @@ export class EndpointForm {
     this.#template.value = templates.items.some(({ name }) => name === chosen) ? chosen : ''
   }
 
+  /** @param {Readonly<Aws.State>} state */
+  #drawTypes({ instanceTypes }) {
+    if (instanceTypes.length > 0 && this.#type.options.length !== instanceTypes.length) {
+      const chosen = this.#type.value
+      this.#type.replaceChildren(
+        ...instanceTypes.map((type) => h('option', { value: type.name }, label(type))))
+      this.#type.value = chosen
+    }
+    this.#drawFacts()
+  }
+
+  #drawFacts() {
+    const { instanceTypes, status } = this.#store.state
+    const type = instanceTypes.find(({ name }) => name === this.#type.value)
+    setText(this.#facts, type ? facts(type, status?.target === 'local') : '')
+  }
+
   /** @param {Event} event */
   async #create(event) {
     event.preventDefault()
-    const [min, max] = [this.#min.valueAsNumber, this.#max.valueAsNumber]
-    if (min > max) {
+    const limits = limitsOf(this.#limits)
+    if (limits.min_instances > limits.max_instances) {
       this.#tell(t('form.range'))
-      this.#max.focus()
+      this.#limits.max.focus()
       return
     }
     this.#tell('')
@@ -145,8 +163,7 @@ export class EndpointForm {
       ...(name && { name }),
       ...(this.#template.value && { template: this.#template.value }),
       instance_type: this.#type.value,
-      min_instances: min,
-      max_instances: max,
+      ...limits,
     })
     if (problem) this.#tell(told(problem))
     else this.#done()
@@ -161,7 +178,7 @@ export class EndpointForm {
 
 /** @param {string} name */
 function shared(name) {
-  const id = `aws-endpoint-form-${name}`
+  const id = `${PREFIX}-${name}`
   return { id, class: 'aws-input', testid: id }
 }
 
@@ -170,20 +187,26 @@ function shared(name) {
  * @param {Record<string, unknown>} attrs
  */
 function input(name, attrs) {
-  const required = attrs.type === 'number'
-  return h('input', { ...shared(name), required, ...attrs })
+  return h('input', { ...shared(name), ...attrs })
+}
+
+/** @param {Aws.InstanceType} type */
+function label({ name, gpu, gpu_memory: memory, price }) {
+  const words = { name, gpu: gpu.replace('NVIDIA ', ''), memory }
+  if (price === null) return t('form.type.option.unpriced', words)
+  return t('form.type.option', { ...words, price: t('form.perHour', { price: money(price) }) })
 }
 
 /**
- * @param {string} name
- * @param {string} label
- * @param {HTMLElement} control
+ * @param {Aws.InstanceType} type
+ * @param {boolean} isLocal it is a name only, on the local stack
  */
-function field(name, label, control) {
-  return h(
-    'div',
-    { class: 'aws-field' },
-    h('label', { class: 'aws-label', for: `aws-endpoint-form-${name}` }, label),
-    control
-  )
+function facts(type, isLocal) {
+  const { gpus, gpu, gpu_memory: memory, vcpus: cpus, memory: ram, price, region } = type
+  const hardware = t('form.type.facts', { gpus, gpu, memory, cpus, ram })
+  if (price === null) return `${hardware} ${t('form.type.price.unknown')}`
+  const words = { price: money(price), region, when: type.as_of }
+  if (isLocal) return `${hardware} ${t('form.type.price.local', words)}`
+  const listed = type.source === 'list' ? 'form.type.price.listed' : 'form.type.price'
+  return `${hardware} ${t(listed, words)}`
 }

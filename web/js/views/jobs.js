@@ -1,176 +1,118 @@
 /**
- * The forwarded executions: the live ones with their progress, the last ended ones.
+ * The forwarded executions: those under way first, then the ended ones, newest first.
  */
 
-import { h, icon, iconButton, KeyedRows, ProgressBar, setText } from '../dom.js'
-import { ago, moment } from '../format.js'
-import { named, t } from '../i18n.js'
+import { h, KeyedRows } from '../dom.js'
+import { t } from '../i18n.js'
 import { ended } from '../store.js'
+import { JobRow } from './job_row.js'
 import { Section } from './section.js'
 
-/** Older ones are in ComfyUI's own history. */
-const SHOWN_ENDED = 5
+/** Ended jobs that are shown at first, and how many more each time. */
+const SHOWN = 5
+const MORE = 20
 
-/** @type {Partial<Record<Aws.JobState, string>>} */
-const ICONS = {
-  succeeded: 'pi-check-circle',
-  failed: 'pi-times-circle',
-  cancelled: 'pi-ban',
+const TICK_MS = 1000
+
+/** @type {Record<string, (job: Aws.Job) => boolean>} */
+const FILTERS = {
+  all: () => true,
+  live: (job) => !ended(job),
+  succeeded: ({ state }) => state === 'succeeded',
+  failed: ({ state }) => state === 'failed',
+  cancelled: ({ state }) => state === 'cancelled',
 }
 
-/** @typedef {(promptId: string, nodeId: string) => string | undefined} TitleOf */
-
 export class Jobs {
-  #actions
-  #titleOf
+  #store
+  #desk
   #section
-  #live = h('ul', { class: 'aws-list', 'aria-labelledby': 'aws-jobs-title', testid: 'aws-job-list' })
-  #past = h('ul', { class: 'aws-list', 'aria-labelledby': 'aws-jobs-ended', testid: 'aws-ended-list' })
-  #pastTitle = h('h4', { id: 'aws-jobs-ended' }, t('jobs.ended'))
+  #shown = SHOWN
+  #list = h('ul', { class: 'aws-list', 'aria-labelledby': 'aws-jobs-title', testid: 'aws-job-list' })
+  #filter
+  #more
   /** @type {KeyedRows<Aws.Job>} */
-  #liveRows
-  /** @type {KeyedRows<Aws.Job>} */
-  #pastRows
+  #rows
 
   /**
-   * @param {import('../store.js').Store} store
-   * @param {import('../actions.js').Actions} actions
-   * @param {TitleOf} titleOf a node's title in a job
+   * @param {import('./panel.js').Parts} parts
    * @param {AbortSignal} signal
    */
-  constructor(store, actions, titleOf, signal) {
-    this.#actions = actions
-    this.#titleOf = titleOf
-    this.#liveRows = new KeyedRows(this.#live, (job) => job.id, (job) => this.#liveRow(job))
-    this.#pastRows = new KeyedRows(this.#past, (job) => job.id, (job) => pastRow(job))
+  constructor(parts, signal) {
+    const { store, actions, desk } = parts
+    this.#store = store
+    this.#desk = desk
+    this.#rows = new KeyedRows(this.#list, (job) => job.id, (job) => new JobRow(job, parts))
+    this.#filter = h('select', {
+      class: 'aws-input aws-filter',
+      'aria-label': t('jobs.filter'),
+      testid: 'aws-jobs-filter',
+      on: { change: () => this.#begin() },
+    }, ...Object.keys(FILTERS).map((value) =>
+      h('option', { value }, t(/** @type {any} */ (`jobs.filter.${value}`)))))
+    this.#more = h('button', {
+      type: 'button',
+      class: 'aws-button aws-wide aws-small',
+      testid: 'aws-jobs-more',
+      on: { click: () => void this.#showMore() },
+    }, t('jobs.showMore'))
     this.#section = new Section({
       name: 'jobs',
       title: t('jobs.title'),
       empty: t('jobs.empty'),
       emptyHint: t('jobs.empty.hint'),
       retry: () => void actions.reload('jobs'),
-      tools: [],
-      body: [this.#live, this.#pastTitle, this.#past],
+      tools: [this.#filter],
+      body: [this.#list, this.#more],
     })
     this.element = this.#section.element
-    store.watch(['jobs'], ({ jobs }) => this.#draw(jobs), signal)
+    store.watch(['jobs', 'olderJobs', 'starts', 'status'], () => this.#draw(), signal)
+    const timer = setInterval(() => {
+      if (!this.#store.state.jobs.items.every(ended)) this.#draw()
+    }, TICK_MS)
+    signal.addEventListener('abort', () => clearInterval(timer))
   }
 
-  /** @param {Aws.Listing<Aws.Job>} jobs */
-  #draw(jobs) {
-    this.#section.draw(jobs)
-    const live = jobs.items.filter((job) => !ended(job))
-    const past = jobs.items.filter(ended).slice(0, SHOWN_ENDED)
-    this.#live.hidden = live.length === 0
-    this.#past.hidden = past.length === 0
-    this.#pastTitle.hidden = past.length === 0
-    this.#liveRows.update(live)
-    this.#pastRows.update(past)
+  #begin() {
+    this.#shown = SHOWN
+    this.#draw()
   }
 
-  /** @param {Aws.Job} first */
-  #liveRow(first) {
-    const name = nameOf(first)
-    const state = h('span', { class: 'aws-row-meta', testid: 'aws-job-state' })
-    const now = h('span', { class: 'aws-row-meta aws-ellipsis', testid: 'aws-job-node' })
-    const count = h('span', { class: 'aws-row-meta aws-number' })
-    const bar = new ProgressBar(t('jobs.progress', { name }), 'aws-job-progress')
-    const cancel = iconButton('pi-times', t('jobs.cancel', { name }), {
-      testid: 'aws-job-cancel',
-      on: {
-        click: () => {
-          cancel.disabled = true
-          void this.#actions.cancelJob(first.id)
-        },
-      },
-    })
-    const element = h(
-      'li',
-      { class: 'aws-row', testid: 'aws-job', 'data-id': first.id },
-      h(
-        'div',
-        { class: 'aws-row-body' },
-        h('div', { class: 'aws-split' }, h('span', { class: 'aws-ellipsis' }, name), state),
-        bar.element,
-        h('div', { class: 'aws-split' }, now, count)
-      ),
-      cancel
-    )
-    const update = (/** @type {Aws.Job} */ job) => {
-      element.dataset.state = job.state
-      setText(state, named('job', job.state))
-      setText(now, this.#nowOf(job))
-      const { nodes_done: done, nodes_total: total } = job
-      setText(count, total ? t('jobs.nodes', { done, total }) : '')
-      bar.set(fraction(job))
-      element.title = `${job.id}\n${job.endpoint}`
+  async #showMore() {
+    const before = this.#list.childElementCount
+    this.#shown += MORE
+    if (this.#past().length < this.#shown && this.#store.state.olderJobs) {
+      this.#more.disabled = true
+      await this.#desk.more()
+      this.#more.disabled = false
     }
-    return { element, update }
+    this.#draw()
+    const first = this.#list.children[before]
+    if (this.#more.hidden && first) /** @type {HTMLElement} */ (first.querySelector('button'))?.focus()
   }
 
-  /** @param {Aws.Job} job */
-  #nowOf({ id, phase, progress }) {
-    if (!progress) return phase ? step(phase) : ''
-    const title = this.#titleOf(id, progress.node) ?? t('jobs.node', { id: progress.node })
-    return progress.max > 1 ? `${title} ${progress.value}/${progress.max}` : title
+  /** @returns {Aws.Job[]} */
+  #wanted() {
+    const fits = FILTERS[this.#filter.value] ?? (() => true)
+    return this.#store.state.jobs.items.filter(fits)
   }
-}
 
-/** @param {Aws.Job} job */
-function nameOf(job) {
-  return job.template || t('jobs.canvas')
-}
-
-/**
- * @param {NonNullable<Aws.Job['phase']>} phase
- */
-function step({ phase, message }) {
-  const name = named('phase', phase)
-  if (name === phase) return message || phase
-  return message && message !== name ? t('phase.item', { phase: name, item: message }) : name
-}
-
-/**
- * How much of a job is done; null while nobody knows.
- *
- * @param {Aws.Job} job
- */
-function fraction({ phase, progress, nodes_done: done, nodes_total: total }) {
-  if (total > 0) {
-    const part = progress && progress.max > 0 ? progress.value / progress.max : 0
-    return Math.min(1, (done + Math.min(part, 0.99)) / total)
+  #past() {
+    return this.#wanted().filter(ended)
   }
-  return phase && phase.total > 0 ? phase.done / phase.total : null
-}
 
-/** @param {Aws.Job} first */
-function pastRow(first) {
-  const mark = icon(ICONS[first.state] ?? 'pi-circle')
-  const state = h('span', { testid: 'aws-job-state' }, named('job', first.state))
-  const when = h('span', { class: 'aws-row-meta' })
-  const message = h('span', { class: 'aws-row-meta aws-message', testid: 'aws-job-message' })
-  const element = h(
-    'li',
-    {
-      class: 'aws-row aws-row-past',
-      testid: 'aws-job',
-      'data-id': first.id,
-      'data-state': first.state,
-    },
-    mark,
-    h(
-      'div',
-      { class: 'aws-row-body' },
-      h('div', { class: 'aws-split' },
-        h('span', { class: 'aws-ellipsis' }, nameOf(first), ' · ', state), when),
-      message
-    )
-  )
-  const update = (/** @type {Aws.Job} */ job) => {
-    setText(when, ago(job.updated))
-    setText(message, job.message)
-    message.hidden = !job.message
-    element.title = `${job.id}\n${job.endpoint}\n${moment(job.updated)}`
+  #draw() {
+    const { jobs, olderJobs } = this.#store.state
+    const live = this.#wanted().filter((job) => !ended(job))
+    const past = this.#past()
+    this.#section.draw(jobs)
+    this.#filter.hidden = jobs.items.length === 0
+    const rows = [...live, ...past.slice(0, this.#shown)]
+    if (jobs.items.length > 0 && rows.length === 0 && !olderJobs) {
+      this.#section.say(t('jobs.none'), t('jobs.none.hint'))
+    }
+    this.#list.hidden = rows.length === 0
+    this.#more.hidden = past.length <= this.#shown && !(olderJobs && jobs.state === 'ready')
+    this.#rows.update(rows)
   }
-  return { element, update }
 }

@@ -52,9 +52,10 @@ export class LogsPage {
    * @param {import('../store.js').Store} parts.store
    * @param {import('../api.js').Server} parts.server
    * @param {import('../comfy.js').Comfy} parts.comfy
+   * @param {import('../fleet.js').Fleet} parts.fleet
    * @param {AbortSignal} signal
    */
-  constructor({ store, server, comfy }, signal) {
+  constructor({ store, server, comfy, fleet }, signal) {
     this.#comfy = comfy
     this.#signal = signal
     this.#logbook = new Logbook(server, {
@@ -72,8 +73,15 @@ export class LogsPage {
           testid: 'aws-logs-download', on: { click: () => this.#download() } })),
       this.#problem, this.#empty, this.#list)
     this.#listen()
+    const wanted = store.state.log
+    if (wanted) {
+      this.#source.append(h('option', { value: wanted.source }))
+      this.#job.value = wanted.job
+      fleet.showLog(null)
+      queueMicrotask(() => this.#source.focus()) // when the page is in place
+    }
     store.watch(['endpoints'], ({ endpoints }) => this.#drawSources(endpoints.items), signal)
-    this.#begin({})
+    this.#begin({ source: this.#source.value || 'designer', job: this.#job.value })
   }
 
   #listen() {

@@ -19,12 +19,13 @@ import { SettingsPage } from './settings.js'
  * @property {import('../actions.js').Actions} actions
  * @property {import('../environments.js').Environments} environments
  * @property {import('../shelf.js').Shelf} shelf
+ * @property {import('../fleet.js').Fleet} fleet
+ * @property {import('../job_desk.js').JobDesk} desk
  * @property {import('../api.js').Server} server
  * @property {import('../comfy.js').Comfy} comfy
  * @property {import('../library.js').Library} library
  * @property {import('../session.js').Session} session
  * @property {() => void} newWorkflow
- * @property {import('./jobs.js').TitleOf} titleOf
  */
 
 export class Panel {
@@ -103,11 +104,15 @@ export class Panel {
     store.watch(['status'], (state) => {
       if (designs(state) !== isDesigner && !signal.aborted) this.#rebuild()
     }, signal)
+    const shown = new Pages(isDesigner ? pages : pages.slice(0, 1), session, signal)
+    store.watch(['log'], ({ log }) => {
+      if (log && isDesigner) shown.show('logs')
+    }, signal)
     return h(
       'div',
       { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel' },
       new Header(store, actions, signal).element,
-      new Pages(isDesigner ? pages : pages.slice(0, 1), session, signal).element
+      shown.element
     )
   }
 }

@@ -18,7 +18,7 @@ export class RunPage {
    * @param {AbortSignal} signal
    */
   constructor(parts, signal) {
-    const { store, actions, environments, newWorkflow, titleOf } = parts
+    const { store, actions, environments, newWorkflow } = parts
     const publish = h(
       'button',
       {
@@ -37,8 +37,8 @@ export class RunPage {
       new DraftBar(store, actions, environments, signal).element,
       publish,
       new Templates(parts, signal).element,
-      new Endpoints(store, actions, signal).element,
-      new Jobs(store, actions, titleOf, signal).element
+      new Endpoints(parts, signal).element,
+      new Jobs(parts, signal).element
     )
     const target = new RunTarget(store, actions, environments, signal).element
     store.watch(

@@ -2,6 +2,7 @@
  * Where this tab's runs go: the Prompt on AWS switch, the template, the endpoint.
  */
 
+import { costs } from '../cost_notice.js'
 import { h, icon, iconButton, setText } from '../dom.js'
 import { named, t } from '../i18n.js'
 import { connected, isPort, routesAll, takesJobs, target } from '../store.js'
@@ -13,6 +14,7 @@ export class RunTarget {
   #clear
   #select
   #details
+  #cost = h('p', { class: 'aws-muted', id: 'aws-target-cost', testid: 'aws-target-cost' })
   #warning
   #warningText = h('span', { testid: 'aws-target-problem' })
   #create
@@ -40,6 +42,7 @@ export class RunTarget {
     this.#select = h('select', {
       id: 'aws-target-endpoint',
       class: 'aws-input',
+      'aria-describedby': 'aws-target-cost',
       testid: 'aws-target-endpoint',
       on: { change: () => void actions.assign(store.state.template, this.#select.value) },
     })
@@ -68,10 +71,11 @@ export class RunTarget {
       ),
       this.#switchText,
       this.#details,
+      this.#cost,
       this.#warning
     )
     store.watch(
-      ['status', 'on', 'template', 'templates', 'endpoints', 'creating'],
+      ['status', 'on', 'template', 'templates', 'endpoints', 'creating', 'instanceTypes'],
       (state) => this.#draw(state),
       signal
     )
@@ -103,7 +107,19 @@ export class RunTarget {
     this.#template.classList.toggle('aws-muted', !state.template)
     this.#clear.hidden = !state.template
     this.#drawSelect(state)
+    this.#drawCost(state, on)
     this.#drawWarning(state, on)
+  }
+
+  /**
+   * @param {Readonly<Aws.State>} state
+   * @param {boolean} on
+   */
+  #drawCost(state, on) {
+    const { endpoint } = target(state)
+    const shown = on && endpoint && !isPort(state) && connected(state)
+    this.#cost.hidden = !shown
+    setText(this.#cost, shown ? costs(state, endpoint) : '')
   }
 
   /** @param {Readonly<Aws.State>} state */

@@ -33,6 +33,7 @@ class EndpointRoutes(RouteGroup):
             Route("GET", "/aws/endpoints", self.list_endpoints),
             Route("POST", "/aws/endpoints", self.post_endpoint),
             Route("GET", "/aws/endpoints/{name}", self.get_endpoint),
+            Route("GET", "/aws/endpoints/{name}/start", self.get_start),
             Route("PATCH", "/aws/endpoints/{name}", self.patch_endpoint),
             Route("DELETE", "/aws/endpoints/{name}", self.delete_endpoint),
             Route("POST", "/aws/endpoints/{name}/wake", self.wake_endpoint),
@@ -60,6 +61,12 @@ class EndpointRoutes(RouteGroup):
     async def get_endpoint(self, request: web.Request) -> web.Response:
         found = await self._call(lambda s: s.endpoints.get(request.match_info["name"], queue=True))
         return web.json_response({"endpoint": to_dict(found)})
+
+    @answers_errors
+    async def get_start(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        start = await self._call(lambda s: s.starts.of(s.endpoints.get(name)))
+        return web.json_response({"start": start})
 
     @answers_errors
     async def patch_endpoint(self, request: web.Request) -> web.Response:
