@@ -333,7 +333,8 @@ def _browser_present() -> bool:
 
 def _make_browser(log: Path) -> None:
     if not _browser_present():
-        _apt_install(["chromium", "fonts-liberation"], log)
+        # The smallest font with Japanese and Chinese, for the pictures of the page in these.
+        _apt_install(["chromium", "fonts-liberation", "fonts-droid-fallback"], log)
 
 
 def _apt_install(packages: Sequence[str], log: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 import requests
 from PIL import Image
 
+from comfy_aws import layout
 from comfy_aws.aws import ObjectStore
+from comfy_aws.models import Template, to_json
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.conftest import WORKERS
 from tests.pipeline import install as pipeline
@@ -227,7 +229,8 @@ def test_a_prompt_that_is_invalid_is_refused_by_comfyui_itself(client: Client) -
 
 
 @pytest.fixture(scope="module")
-def template(designer: ComfyUIProcess) -> str:
+def template(designer: ComfyUIProcess, bucket: ObjectStore) -> Iterator[str]:
+    """The pipeline; beside a template whose only version is gone, which hides nothing of it."""
     body = {"name": "Forward", "workflow": pipeline.load_workflow(),
             "prompt": pipeline.load_prompt(seed=5)}  # fmt: skip
     publish = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
@@ -235,7 +238,10 @@ def template(designer: ComfyUIProcess) -> str:
     while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
         pass
     assert state["state"] == "done", state["error"]
-    return "Forward"
+    half = layout.template_key("Half")
+    bucket.put(half, to_json(Template("Half", 1, 1.0, 1.0)).encode())
+    yield "Forward"
+    bucket.delete(half)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/images: every panel and dialog, dark and light.
+"""Takes the pictures of docs/images: every panel and dialog, dark and light; and the examples'.
 
     python -m tests.web.screenshots
 
@@ -7,6 +7,8 @@ Everything in them is real: a designer, the local stack, a worker. Takes about t
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,11 +25,28 @@ from tests.web.browser import VIEWPORT, ComfyPage, chromium
 from tests.web.designer import Designer, running_designer
 
 IMAGES = REPO_ROOT / "docs" / "images"
+EXAMPLES = REPO_ROOT / "example_workflows"
+EXAMPLE_SIZE = (640, 420)
 PALETTES = ("dark", "light")
 SIDEBAR_WIDTH = 340
 LOADER_ID = "1"
 LONG_RUN = 400
 FORM_VIEWPORT: ViewportSize = {"width": 720, "height": 800}
+
+
+# Puts the nodes but for the notes where they can be seen whole; gives their place on the page.
+FRAME = """async () => {
+  const { canvas, graph } = window.app
+  const nodes = graph.nodes.filter(({ type }) => type !== 'MarkdownNote')
+  const left = Math.min(...nodes.map(({ pos }) => pos[0])) - 20
+  const top = Math.min(...nodes.map(({ pos }) => pos[1])) - 50
+  const width = Math.max(...nodes.map(({ pos, size }) => pos[0] + size[0])) + 20 - left
+  const height = Math.max(...nodes.map(({ pos, size }) => pos[1] + size[1])) + 20 - top
+  canvas.ds.scale = 0.9
+  canvas.ds.offset = [-left + 90, -top + 130]
+  canvas.draw(true, true)
+  return { x: 0.9 * 90, y: 0.9 * 130, width: 0.9 * width, height: 0.9 * height }
+}"""
 
 
 def compress(path: Path) -> None:
@@ -215,13 +234,37 @@ def take_runs(browser: Browser, designer: Designer) -> None:
             page.tab.locator("[data-testid=aws-job][data-state=cancelled]").first.wait_for()
 
 
+def take_examples(browser: Browser, designer: Designer) -> None:
+    """What ComfyUI's template browser shows of the example workflows."""
+    context = browser.new_context(viewport={"width": 1900, "height": 1000})
+    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
+    page = ComfyPage(context, designer.url).open()
+    page.set_setting("Comfy.ColorPalette", "dark")
+    page.set_setting("Comfy.Minimap.Visible", False)
+    for path in sorted(EXAMPLES.glob("*.json")):
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+        page.load(workflow, path.stem)
+        if not any("models" in node["properties"] for node in workflow["nodes"]):
+            page.run()
+            [save] = [node["id"] for node in workflow["nodes"] if node["type"] == "SaveImage"]
+            page.wait_for_image(str(save))
+        clip = page.tab.evaluate(FRAME)
+        page.tab.wait_for_timeout(500)  # its widgets follow
+        with Image.open(io.BytesIO(page.tab.screenshot(clip=clip))) as picture:
+            small = picture.convert("RGB")
+        small.thumbnail(EXAMPLE_SIZE, Image.Resampling.LANCZOS)
+        small.save(path.with_suffix(".jpg"), quality=85, optimize=True)
+    context.close()
+
+
 def main(arguments: list[str]) -> int:
     if arguments:
         sys.stderr.write(__doc__ or "")
         return 2
     IMAGES.mkdir(parents=True, exist_ok=True)
     steps: list[Any] = [
-        take_setup, take_publish, take_endpoint, take_pages, take_runs, take_form
+        take_setup, take_publish, take_endpoint, take_pages, take_runs, take_form,
+        take_examples,
     ]  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="aws-shots-") as folder,

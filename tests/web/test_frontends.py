@@ -29,6 +29,8 @@ pytestmark = [
 
 expect.set_options(timeout=TIMEOUT_MS)
 
+NODE_NAME = "() => window.LiteGraph.registered_node_types.AwsRemoteOutput.title"
+
 
 @pytest.fixture(scope="module", params=NEWER_FRONTENDS)
 def newer(
@@ -125,3 +127,16 @@ def test_what_cannot_run_is_marked_on_the_canvas(page: ComfyPage, newer: Designe
     page.wait_for_marked(SAVE_ID)
     page.tab.keyboard.press("Escape")
     turn_off(page)
+
+
+def test_our_node_and_panel_speak_japanese(page: ComfyPage) -> None:
+    page.set_setting("Comfy.Locale", "ja")
+    page.reload()
+    try:
+        assert page.tab.evaluate(NODE_NAME) == "AWS 上の出力"
+        page.show_connected_panel()
+        expect(page.find("aws-page-run")).to_have_text("実行")
+        page.set_setting("Comfy.Locale", "zh")
+        expect(page.find("aws-page-run")).to_have_text("运行")
+    finally:
+        page.set_setting("Comfy.Locale", "en")

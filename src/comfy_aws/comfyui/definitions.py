@@ -15,15 +15,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import folder_paths
 
 import nodes
-from comfy_aws.errors import ComfyAwsError
-from comfy_aws.models import Json
+from comfy_aws.errors import ComfyAwsError, InvalidDocument, NotFound
+from comfy_aws.models import Json, Template
 from comfy_aws.services import Services
+from comfy_aws.templates import READERS
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,10 @@ FRESH: Final = 20.0
 
 FIRST_WAIT: Final = 3.0
 """Seconds that the first page after start waits for the bucket."""
+
+
+VersionKey: TypeAlias = tuple[str, float, int]
+"""A template's name, when it was created, and the version: a deleted name may come again."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Definitions:
         self._known = Known()
         self._read_at = -FRESH
         self._reading: asyncio.Task[None] | None = None
-        self._versions: dict[tuple[str, int], Json] = {}
+        self._versions: dict[VersionKey, Json] = {}
         self._folders: dict[str, dict[str, str]] | None = None
 
     async def has_any(self) -> bool:
@@ -98,21 +104,36 @@ class Definitions:
 
     def _read_bucket(self) -> Known:
         services = self._services()
+        templates = services.templates.list()
+
+        def read(template: Template) -> Json | None:
+            try:
+                return self._object_info(services, template)
+            except (NotFound, InvalidDocument) as exc:
+                # It is being deleted, or another version of us wrote it; the others are known.
+                log.info("What the template %s needs is not known: %s", template.name, exc)
+                return None
+
+        with ThreadPoolExecutor(READERS) as pool:
+            infos = list(pool.map(read, templates))
+        self._versions = {
+            _version_key(template): info
+            for template, info in zip(templates, infos, strict=True)
+            if info is not None
+        }
         classes: Json = {}
-        versions: dict[tuple[str, int], Json] = {}
-        for template in reversed(services.templates.list()):  # the one changed last wins
-            key = (template.name, template.version)
-            versions[key] = (
-                self._versions[key]
-                if key in self._versions
-                else services.templates.version(*key).object_info
-            )
-            classes |= versions[key]
-        self._versions = versions
+        for info in reversed(infos):  # the one changed last wins
+            classes |= info or {}
         models: dict[str, list[str]] = {}
         for model in services.library.list():
             models.setdefault(model.folder, []).append(model.name)
         return Known(classes, models)
+
+    def _object_info(self, services: Services, template: Template) -> Json:
+        known = self._versions.get(_version_key(template))
+        if known is not None:
+            return known
+        return services.templates.version(template.name, template.version).object_info
 
     def _extended(self, class_type: str, definition: Json, known: Known) -> Json | None:
         """The definition with more choices; None when there are no more."""
@@ -136,6 +157,10 @@ class Definitions:
                         spec, [*options, *added]
                     )
         return {**definition, "input": {**definition["input"], **changed}} if changed else None
+
+
+def _version_key(template: Template) -> VersionKey:
+    return template.name, template.created, template.version
 
 
 def choices_by_folder() -> dict[str, dict[str, str]]:
