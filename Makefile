@@ -15,7 +15,7 @@ bootstrap: ## virtual environment, ComfyUI, Chromium and npm packages
 	@$(PYTHON) tools/bootstrap.py
 
 demo: ## a real ComfyUI whose Run button works through the local AWS stack
-	@$(PYTHON) tools/bootstrap.py --without frontends
+	@$(PYTHON) tools/bootstrap.py --without frontends manager
 	@$(BIN)/python tools/demo.py
 
 test: lint ## all checks, then all tests
