@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +85,8 @@ def check_loaded(comfyui: ComfyUIProcess) -> None:
     """Routes, page and node are there, from this very folder, and nothing was said against it."""
     assert get(comfyui, "/aws/status")["configured"] is False
     assert get(comfyui, "/aws/openapi.json")["paths"]["/aws/status"]
-    [node] = get(comfyui, "/object_info/AwsRemote").values()
-    assert node["name"] == "AwsRemote"
+    [node] = get(comfyui, "/object_info/AwsRemoteOutput").values()
+    assert node["name"] == "AwsRemoteOutput"
     assert "/extensions/prompt-on-aws/js/main.js" in get(comfyui, "/extensions")
     assert "registerExtension" in get(comfyui, "/extensions/prompt-on-aws/js/main.js")
     assert "IMPORT FAILED" not in comfyui.log
@@ -95,10 +94,10 @@ def check_loaded(comfyui: ComfyUIProcess) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[dict[str, str | None]]:
+def home(tmp_path: Path) -> dict[str, str | None]:
     """An environment that configures nothing."""
     foreign = [name for name in os.environ if name.startswith(("AWS_", "COMFY_AWS_"))]
-    yield {**dict.fromkeys(foreign), "COMFY_AWS_HOME": str(tmp_path / "settings")}
+    return {**dict.fromkeys(foreign), "COMFY_AWS_HOME": str(tmp_path / "settings")}
 
 
 def test_the_packed_zip_loads_and_imports_nothing_heavy(
