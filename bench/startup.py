@@ -59,8 +59,9 @@ def prepare(base: Path, folder: Path) -> Path:
 
 def start(base: Path, pack: Path) -> dict[str, float]:
     """Seconds of the import and until ComfyUI answers, and how many modules came with it."""
-    settings = str(base / "settings")
-    process = ComfyUIProcess(base, env={"COMFY_AWS_HOME": settings, "COMFY_AWS_TARGET": None})
+    env = {"COMFY_AWS_HOME": str(base / "settings"), "COMFY_AWS_TARGET": None,
+           "PYTHONDONTWRITEBYTECODE": None}  # fmt: skip  # compiled once, as on any machine
+    process = ComfyUIProcess(base, env=env)
     started = time.perf_counter()
     with process:
         ready = time.perf_counter() - started
@@ -73,7 +74,8 @@ def report(without: Mapping[str, Sequence[float]], with_: Mapping[str, Sequence[
     for name in ("import", "start"):
         before, after = statistics.median(without[name]), statistics.median(with_[name])
         print(
-            f"{name:<12}{before:>10.4f}{after:>10.4f}{after - before:>10.4f}{after / before:>8.2f}"
+            f"{name:<12}{before:>10.3f}{after:>10.3f}{after - before:>10.3f}"
+            + (f"{after / before:>8.3f}" if name == "start" else "")
         )
     print(f"modules that come with the import: {statistics.median(with_['modules']):.0f}")
 
