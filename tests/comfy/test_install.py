@@ -24,7 +24,7 @@ URL = "https://github.com/prompt-on-aws/prompt-on-aws"
 
 # What the extension needs later, and what only some of its parts need ever.
 HEAVY = {
-    "boto3", "botocore", "comfy_aws.aws.store", "comfy_aws.localstack", "comfy_aws.worker",
+    "boto3", "botocore", "comfy_aws.cli", "comfy_aws.localstack", "comfy_aws.worker",
     "deadline", "flask", "moto", "s3transfer", "werkzeug",
 }  # fmt: skip
 PROBE = """
