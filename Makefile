@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test test-pythons lint format bench screenshots clean
+.PHONY: help bootstrap demo test test-pythons lint format docs bench screenshots clean
 # One thing at a time, also under `make -j`: the machine's cores belong to the step that runs.
 .NOTPARALLEL:
 
@@ -34,6 +34,10 @@ lint: bootstrap ## ruff, mypy, eslint, tsc
 format: bootstrap ## rewrite Python files in ruff's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: bootstrap ## write what is made of the source: references, the list of files
+	$(BIN)/python tools/agents.py
+	$(BIN)/python tools/reference.py
 
 bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/overhead.py
