@@ -103,5 +103,7 @@ def test_the_operator_guide(operator: Terminal) -> None:
     assert "DesignerUrl" in of("comfy-aws status")
     assert "my-workers" in of("comfy-aws iam-policy execution")
     assert json.loads(of("comfy-aws iam-policy designer"))["Statement"]
+    assert "Estimates" in of("comfy-aws cost --by endpoint")
+    assert "ml.g5.xlarge" in of("comfy-aws cost --prices")
     assert "is kept" in of("comfy-aws destroy")
     operator.run("comfy-aws status", status=1)
