@@ -72,20 +72,22 @@ def operator(shared_stack: StackState, tmp_path: Path) -> Iterator[Terminal]:
         "AWS_SECRET_ACCESS_KEY": shared_stack.secret_access_key,
         "AWS_REGION": shared_stack.region,
     }
-    yield Terminal(tmp_path, variables, INSTEAD)
     access = {
         "region_name": shared_stack.region,
         "endpoint_url": shared_stack.endpoint_url,
         "aws_access_key_id": shared_stack.access_key_id,
         "aws_secret_access_key": shared_stack.secret_access_key,
     }
+    account = boto3.client("sts", **access).get_caller_identity()["Account"]
+    bucket = f"comfy-aws-{account}-{shared_stack.region}"
+    store = boto3.client("s3", **access)
+    # The local stack's CloudFormation makes no bucket in its object store; deploy takes this up.
+    store.create_bucket(Bucket=bucket)
+    yield Terminal(tmp_path, variables, INSTEAD)
     boto3.client("cloudformation", **access).delete_stack(StackName="comfy-aws")
-    client = boto3.client("s3", **access)
-    for bucket in client.list_buckets()["Buckets"]:
-        if bucket["Name"].startswith("comfy-aws-") and bucket["Name"] != shared_stack.bucket:
-            for each in client.list_objects_v2(Bucket=bucket["Name"]).get("Contents", []):
-                client.delete_object(Bucket=bucket["Name"], Key=each["Key"])
-            client.delete_bucket(Bucket=bucket["Name"])
+    for each in store.list_objects_v2(Bucket=bucket).get("Contents", []):
+        store.delete_object(Bucket=bucket, Key=each["Key"])
+    store.delete_bucket(Bucket=bucket)
 
 
 @pytest.mark.stack

@@ -35,9 +35,13 @@ ELSEWHERE = {
 def user(tmp_path: Path) -> Iterator[Terminal]:
     """A home with a ComfyUI that has the test pipeline, and its workflow beside it."""
     comfyui = tmp_path / "ComfyUI"
-    left_out = shutil.ignore_patterns("__pycache__", "tests", "models", "input")
-    shutil.copytree(comfyui_path(), comfyui, ignore=left_out)
+    source = comfyui_path()
+    not_source = {"custom_nodes", "input", "models", "output", "tests", "user"}
+    shutil.copytree(
+        source, comfyui, ignore=lambda at, names: not_source if Path(at) == source else ()
+    )
     pipeline.install(comfyui)
+    (comfyui / "models" / "loras").mkdir()  # as every ComfyUI has it
     (tmp_path / "portrait-workflow.json").write_text(json.dumps(pipeline.load_workflow()))
     (tmp_path / "portrait.json").write_text(json.dumps(pipeline.load_prompt()))
     foreign = [name for name in os.environ if name.startswith(("AWS_", "COMFY_AWS_"))]
