@@ -4,22 +4,25 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test lint format bench screenshots clean
+.PHONY: help bootstrap demo test test-pythons lint format docs bench screenshots clean
 # One thing at a time, also under `make -j`: the machine's cores belong to the step that runs.
 .NOTPARALLEL:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## virtual environment, ComfyUI, Chromium and npm packages
 	@$(PYTHON) tools/bootstrap.py
 
 demo: ## a real ComfyUI whose Run button works through the local AWS stack
-	@$(PYTHON) tools/bootstrap.py --without frontends
+	@$(PYTHON) tools/bootstrap.py --without frontends manager
 	@$(BIN)/python tools/demo.py
 
 test: lint ## all checks, then all tests
 	@$(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+test-pythons: bootstrap ## the unit tests on each Python from 3.10 to 3.13 that is here
+	@$(BIN)/python tools/pythons.py
 
 lint: bootstrap ## ruff, mypy, eslint, tsc
 	$(BIN)/ruff check .
@@ -32,6 +35,10 @@ format: bootstrap ## rewrite Python files in ruff's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: bootstrap ## write what is made of the source: references, the list of files
+	$(BIN)/python tools/agents.py
+	$(BIN)/python tools/reference.py
+
 bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/overhead.py
 	@$(BIN)/python bench/fanout.py
@@ -39,11 +46,12 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/publish.py
 	@$(BIN)/python bench/restore.py
 	@$(BIN)/python bench/page.py
+	@$(BIN)/python bench/startup.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
 	@$(BIN)/python tests/web/screenshots.py
 
 clean: ## remove all that the other targets made
-	rm -rf .venv .comfyui .bootstrap .demo node_modules build dist
+	rm -rf .venv .comfyui .bootstrap .demo .pythons node_modules build dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

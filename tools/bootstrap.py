@@ -3,8 +3,9 @@
     python3 tools/bootstrap.py                       all steps
     python3 tools/bootstrap.py --without browser npm all but these
 
-Steps: the virtual environment `.venv`, Python packages, ComfyUI's source and the frontends
-that the page is tested on in `.comfyui/`, Chromium (through apt-get) and npm packages. A step
+Steps: the virtual environment `.venv`, Python packages, ComfyUI-Manager in an environment of its
+own, ComfyUI's source and the frontends that the page is tested on in `.comfyui/`, Chromium
+(through apt-get) and npm packages. A step
 whose inputs have not changed since it last went through is skipped: `.bootstrap/` keeps a stamp
 and a log for each.
 
@@ -56,6 +57,18 @@ TORCHVISION = "torchvision==0.28.0"
 TORCHVISION_HOOK = ROOT / "tools" / "torchvision_schemas.py"
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 COMFYUI_REQUIREMENTS = ROOT / "tools" / "requirements-comfyui.txt"
+
+# ComfyUI-Manager's command line, which installs the extension in a test. It installs into the
+# Python that runs it, so it has one of its own that sees the packages of `.venv`; these are what
+# `.venv` lacks of its needs.
+MANAGER = STATE / "manager"
+MANAGER_PACKAGES = (
+    "comfyui-manager==4.3",
+    "chardet==7.7.0",
+    "nh3==0.3.8",
+    "PyGithub==2.10.0",
+    "toml==0.10.2",
+)
 
 LOG_TAIL_LINES = 30
 
@@ -208,6 +221,24 @@ def _make_packages(log: Path) -> None:
 
 def _with_extras() -> str:
     return f"{ROOT}[local,worker,dev]"
+
+
+def _manager_key() -> str:
+    return _digest(*MANAGER_PACKAGES, _venv_key())
+
+
+def _manager_present() -> bool:
+    return (MANAGER / "bin" / "cm-cli").is_file()
+
+
+def _make_manager(log: Path) -> None:
+    hint = "a package index that answers is needed; or leave the step out: `--without manager`"
+    venv = [str(VENV_PYTHON), "-m", "venv", "--clear", "--without-pip", str(MANAGER)]
+    _command(venv, log, hint=hint)
+    own = MANAGER / _site_packages().relative_to(VENV)
+    (own / "venv.pth").write_text(f"{_site_packages()}\n")
+    pip = [str(MANAGER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+    _command([*pip, "--no-deps", *MANAGER_PACKAGES], log, hint=hint)
 
 
 # --- ComfyUI --------------------------------------------------------------------------------
@@ -397,6 +428,7 @@ def _make_npm(log: Path) -> None:
 STEPS = (
     Step("venv", _venv_key, VENV_PYTHON.exists, _make_venv),
     Step("packages", _packages_key, _packages_present, _make_packages),
+    Step("manager", _manager_key, _manager_present, _make_manager),
     Step("comfyui", _comfyui_key, _comfyui_present, _make_comfyui),
     Step("frontends", _frontends_key, _frontends_present, _make_frontends),
     Step("browser", _browser_key, _browser_present, _make_browser),

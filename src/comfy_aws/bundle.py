@@ -18,11 +18,11 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 TEMPLATE: Final = Path("deploy", "stack.yaml")
 PARTS: Final = frozenset(
     {
-        "LICENSE", "README.md", "__init__.py", "deploy", "example_workflows", "locales", "nodes",
-        "pyproject.toml", "requirements.txt", "server_routes.py", "src", "web",
+        "LICENSE", "README.md", "__init__.py", "deploy", "docs/openapi.yaml", "example_workflows",
+        "locales", "nodes", "pyproject.toml", "requirements.txt", "server_routes.py", "src", "web",
     }
 )  # fmt: skip
-"""What travels, by the first name below the folder; tests, tools and benchmarks stay."""
+"""What travels, by the first name below the folder or as a file; tests and tools stay."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -59,7 +59,9 @@ def pack(root: Path = ROOT) -> Bundle:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in packs.files_of(root):
             relative = name.partition("/")[2]
-            if relative.partition("/")[0] in PARTS and ".egg-info/" not in relative:
+            if not PARTS.isdisjoint({relative, relative.partition("/")[0]}) and (
+                ".egg-info/" not in relative
+            ):
                 entry = zipfile.ZipInfo(relative, _EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = 0o644 << 16

@@ -62,7 +62,8 @@ class UploadRate:
             self._rate = size / seconds
             with suppress(OSError):  # the estimate is then lost with the process, no more
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(json.dumps({"bytes_per_second": self._rate}))
+                text = json.dumps({"bytes_per_second": self._rate})
+                self._path.write_text(text, encoding="ascii")
 
     def seconds_for(self, size: int) -> float | None:
         """How long so many bytes will take; None while nothing has been measured."""
@@ -74,7 +75,7 @@ class UploadRate:
 
 def _stored(path: Path) -> float:
     try:
-        rate = float(json.loads(path.read_text())["bytes_per_second"])
+        rate = float(json.loads(path.read_text(encoding="ascii"))["bytes_per_second"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
     return rate if 0 < rate < float("inf") else 0.0

@@ -128,7 +128,7 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
     with zipfile.ZipFile(io.BytesIO(parts.store.get(layout.SOURCE))) as archive:
         names = set(archive.namelist())
         assert archive.read("deploy/stack.yaml") == (ROOT / "deploy/stack.yaml").read_bytes()
-    assert {"src/comfy_aws/worker/__main__.py", "pyproject.toml", "web/js/main.js"} <= names
+    assert {"src/comfy_aws/worker/__main__.py", "docs/openapi.yaml", "web/js/main.js"} <= names
     assert not [name for name in names if name.startswith(("tests/", "tools/", ".", "bench/"))]
 
     # An update changes what is named and keeps the rest.

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # In the place of npm: leaves what npm leaves.
 NPM = f"{shutil.which('mkdir')} -p node_modules; : > node_modules/.package-lock.json"
-STEPS = ("venv", "packages", "comfyui", "frontends", "browser", "npm")
+STEPS = ("venv", "packages", "manager", "comfyui", "frontends", "browser", "npm")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -151,13 +152,23 @@ def test_imported_packages_are_declared(path):
     if in_comfyui:
         declared |= set(requirements_in(ROOT / "tools" / "requirements-comfyui.txt")) | {"torch"}
 
-    distributions = packages_distributions()
     for package in imported_packages(ast.parse(path.read_text())):
-        names = {canonicalize_name(name) for name in distributions.get(package, [])}
+        names = owners().get(package, set())
         if not names:
             assert in_comfyui, f"{package} is not installed and belongs to no dependency"
             continue
         assert names & declared, f"{package} is not declared; found in {sorted(names)}"
+
+
+@functools.cache
+def owners() -> dict[str, set[str]]:
+    """Distributions by the top names that they install; Python 3.10's own table lacks many."""
+    found: dict[str, set[str]] = {}
+    for distribution in distributions():
+        name = canonicalize_name(distribution.metadata["Name"])
+        for file in distribution.files or ():
+            found.setdefault(file.parts[0].partition(".")[0], set()).add(name)
+    return found
 
 
 def imported_packages(tree: ast.Module) -> set[str]:

@@ -22,10 +22,10 @@ SECRETS = ("AWS_", "COMFY_AWS_", "SAGEMAKER_")
 """Prefixes of environment variables that node packs and their packages must not see."""
 
 # Runs in the child before the program does. prctl(PR_SET_PDEATHSIG=1, SIGKILL) holds across exec;
-# a parent that died in between is seen by the changed parent id.
+# a parent that died in between is seen by the changed parent id. macOS has no prctl.
 _LAUNCHER = (
     "import ctypes, os, sys\n"
-    "ctypes.CDLL(None).prctl(1, 9)\n"
+    "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, 9)\n"
     "if os.getppid() != int(sys.argv[1]): sys.exit(1)\n"
     "os.execve(sys.argv[2], sys.argv[2:], os.environ)\n"
 )
