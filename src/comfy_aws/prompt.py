@@ -23,8 +23,10 @@ SENSITIVE_KEYS: Final = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """extra_data that ComfyUI keeps out of history and that never leaves this machine."""
 
 MARK: Final = "aws"
-USER: Final = "aws_user"
 """The key of extra_data that asks for a run on AWS."""
+
+USER: Final = "aws_user"
+"""The key of extra_data under which this server notes who has sent a prompt."""
 
 
 class Literal(NamedTuple):
