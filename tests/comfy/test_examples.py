@@ -26,6 +26,7 @@ WITHOUT_MODELS = "First run on AWS"
 NOTE = "MarkdownNote"  # the page's own; the server does not know it
 SCALARS = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}
 LARGEST_PICTURE = 100_000  # bytes
+SKY, SUN = (0x1D, 0x35, 0x57), (0xF4, 0xA2, 0x61)
 
 Json = dict[str, Any]
 
@@ -125,5 +126,6 @@ def test_the_example_without_models_runs_on_aws(
     made = designer.base_dir / "output" / image["subfolder"] / image["filename"]
     with Image.open(made) as picture:
         assert picture.size == (512, 512)
-        assert picture.getpixel((5, 5)) == (0x1D, 0x35, 0x57)
-        assert picture.getpixel((256, 192)) == (0xF4, 0xA2, 0x61)
+        for place, colour in (((5, 5), SKY), ((256, 192), SUN)):
+            found = picture.getpixel(place)
+            assert all(abs(one - other) <= 1 for one, other in zip(found, colour, strict=True))

@@ -27,6 +27,7 @@ SINGULAR = ".one"
 SAME = {
     "title", "status.aws", "toggle.label", "templates.version", "settings.target.aws", "name.ok",
     "inputs.keys", "models.meta", "runButton.aws", "name.character.quoted",
+    "form.type.option", "form.type.option.unpriced", "jobs.phase", "jobs.moreResults",
 }  # fmt: skip
 
 
