@@ -169,6 +169,7 @@ def test_events_come_as_lines(told_here: Callable[..., str], tmp_path: Path) -> 
         ([NAME, "--input", "nowhere.png"], 1, "There is no file nowhere.png"),
         ([NAME, "--set", "3.image=nowhere.png"], 2, "There is no input file nowhere.png"),
         ([SLOW, "--input", "nowhere.png"], 2, "those that are not set: none"),
+        ([NAME, "--set", "Load Image.image=a.png", "--input", "b.png"], 2, "not set: none"),
         ([NAME, "--values", "nowhere.json"], 1, "cannot be read"),
         ([NAME, "--version", "9"], 1, "has no version 9"),
         ([NAME, "--endpoint", "nowhere"], 1, "nowhere"),

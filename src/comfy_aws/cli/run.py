@@ -141,10 +141,15 @@ def _values_of(path: Path | None) -> Json:
 
 
 def _is_file(known: list[Parameter], name: str) -> bool:
+    parameter = _meant(known, name)
+    return parameter is not None and parameter.kind is ParameterKind.FILE
+
+
+def _meant(known: list[Parameter], name: str) -> Parameter | None:
     try:
-        return named(known, name).kind is ParameterKind.FILE
+        return named(known, name)
     except Unfit:
-        return False  # told with all other problems
+        return None  # told with all other problems
 
 
 def _entered(files: dict[str, Path], path: Path) -> str:
@@ -165,7 +170,11 @@ def _for_inputs(
     """The values of --input: the file parameter that it can only be for."""
     if not inputs:
         return {}
-    free = [each for each in known if each.kind is ParameterKind.FILE and each.name not in values]
+    set_already = {each.name for name in values if (each := _meant(known, name)) is not None}
+    free = [
+        each for each in known
+        if each.kind is ParameterKind.FILE and each.name not in set_already
+    ]  # fmt: skip
     if len(free) != 1 or len(inputs) != 1:
         names = ", ".join(each.name for each in free) or "none"
         raise InvalidParameters(
