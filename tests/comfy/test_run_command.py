@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,11 @@ Started = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(home: Path, tmp_path: Path, published: None) -> Started:
+def start(home: Path, tmp_path: Path, published: None) -> Iterator[Started]:
     """Starts the command in a folder of its own; `PYTHONPATH` has no ComfyUI."""
     environment = {**os.environ, "COMFY_AWS_HOME": str(home), "PYTHONPATH": str(REPO_ROOT / "src")}
+    # Tests that run in the background ignore Ctrl+C, and so would their children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def started(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -64,7 +66,8 @@ def start(home: Path, tmp_path: Path, published: None) -> Started:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    return started
+    yield started
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -195,7 +198,8 @@ def test_a_job_that_fails(told_here: Callable[..., str], tmp_path: Path) -> None
 def test_a_signal_cancels_the_job(
     start: Started, bucket: ObjectStore, number: signal.Signals, status: int
 ) -> None:
-    with start("run", SLOW, "--events") as process:
+    grey = f"1.grey=0.{number.value}"  # else its result is known
+    with start("run", SLOW, "--events", "--set", grey) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line).get("state") == "running":
