@@ -17,6 +17,7 @@ from comfy_aws.cli.common import (
     DONE,
     INTERRUPTED,
     TERMINATED,
+    cloud,
     command,
     emit,
     positive,
@@ -70,18 +71,18 @@ def add(topics: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.load()
-    cloud = services.connect(settings)
+    there = services.connect(settings)
     shown = bar(arguments) if not arguments.events else Bar(shown=False)
-    runs = services.terminal_runs(settings, cloud, listens=not arguments.no_wait)
+    runs = services.terminal_runs(settings, there, listens=not arguments.no_wait)
     with _terminable(), runs as desk, shown:
         order = _order(arguments, desk, shown)
         watcher = Watcher(events=arguments.events, shown=shown)
         desk.jobs.start(order, watcher)
         status = watcher.follow(desk, order.job_id, until_sent=arguments.no_wait)
         view = desk.jobs.view(order.job_id)
-    report = cloud.job_reports.of(order.job_id, view)
+    report = there.job_reports.of(order.job_id, view)
     if arguments.output is not None:
-        bring(cloud, report, arguments.output)
+        bring(there, report, arguments.output)
     _show(arguments, report)
     return status or (DONE if arguments.no_wait else status_of_job(view.job.state))
 
@@ -267,8 +268,6 @@ def _terminable() -> Iterator[None]:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from comfy_aws.cli.common import cloud
-
     state = cloud().job_reports.cancel(arguments.job)
     asked = state is JobState.CANCELLED
     text = "is asked to stop" if asked else f"has ended already: {state.value}"
