@@ -82,9 +82,10 @@ def _run(arguments: argparse.Namespace) -> int:
         view = desk.jobs.view(order.job_id)
     report = there.job_reports.of(order.job_id, view)
     if arguments.output is not None:
-        bring(there, report, arguments.output)
+        with shown:
+            bring(there, report, arguments.output, shown)
     _show(arguments, report)
-    return status or (DONE if arguments.no_wait else status_of_job(view.job.state))
+    return status or status_of_job(view.job.state)
 
 
 def _show(arguments: argparse.Namespace, report: Json) -> None:
