@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from comfy_aws import cli
 from comfy_aws.aws import ObjectStore
 from comfy_aws.layout import request_key
 from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIProcess
@@ -53,9 +54,11 @@ Started = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(home: Path, tmp_path: Path, published: None) -> Started:
+def start(home: Path, tmp_path: Path, published: None) -> Iterator[Started]:
     """Starts the command in a folder of its own; `PYTHONPATH` has no ComfyUI."""
     environment = {**os.environ, "COMFY_AWS_HOME": str(home), "PYTHONPATH": str(REPO_ROOT / "src")}
+    # Tests that run in the background ignore Ctrl+C, and so would their children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def started(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -63,7 +66,8 @@ def start(home: Path, tmp_path: Path, published: None) -> Started:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    return started
+    yield started
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -79,8 +83,32 @@ def told(start: Started) -> Callable[..., str]:
     return run
 
 
+@pytest.fixture
+def told_here(
+    home: Path,
+    tmp_path: Path,
+    published: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """As `told`, in this process: what needs no signal and no terminal of its own."""
+    monkeypatch.setenv("COMFY_AWS_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, status: int = 0) -> str:
+        assert cli.main(arguments) == status
+        output = capsys.readouterr()
+        return output.out if status == 0 else output.out + output.err
+
+    return run
+
+
 def test_a_run_by_title_and_id_brings_its_files(
-    told: Callable[..., str], tmp_path: Path, bucket: ObjectStore, home: Path
+    told: Callable[..., str],
+    told_here: Callable[..., str],
+    tmp_path: Path,
+    bucket: ObjectStore,
+    home: Path,
 ) -> None:
     kept = tmp_path / "out" / "tiny_00004_.png"
     kept.parent.mkdir()
@@ -104,19 +132,19 @@ def test_a_run_by_title_and_id_brings_its_files(
     assert item["name"] == "teal.png"
     assert not list((home / "queues").iterdir()), "the queue goes with the command"
 
-    assert "tiny_00006_.png" in told("jobs", "fetch", report["id"], "--output", "out")
-    shown = told("jobs", "show", report["id"], "--urls")
+    assert "tiny_00006_.png" in told_here("jobs", "fetch", report["id"], "--output", "out")
+    shown = told_here("jobs", "show", report["id"], "--urls")
     assert f"({NAME}) is succeeded" in shown
     assert "X-Amz-Signature" in shown
-    listed = json.loads(told("jobs", "--json", "--template", NAME, "--state", "succeeded"))
+    listed = json.loads(told_here("jobs", "--json", "--template", NAME, "--state", "succeeded"))
     assert report["id"] in {job["id"] for job in listed}
-    assert json.loads(told("jobs", "--json", "--template", "Nobody")) == []
-    assert json.loads(told("cancel", report["id"], "--json"))["state"] == "succeeded"
+    assert json.loads(told_here("jobs", "--json", "--template", "Nobody")) == []
+    assert json.loads(told_here("cancel", report["id"], "--json"))["state"] == "succeeded"
 
 
-def test_events_come_as_lines(told: Callable[..., str], tmp_path: Path) -> None:
+def test_events_come_as_lines(told_here: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "values.json").write_text(json.dumps({"7.steps": 2, "Positive.seed": 5}))
-    lines = told("run", NAME, "--values", "values.json", "--set", "7.steps=4", "--events")
+    lines = told_here("run", NAME, "--values", "values.json", "--set", "7.steps=4", "--events")
     events = [json.loads(line) for line in lines.splitlines()]
     states = [each["state"] for each in events if each["type"] == "state"]
     assert states == ["preparing", "submitted", "running"]
@@ -144,6 +172,7 @@ def test_events_come_as_lines(told: Callable[..., str], tmp_path: Path) -> None:
         ([NAME, "--input", "nowhere.png"], 1, "There is no file nowhere.png"),
         ([NAME, "--set", "3.image=nowhere.png"], 2, "There is no input file nowhere.png"),
         ([SLOW, "--input", "nowhere.png"], 2, "those that are not set: none"),
+        ([NAME, "--set", "Load Image.image=a.png", "--input", "b.png"], 2, "not set: none"),
         ([NAME, "--values", "nowhere.json"], 1, "cannot be read"),
         ([NAME, "--version", "9"], 1, "has no version 9"),
         ([NAME, "--endpoint", "nowhere"], 1, "nowhere"),
@@ -151,13 +180,13 @@ def test_events_come_as_lines(told: Callable[..., str], tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_run_is_told_before_anything_is_sent(
-    told: Callable[..., str], arguments: list[str], status: int, says: str
+    told_here: Callable[..., str], arguments: list[str], status: int, says: str
 ) -> None:
-    assert says in told("run", *arguments, status=status)
+    assert says in told_here("run", *arguments, status=status)
 
 
-def test_a_job_that_fails(told: Callable[..., str], tmp_path: Path) -> None:
-    output = told("run", BROKEN, "--set", "1.reason=no luck", "--output", "out", status=1)
+def test_a_job_that_fails(told_here: Callable[..., str], tmp_path: Path) -> None:
+    output = told_here("run", BROKEN, "--set", "1.reason=no luck", "--output", "out", status=1)
     assert "is failed" in output
     assert "no luck at node 1 (FailingImage)" in output
     assert not (tmp_path / "out").exists()
@@ -169,7 +198,8 @@ def test_a_job_that_fails(told: Callable[..., str], tmp_path: Path) -> None:
 def test_a_signal_cancels_the_job(
     start: Started, bucket: ObjectStore, number: signal.Signals, status: int
 ) -> None:
-    with start("run", SLOW, "--events") as process:
+    grey = f"1.grey=0.{number.value}"  # else its result is known
+    with start("run", SLOW, "--events", "--set", grey) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line).get("state") == "running":
@@ -185,28 +215,28 @@ def test_a_signal_cancels_the_job(
 
 
 def test_a_job_is_sent_cancelled_and_seen_by_others(
-    told: Callable[..., str], designer: ComfyUIProcess
+    told_here: Callable[..., str], designer: ComfyUIProcess
 ) -> None:
     """One terminal sends it, another one cancels it, a third waits for its files."""
-    report = json.loads(told("run", SLOW, "--no-wait", "--json"))
+    report = json.loads(told_here("run", SLOW, "--no-wait", "--json"))
     assert report["state"] in ("submitted", "running")
     assert report["id"] in {
-        job["id"] for job in json.loads(told("jobs", "--json", "--state", "open"))
+        job["id"] for job in json.loads(told_here("jobs", "--json", "--state", "open"))
     }
-    assert "no files" in told("jobs", "fetch", report["id"], status=1)
+    assert "no files" in told_here("jobs", "fetch", report["id"], status=1)
     seen = call(designer, "GET", "/aws/jobs/{id}", id=report["id"])[1]["job"]
     assert (seen["state"], seen["template"]) == ("submitted", SLOW)
-    assert json.loads(told("cancel", report["id"], "--json"))["state"] == "cancelled"
-    while json.loads(told("jobs", "show", report["id"], "--json"))["state"] == "submitted":
+    assert json.loads(told_here("cancel", report["id"], "--json"))["state"] == "cancelled"
+    while json.loads(told_here("jobs", "show", report["id"], "--json"))["state"] == "submitted":
         pass
-    assert "is cancelled" in told("jobs", "fetch", report["id"], status=3)
-    assert "There is no job nobody" in told("cancel", "nobody", status=1)
-    assert "1 to 64 letters" in told("jobs", "show", "../x", status=1)
+    assert "is cancelled" in told_here("jobs", "fetch", report["id"], status=3)
+    assert "There is no job nobody" in told_here("cancel", "nobody", status=1)
+    assert "1 to 64 letters" in told_here("jobs", "show", "../x", status=1)
 
 
-def test_parameters_are_listed(told: Callable[..., str]) -> None:
-    table = told("template", "parameters", NAME)
+def test_parameters_are_listed(told_here: Callable[..., str]) -> None:
+    table = told_here("template", "parameters", NAME)
     [row] = [line for line in table.splitlines() if line.startswith("7.steps")]
     assert row.split() == ["7.steps", "KSampler.steps", "int", "2", "1", "to", "10000"]
-    main = json.loads(told("template", "parameters", NAME, "--main", "--json"))
+    main = json.loads(told_here("template", "parameters", NAME, "--main", "--json"))
     assert "9.filename_prefix" not in {each["name"] for each in main}

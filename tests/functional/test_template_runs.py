@@ -15,6 +15,7 @@ import requests
 
 from comfy_aws import layout
 from comfy_aws.errors import AwsNotFound, EndpointUnusable, InvalidParameters, NotFound, Unresolved
+from comfy_aws.events import RETENTION
 from comfy_aws.hashcache import HashCache
 from comfy_aws.job_reports import JobReports
 from comfy_aws.jobindex import chosen_jobs
@@ -295,7 +296,7 @@ def test_jobs_are_chosen_before_they_are_counted(counter: Counter) -> None:
 def test_a_queue_goes_with_its_command_or_with_a_later_one(parts: Parts, tmp_path: Path) -> None:
     heard: list[Event] = []
     left, young = (f"comfy-aws-run-{uuid.uuid4().hex}" for _ in range(2))
-    urls = {name: parts.queues.ensure(name, retention=3600) for name in (left, young)}
+    urls = {name: parts.queues.ensure(name, retention=RETENTION) for name in (left, young)}
     for name in urls:
         (tmp_path / name).touch()
     os.utime(tmp_path / left, (1.0, 1.0))

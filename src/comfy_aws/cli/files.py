@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Final
 
 from comfy_aws import outputfiles
+from comfy_aws.callbacks import OnProgress
 from comfy_aws.cli.common import moment, size_text, table
-from comfy_aws.models import Json, OutputFile
+from comfy_aws.models import Json, OutputFile, Progress
 from comfy_aws.naming import Place
 from comfy_aws.services import Cloud
 
 FETCHED_AT_ONCE: Final = 4
 
 
-def bring(cloud: Cloud, report: Json, folder: Path) -> None:
+def bring(cloud: Cloud, report: Json, folder: Path, progress: OnProgress) -> None:
     """Write a job's files below a folder, and their paths into its report.
 
     Raises:
@@ -24,6 +25,8 @@ def bring(cloud: Cloud, report: Json, folder: Path) -> None:
     if not report["outputs"]:
         return
     files = cloud.job_reports.files(report["id"])
+    total, done = sum(file.size for file in files), 0
+    progress(Progress("fetch", "", 0, total))
 
     def fetch(file: OutputFile) -> tuple[OutputFile, bytes]:
         return file, outputfiles.fetch(cloud.store, file)
@@ -32,6 +35,8 @@ def bring(cloud: Cloud, report: Json, folder: Path) -> None:
         for output, (file, body) in zip(report["outputs"], pool.map(fetch, files), strict=True):
             place = Place(file.filename, file.subfolder, file.type)
             output["path"] = str(outputfiles.write(outputfiles.below(folder, place), body))
+            done += file.size
+            progress(Progress("fetch", file.filename, done, total))
 
 
 def job_lines(report: Json) -> list[str]:

@@ -20,6 +20,7 @@ from comfy_aws.cli.common import (
     table,
 )
 from comfy_aws.cli.files import bring, job_lines, job_times
+from comfy_aws.cli.progress import bar
 from comfy_aws.errors import ConfigError
 from comfy_aws.job_reports import EXPIRES, LONGEST, SHORTEST
 from comfy_aws.jobindex import StoredJob, chosen_jobs
@@ -93,7 +94,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _fetch(arguments: argparse.Namespace) -> int:
     there = cloud()
     report = there.job_reports.of(arguments.job)
-    bring(there, report, arguments.output)
+    with bar(arguments) as progress:
+        bring(there, report, arguments.output, progress)
     lines = job_lines(report)
     if not report["outputs"]:
         lines.append("  It has no files.")

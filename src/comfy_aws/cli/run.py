@@ -17,6 +17,7 @@ from comfy_aws.cli.common import (
     DONE,
     INTERRUPTED,
     TERMINATED,
+    cloud,
     command,
     emit,
     positive,
@@ -70,20 +71,21 @@ def add(topics: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.load()
-    cloud = services.connect(settings)
+    there = services.connect(settings)
     shown = bar(arguments) if not arguments.events else Bar(shown=False)
-    runs = services.terminal_runs(settings, cloud, listens=not arguments.no_wait)
+    runs = services.terminal_runs(settings, there, listens=not arguments.no_wait)
     with _terminable(), runs as desk, shown:
         order = _order(arguments, desk, shown)
         watcher = Watcher(events=arguments.events, shown=shown)
         desk.jobs.start(order, watcher)
         status = watcher.follow(desk, order.job_id, until_sent=arguments.no_wait)
         view = desk.jobs.view(order.job_id)
-    report = cloud.job_reports.of(order.job_id, view)
+    report = there.job_reports.of(order.job_id, view)
     if arguments.output is not None:
-        bring(cloud, report, arguments.output)
+        with shown:
+            bring(there, report, arguments.output, shown)
     _show(arguments, report)
-    return status or (DONE if arguments.no_wait else status_of_job(view.job.state))
+    return status or status_of_job(view.job.state)
 
 
 def _show(arguments: argparse.Namespace, report: Json) -> None:
@@ -141,10 +143,15 @@ def _values_of(path: Path | None) -> Json:
 
 
 def _is_file(known: list[Parameter], name: str) -> bool:
+    parameter = _meant(known, name)
+    return parameter is not None and parameter.kind is ParameterKind.FILE
+
+
+def _meant(known: list[Parameter], name: str) -> Parameter | None:
     try:
-        return named(known, name).kind is ParameterKind.FILE
+        return named(known, name)
     except Unfit:
-        return False  # told with all other problems
+        return None  # told with all other problems
 
 
 def _entered(files: dict[str, Path], path: Path) -> str:
@@ -165,7 +172,11 @@ def _for_inputs(
     """The values of --input: the file parameter that it can only be for."""
     if not inputs:
         return {}
-    free = [each for each in known if each.kind is ParameterKind.FILE and each.name not in values]
+    set_already = {each.name for name in values if (each := _meant(known, name)) is not None}
+    free = [
+        each for each in known
+        if each.kind is ParameterKind.FILE and each.name not in set_already
+    ]  # fmt: skip
     if len(free) != 1 or len(inputs) != 1:
         names = ", ".join(each.name for each in free) or "none"
         raise InvalidParameters(
@@ -258,8 +269,6 @@ def _terminable() -> Iterator[None]:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from comfy_aws.cli.common import cloud
-
     state = cloud().job_reports.cancel(arguments.job)
     asked = state is JobState.CANCELLED
     text = "is asked to stop" if asked else f"has ended already: {state.value}"
