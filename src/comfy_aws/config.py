@@ -25,6 +25,7 @@ COMFY_AWS_HOME, else `~/.comfy-aws`.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -225,6 +226,14 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def user_name() -> str:
+    """Who runs this process; empty where nobody is known, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def child_environment(**changes: str) -> dict[str, str]:

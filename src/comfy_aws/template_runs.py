@@ -76,6 +76,7 @@ class TemplateRuns:
         endpoint: str = "",
         job_id: str = "",
         client_id: str = "",
+        user: str = "",
         progress: OnProgress = no_progress,
         cancelled: IsCancelled = never,
     ) -> Order:
@@ -86,6 +87,7 @@ class TemplateRuns:
             find_input: asked for the files that `values` names.
             version: 0 for the current one.
             endpoint: where to run; empty for the template's own.
+            user: who orders it.
 
         Raises:
             NotFound, InvalidName: there is no such template, version or endpoint.
@@ -120,7 +122,7 @@ class TemplateRuns:
         )  # fmt: skip
         uploader.send(capture, base=stored.manifest, progress=progress, cancelled=cancelled)
         return Order(job_id, graph, outputs, template=name, endpoint=endpoint,
-                     client_id=client_id, manifest=capture.manifest)  # fmt: skip
+                     client_id=client_id, manifest=capture.manifest, user=user)  # fmt: skip
 
     def _offered(self, manifest: Manifest) -> Callable[[str], bool]:
         """Whether a choice is a model of the template or the bucket."""

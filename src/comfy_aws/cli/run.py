@@ -115,7 +115,7 @@ def _order(arguments: argparse.Namespace, desk: TerminalRuns, shown: Bar) -> Ord
 
     return desk.runs.order(
         arguments.template, values, version=stored.version, endpoint=arguments.endpoint,
-        find_input=find, progress=shown,
+        find_input=find, user=config.user_name(), progress=shown,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import getpass
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from comfy_aws.comfyui.designer import Designer
-from comfy_aws.config import INFERENCE
+from comfy_aws.config import INFERENCE, user_name
 from comfy_aws.errors import ComfyAwsError, Forbidden, InvalidWorkflow
 from comfy_aws.models import Json
 
@@ -85,10 +84,7 @@ def answers_errors(handler: Callable[..., Awaitable[web.StreamResponse]]) -> Any
 
 def author_of(request: web.Request) -> str:
     """Who asks: the user of a ComfyUI that has several, else who runs it, if anybody is known."""
-    try:
-        return request.headers.get("comfy-user") or getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""
+    return request.headers.get("comfy-user") or user_name()
 
 
 def number_of(value: object, name: str) -> int:

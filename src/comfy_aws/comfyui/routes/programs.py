@@ -9,7 +9,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from comfy_aws.comfyui.program_run import ProgramRun
-from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of, number_of
+from comfy_aws.comfyui.routes.base import (
+    Route,
+    RouteGroup,
+    answers_errors,
+    author_of,
+    body_of,
+    number_of,
+)
 from comfy_aws.errors import Conflict, InvalidParameters, NotFound
 from comfy_aws.job_reports import EXPIRES, LONGEST, SHORTEST
 from comfy_aws.models import Json
@@ -46,13 +53,13 @@ class ProgramRoutes(RouteGroup):
     async def run_template(self, request: web.Request) -> web.Response:
         wishes = _wishes(await body_of(request))
         wait = _seconds(str(wishes.get("wait", 0)), "wait", 0, LONGEST_WAIT)
-        name = request.match_info["name"]
-        job_id = await self._call(lambda s: self._start(s, name, wishes))
+        name, user = request.match_info["name"], author_of(request)
+        job_id = await self._call(lambda s: self._start(s, name, wishes, user))
         ended = await self._until_ended(job_id, wait)
         job = await self._call(lambda s: _report(s, job_id, EXPIRES))
         return web.json_response({"job": job}, status=200 if ended else 202)
 
-    def _start(self, services: Services, name: str, wishes: Json) -> str:
+    def _start(self, services: Services, name: str, wishes: Json, user: str) -> str:
         webhook = _webhook(wishes.get("webhook"))
         if webhook is not None:
             services.webhooks.check(webhook)
@@ -64,7 +71,7 @@ class ProgramRoutes(RouteGroup):
         order = services.template_runs.order(
             name, wishes.get("parameters", {}), version=wishes.get("version", 0),
             endpoint=wishes.get("endpoint", ""), job_id=wanted, client_id=PROGRAM,
-            find_input=self._designer.catalog.input_named,
+            find_input=self._designer.catalog.input_named, user=user,
         )  # fmt: skip
         if webhook is not None:
             services.webhooks.add(order.job_id, webhook)
