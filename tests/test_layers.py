@@ -79,6 +79,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "jobs",
                 "keeper",
                 "ledger",
+                "livejobs",
                 "localmodels",
                 "logs",
                 "machinelogs",

@@ -1,23 +1,16 @@
 """The job service: takes an order to its end, whatever happens on the way.
 
-Each job has a thread that prepares it (capture, upload), hands it to SageMaker and then reads
-its events. What the thread believes comes from three places, the stronger first: `result.json`
-in the bucket, the failure object that SageMaker writes when it gives up, the events. Silence is
-never taken for an answer: a job without events is looked up in the bucket.
+Each job has a thread that prepares it (capture, upload), hands it to SageMaker, and then watches
+it to its end; see `livejobs`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from comfy_aws import joblog, layout
@@ -30,22 +23,19 @@ from comfy_aws.errors import (
     AwsUnreachable,
     Cancelled,
     Conflict,
-    EndpointUnusable,
     InvalidDocument,
     NotFound,
 )
-from comfy_aws.events import PATIENCE, Mailbox, NoMailbox, Sequence, stored_events
+from comfy_aws.events import Mailbox, NoMailbox
 from comfy_aws.ledger import Ledger
+from comfy_aws.livejobs import SILENCE, LiveJob, Watcher
 from comfy_aws.models import (
     Event,
-    EventKind,
     Job,
     JobRequest,
-    JobResult,
     JobState,
     Json,
     Manifest,
-    Outcome,
     Progress,
     SavedFile,
     Usage,
@@ -54,12 +44,10 @@ from comfy_aws.models import (
 )
 from comfy_aws.orders import (
     OVER,
-    STATE_OF,
     JobEnd,
     JobView,
     Listener,
     Order,
-    advanced,
     end_by,
     facts_at,
     in_phase,
@@ -70,30 +58,8 @@ from comfy_aws.routing import Router
 
 log = joblog.logger(__name__)
 
-SILENCE: Final = 5.0
-"""Seconds without an event after which the bucket is asked; a worker's heartbeat is as long."""
-
 CLOSING: Final = 5.0
 """Seconds that live jobs get to let go when the service is closed."""
-
-CANCEL_PATIENCE: Final = 30.0
-"""Seconds that a running job is given to stop before it counts as cancelled all the same."""
-
-
-@dataclass
-class _Run:
-    """The moving parts of one live job."""
-
-    order: Order
-    listener: Listener
-    view: JobView
-    inbox: queue.SimpleQueue[tuple[Event, ...]] = field(default_factory=queue.SimpleQueue)
-    sequence: Sequence = field(default_factory=Sequence)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    cancelled_at: float = 0.0
-    unreachable_since: float = 0.0
-    preview: tuple[bytes, str] | None = None
-    thread: threading.Thread | None = None
 
 
 class Jobs:
@@ -125,12 +91,14 @@ class Jobs:
         self._ledger = ledger
         self._mailbox = mailbox(self._deliver)
         self._limits = limits
-        self._lost_after = lost_after
-        self._silence = silence
         self._clock = clock
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, LiveJob] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._watcher = Watcher(
+            store, ledger, router, uploader.forget, self._closed,
+            lost_after=lost_after, silence=silence, clock=clock,
+        )  # fmt: skip
         # Storing the request runs beside invoking with it: neither waits for the other.
         self._pool = ThreadPoolExecutor(8, "aws-request")
 
@@ -148,7 +116,7 @@ class Jobs:
         job = Job(order.job_id, order.endpoint, JobState.PREPARING, now, now, order.template,
                   order.client_id)  # fmt: skip
         total = len(graphs.needed(order.prompt, order.outputs))
-        run = _Run(order, listener, JobView(job, nodes_total=total))
+        run = LiveJob(order, listener, JobView(job, nodes_total=total))
         self._enter(run)
         try:
             self._ledger.add(job)
@@ -182,9 +150,9 @@ class Jobs:
                           job.template, job.endpoint, job.client_id)  # fmt: skip
             total = len(graphs.needed(request.prompt, request.outputs))
             view = JobView(job, nodes_total=total, price=self._limits.hour(request.usage))
-            run = _Run(order, make_listener(job, request), view)
+            run = LiveJob(order, make_listener(job, request), view)
             self._enter(run)
-            self._launch(run, self._watch)
+            self._launch(run, self._watcher.until_end)
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop; it ends soon after. An ended job stays as it is. Raises NotFound."""
@@ -268,7 +236,7 @@ class Jobs:
 
     # -- a job's thread ------------------------------------------------------------------------
 
-    def _enter(self, run: _Run) -> None:
+    def _enter(self, run: LiveJob) -> None:
         with self._lock:
             if run.order.job_id in self._runs:
                 raise Conflict(
@@ -277,16 +245,16 @@ class Jobs:
                 )
             self._runs[run.order.job_id] = run
 
-    def _leave(self, run: _Run) -> None:
+    def _leave(self, run: LiveJob) -> None:
         with self._lock:
             self._runs.pop(run.order.job_id, None)
 
-    def _launch(self, run: _Run, work: Callable[[_Run], JobEnd | None]) -> None:
+    def _launch(self, run: LiveJob, work: Callable[[LiveJob], JobEnd | None]) -> None:
         name = f"aws-job-{run.order.job_id}"
         run.thread = threading.Thread(target=self._live, args=(run, work), name=name, daemon=True)
         run.thread.start()
 
-    def _live(self, run: _Run, work: Callable[[_Run], JobEnd | None]) -> None:
+    def _live(self, run: LiveJob, work: Callable[[LiveJob], JobEnd | None]) -> None:
         end: JobEnd | None
         joblog.JOB.set(run.order.job_id)
         try:
@@ -299,7 +267,7 @@ class Jobs:
         else:
             self._finish(run, end)
 
-    def _finish(self, run: _Run, end: JobEnd) -> None:
+    def _finish(self, run: LiveJob, end: JobEnd) -> None:
         now = self._clock()
         run.view = in_phase(run.view, OVER, now)
         facts = facts_at(end, run.view.job.facts, run.order.prompt)
@@ -313,10 +281,10 @@ class Jobs:
             self._leave(run)
             run.listener.changed(run.view)
 
-    def _stops(self, run: _Run) -> bool:
+    def _stops(self, run: LiveJob) -> bool:
         return run.cancelled.is_set() or self._closed.is_set()
 
-    def _forward(self, run: _Run) -> JobEnd | None:
+    def _forward(self, run: LiveJob) -> JobEnd | None:
         order = run.order
         run.listener.changed(run.view)
         graph = graphs.needed(order.prompt, order.outputs)
@@ -336,9 +304,9 @@ class Jobs:
         if self._stops(run):
             raise Cancelled(f"Job {order.job_id} was cancelled.")
         self._submit(run, request, self._limits.allow(usage))
-        return self._watch(run)
+        return self._watcher.until_end(run)
 
-    def _captured(self, run: _Run, graph: Json) -> Manifest:
+    def _captured(self, run: LiveJob, graph: Json) -> Manifest:
         """What the graph stands on, sent where the bucket lacks it."""
         capture = self._uploader.capture(
             graph, base=self._router.manifest(run.order.template),
@@ -351,7 +319,7 @@ class Jobs:
         )
         return capture.manifest
 
-    def _submit(self, run: _Run, request: JobRequest, seconds: int) -> None:
+    def _submit(self, run: LiveJob, request: JobRequest, seconds: int) -> None:
         job_id, endpoint = request.job_id, request.usage.endpoint
         body = to_json(request).encode()
         key = layout.request_key(job_id)
@@ -386,129 +354,13 @@ class Jobs:
             self._write_cancel(job_id)
         run.listener.changed(run.view)
 
-    def _watch(self, run: _Run) -> JobEnd | None:
-        while not self._closed.is_set():
-            ready, look = self._hear(run)
-            for event in ready:
-                self._take(run, event)
-            end = (self._look(run) if look else None) or self._cancel_end(run)
-            if end is not None:
-                return end
-        return None
-
-    def _hear(self, run: _Run) -> tuple[list[Event], bool]:
-        """The events whose turn it is, and whether to look for the job's end in the bucket."""
-        silent = False
-        batch: tuple[Event, ...] = ()
-        try:
-            batch = run.inbox.get(
-                timeout=min(PATIENCE, self._silence) if run.sequence.has_gap else self._silence
-            )
-        except queue.Empty:
-            silent = True
-        now = self._clock()
-        ready = run.sequence.add(batch, now) or run.sequence.overdue(now)
-        concluded = any(event.kind is EventKind.RESULT for event in batch)
-        return ready, concluded or (silent and not ready)
-
-    def _take(self, run: _Run, event: Event) -> None:
-        starts = run.view.job.state is JobState.SUBMITTED
-        now = self._clock()
-        if starts:
-            facts = in_phase(run.view, None, now).with_facts(started=now).job.facts
-            job = self._ledger.move(run.order.job_id, JobState.RUNNING, at=now, facts=facts)
-            run.view = replace(run.view, job=job, phase=None, since=now)
-        shown = event.kind not in {EventKind.HEARTBEAT, EventKind.RESULT}
-        if shown:
-            if event.kind is EventKind.PREVIEW:
-                run.preview = _picture(event.data) or run.preview
-            run.view = advanced(run.view, event, run.order.prompt, now)
-            run.listener.event(event)
-        if starts or shown:
-            run.listener.changed(run.view)
-
-    def _conclude(self, run: _Run, result: JobResult) -> JobEnd:
-        """Hand out what is left of the events, lost ones too, then end."""
-        events: tuple[Event, ...] = ()
-        if run.sequence.last + 1 < result.last_seq:
-            events = stored_events(self._store, run.order.job_id)
-        for event in run.sequence.rest(events):
-            self._take(run, event)
-        state = STATE_OF[result.outcome]
-        if result.outcome is Outcome.FAILED:
-            if run.cancelled.is_set():
-                state = JobState.CANCELLED
-            self._uploader.forget()  # the bucket may lack what we believed it has
-        return JobEnd(state, result, result.error if state is JobState.FAILED else {})
-
-    def _result(self, job_id: str) -> JobResult | None:
-        key = layout.result_key(job_id)
-        try:
-            return from_json(JobResult, self._store.get(key), where=key)
-        except AwsNotFound:
-            return None
-
-    def _look(self, run: _Run) -> JobEnd | None:
-        """Ask the bucket what became of a job; None when it is still under way."""
-        job_id = run.order.job_id
-        now = self._clock()
-        try:
-            result = self._result(job_id)
-            if result is not None:
-                return self._conclude(run, result)
-            failure = self._failure(job_id)
-            if failure:
-                error = {"code": "worker", "message": failure, "hint": "Look into the logs."}
-                return JobEnd(JobState.FAILED, error=error)
-            self._router.check(run.view.job.endpoint)
-        except EndpointUnusable as exc:
-            return JobEnd(JobState.FAILED, error=exc.to_dict())
-        except AwsError as exc:
-            run.unreachable_since = run.unreachable_since or now
-            if now - run.unreachable_since < self._lost_after:
-                return None
-            error = {
-                **exc.to_dict(),
-                "message": f"The connection to the job is lost. {exc.message}",
-            }
-            return JobEnd(JobState.FAILED, error=error)
-        run.unreachable_since = 0.0
-        return None
-
-    def _failure(self, job_id: str) -> str:
-        """What SageMaker wrote when it gave up on the job; empty when it did not."""
-        location = self._ledger.failure_location(job_id)
-        prefix = f"s3://{self._store.bucket}/"
-        if not location.startswith(prefix):
-            return ""
-        try:
-            text = self._store.get(location[len(prefix) :]).decode(errors="replace").strip()
-        except AwsNotFound:
-            return ""
-        with suppress(ValueError, KeyError, TypeError):
-            text = str(json.loads(text)["message"])
-        return f"SageMaker gave up on the job: {text or 'no reason given'}"
-
-    def _cancel_end(self, run: _Run) -> JobEnd | None:
-        """The end of a cancelled job that does not answer.
-
-        A request that waits in SageMaker's queue cannot be taken back; the worker drops it when
-        its turn comes, so for the user it is over now.
-        """
-        if not run.cancelled.is_set():
-            return None
-        waits = run.view.job.state is JobState.SUBMITTED
-        if waits or self._clock() - run.cancelled_at > CANCEL_PATIENCE:
-            return JobEnd(JobState.CANCELLED)
-        return None
-
     def _write_cancel(self, job_id: str) -> None:
         try:
             self._store.put(layout.cancel_key(job_id), b"")
         except AwsError as exc:
             log.warning("Job %s cannot be cancelled at AWS: %s", job_id, exc)
 
-    def _phase(self, run: _Run, step: Progress) -> None:
+    def _phase(self, run: LiveJob, step: Progress) -> None:
         phase = {"phase": step.phase, "message": step.item, "done": step.done, "total": step.total}
         run.view = in_phase(run.view, phase, self._clock())
         run.listener.changed(run.view)
@@ -522,12 +374,3 @@ class Jobs:
                 run = self._runs.get(job_id)
             if run is not None:
                 run.inbox.put(tuple(batch))
-
-
-def _picture(preview: Json) -> tuple[bytes, str] | None:
-    """The bytes of a preview and their media type; None when they cannot be read."""
-    kind = "image/png" if preview.get("format") == "PNG" else "image/jpeg"
-    try:
-        return base64.b64decode(preview["image"], validate=True), kind
-    except (KeyError, TypeError, binascii.Error):
-        return None
