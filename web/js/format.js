@@ -90,7 +90,7 @@ export function money(usd) {
 
 /** @param {string[]} items as one text */
 export function listed(items) {
-  return format(Intl.ListFormat, { style: 'short', type: 'unit' }).format(items)
+  return format(Intl.ListFormat, { style: 'narrow', type: 'conjunction' }).format(items)
 }
 
 /** @param {number} at seconds since the epoch */

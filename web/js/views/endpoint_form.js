@@ -54,7 +54,8 @@ export class EndpointForm {
       on: { change: () => this.#drawFacts() },
     }, h('option', { value: STANDARD_TYPE }, STANDARD_TYPE))
     this.element = this.#build()
-    store.watch(['templates'], (state) => this.#drawTemplates(state), signal)
+    // A hidden form need not hold a thousand choices.
+    store.watch(['templates'], (state) => this.element.hidden || this.#drawTemplates(state), signal)
     store.watch(['instanceTypes', 'status'], (state) => this.#drawTypes(state), signal)
     store.watch(['creating'], ({ creating }) => {
       this.#submit.disabled = creating
@@ -69,6 +70,7 @@ export class EndpointForm {
    */
   show(wish) {
     this.#name.value = ''
+    this.#drawTemplates(this.#store.state)
     this.#template.value = wish?.template ?? this.#store.state.template
     this.#type.value = wish?.instance_type ?? STANDARD_TYPE
     setLimits(this.#limits, STANDARD)

@@ -103,7 +103,7 @@ export class Templates {
           title: t('local.hint'),
           on: { click: () => void environments.select('') },
         },
-        h('span', { class: 'aws-thumb' }, icon('pi-desktop')),
+        h('span', { class: 'aws-template-thumb' }, icon('pi-desktop')),
         h('span', { class: 'aws-template-words' }, h('span', {}, t('local')),
           h('span', { class: 'aws-row-meta aws-ellipsis' }, t('local.text')))
       )
@@ -139,7 +139,7 @@ export class Templates {
   /** @param {string} name */
   #row(name) {
     const { actions, environments, shelf } = this.#parts
-    const thumb = h('span', { class: 'aws-thumb' })
+    const thumb = h('span', { class: 'aws-template-thumb' })
     const meta = h('span', { class: 'aws-row-meta aws-ellipsis', testid: 'aws-template-meta' })
     const dot = h('span', { class: 'aws-dot', role: 'img' })
     const main = h(
