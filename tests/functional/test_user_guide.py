@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from comfy_aws import config, stack
@@ -79,6 +80,9 @@ class Watched:
             "endpoint create": lambda told: self._has(told, "portraits is InService"),
             "endpoint list": lambda told: self._has(told, "portraits", "InService", "0-2"),
             "endpoint scale": lambda told: self._has(self._list("endpoint"), "0-3"),
+            "template parameters": lambda told: self._has(told, "KSampler.seed", "KSampler.steps"),
+            "run Portrait": self._ran,
+            "jobs": lambda told: self._has(told, "Portrait", "succeeded"),
             "models push": self._in_bucket,
             "models rm": lambda told: self._has_not(self._list("models"), "detail.safetensors"),
             "logs endpoint portraits --last": lambda told: self._has(told, "comfy"),
@@ -121,6 +125,14 @@ class Watched:
     def _rolled_back(self, told: str) -> None:
         listed = json.loads(self._user.run("comfy-aws template list --json"))
         assert {each["name"]: each["version"] for each in listed} == {"Portrait": 1}
+
+    def _ran(self, told: str) -> None:
+        [image] = (self._user.folder / "results").iterdir()
+        with PIL.Image.open(image) as opened:
+            assert opened.size == (128, 128)
+        [job] = json.loads(self._user.run("comfy-aws jobs --json"))
+        log = self._user.run(f"comfy-aws logs job {job['id']}")
+        self._has(log, job["id"])
 
     def _in_bucket(self, told: str) -> None:
         listed = json.loads(self._user.run("comfy-aws models list --json"))

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md", "README.ja.md", "README.zh.md", "CONTRIBUTING.md",
     "docs/user-guide.md", "docs/operator.md", "docs/architecture.md", "docs/api.md",
-    "docs/commands.md",
+    "docs/commands.md", "docs/programs.md",
 )  # fmt: skip
 
 
