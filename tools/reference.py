@@ -147,8 +147,9 @@ def _argument(action: argparse.Action) -> str:
         name = f"[{value}]" if optional else str(value)
     else:
         name = ", ".join(action.option_strings) + ("" if action.nargs == 0 else f" {value}")
-    # argparse itself fills in %(default)s and its like.
-    text = (action.help or "") % {**vars(action), "prog": "comfy-aws"}
+    # argparse itself fills in %(default)s and its like; Python 3.10 adds one to --x/--no-x.
+    about = (action.help or "").removesuffix(" (default: %(default)s)")
+    text = about % {**vars(action), "prog": "comfy-aws"}
     return f"| `{_escaped(name)}` | {_escaped(text)} |"
 
 

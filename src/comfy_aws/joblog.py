@@ -7,12 +7,16 @@ worker has a form of its own for the same (`worker/journal.py`); `loglines` read
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 JOB: ContextVar[str] = ContextVar("job", default="")
 """Id of the job that the running thread or task works for; empty for none."""
+
+_CALLER = 2 if sys.version_info >= (3, 11) else 3
+"""Frames up to the line that logs; Python 3.10 counts one of `logging`'s own, too."""
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -28,7 +32,7 @@ class JobLogger(_Adapter):
         if job and job not in map(str, args):
             msg = f"job={job} {msg}"
         # The line's place is that of the caller, not this one.
-        super().log(level, msg, *args, **{"stacklevel": 2, **kwargs})
+        super().log(level, msg, *args, **{"stacklevel": _CALLER, **kwargs})
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]

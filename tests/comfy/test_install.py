@@ -116,7 +116,8 @@ def test_the_packed_zip_loads_and_imports_nothing_heavy(
     }  # fmt: skip
     # All that a deploy, the routes and the page read must be there.
     assert {"deploy/stack.yaml", "deploy/Dockerfile", "docs/openapi.yaml"} <= set(names)
-    assert not [name for name in names if name.endswith((".png", ".d.ts", ".pyc"))]
+    assert not [name for name in names if name.endswith((".d.ts", ".pyc"))]
+    assert not [name for name in names if name.startswith(("docs/images/", "docs/adr/"))]
 
     with ComfyUIProcess(probed, env=home) as comfyui:
         check_loaded(comfyui)
