@@ -49,7 +49,7 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/startup.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
-	@$(BIN)/python tests/web/screenshots.py
+	@$(BIN)/python -m tests.web.screenshots
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .comfyui .bootstrap .demo .pythons node_modules build dist
