@@ -46,6 +46,7 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/publish.py
 	@$(BIN)/python bench/restore.py
 	@$(BIN)/python bench/page.py
+	@$(BIN)/python bench/templates.py
 	@$(BIN)/python bench/startup.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
