@@ -158,7 +158,9 @@ class Doctor:
                 f"{_named(others)}: another worker image than {image}.",
                 hint="Delete each and create it again; jobs and templates stay.",
             )
-        return f"{len(found)} endpoints, all with the image of the settings."
+        if not found:
+            return "There is no endpoint yet."
+        return f"{len(found)} endpoints, each with the image of the settings."
 
     def _versions(self, software: Software) -> str:
         image = self._patient.worker.image

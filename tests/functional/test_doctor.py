@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from comfy_aws import bundle, cli, permissions
-from comfy_aws.aws import ObjectStore, SageMaker, Session
+from comfy_aws.aws import ObjectStore, Pricing, SageMaker, Session
 from comfy_aws.config import AwsAccess
 from comfy_aws.doctor import Check, CheckState, Doctor
 from comfy_aws.endpoint_plan import WorkerImage
@@ -137,6 +137,8 @@ def test_a_sound_connection_passes_and_keeps_nothing(
     before = [entry.key for entry in store.list("")]
     found = clinic.checks()
     assert states(found, CheckState.PASSED) == NAMES, found
+    assert found["prices"].message == "1 instance types have a price."
+    assert Pricing(_session(clinic.access)).hosting("us-east-1") == {"ml.g5.xlarge": 1.408}
     assert [entry.key for entry in store.list("")] == before
     assert not client(shared_stack, "s3").list_multipart_uploads(
         Bucket=shared_stack.bucket
