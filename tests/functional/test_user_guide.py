@@ -73,6 +73,7 @@ class Watched:
             "template publish Portrait --workflow": lambda told: self._has(told, "Portrait"),
             "template show": self._show,
             "template versions": lambda told: self._has(told, "1", "2"),
+            "template diff": lambda told: self._has(told, f"{pipeline.SAMPLER_ID}.seed", "7"),
             "template rollback": self._rolled_back,
             "template export": lambda told: self._file(user.folder / "portrait.zip"),
             "template rename": lambda told: self._has(self._list("template"), "Studio"),
@@ -82,15 +83,20 @@ class Watched:
             "endpoint scale": lambda told: self._has(self._list("endpoint"), "0-3"),
             "template parameters": lambda told: self._has(told, "KSampler.seed", "KSampler.steps"),
             "run Portrait": self._ran,
-            "jobs": lambda told: self._has(told, "Portrait", "succeeded"),
+            "jobs": lambda told: self._has(told, "Portrait", "success"),
             "models push": self._in_bucket,
             "models rm": lambda told: self._has_not(self._list("models"), "detail.safetensors"),
-            "logs endpoint portraits --last": lambda told: self._has(told, "comfy"),
+            "logs endpoint portraits --last": lambda told: self._has(told, "job="),
             "endpoint delete": lambda told: self._has_not(self._list("endpoint"), "InService"),
             "template delete": lambda told: self._has(told, "Deleted the template"),
             "stack down": lambda told: self._has(told, "has stopped"),
         }
         self.used: set[str] = set()
+
+    def prepare(self, command: str) -> None:
+        if "--new-version" in command:  # of what has not changed there is none
+            changed = json.dumps(pipeline.load_prompt(seed=7))
+            (self._user.folder / "portrait.json").write_text(changed)
 
     def check(self, command: str, told: str) -> None:
         for start, look in self.checks.items():
@@ -151,6 +157,7 @@ def test_the_five_steps(user: Terminal) -> None:
         if command in ELSEWHERE:
             skipped.add(command)
             continue
+        watched.prepare(command)
         watched.check(command, user.run(command))
     assert watched.lora.exists()
     assert skipped == set(ELSEWHERE)
