@@ -40,6 +40,12 @@ PROGRAM: Final = "program"
 RUN: Final = "run"
 """The phase in which the graph runs; the names of the others come from those who tell of them."""
 
+WORKER_PHASES: Final = {
+    "environment": "environment", "restore": "restore", "start": "start", RUN: "run",
+    "outputs": "upload",
+}  # fmt: skip
+"""The worker's phases in their order, with their names in `JobResult.timings`."""
+
 OVER: Final[Json] = {"phase": ""}
 """The phase after the last one."""
 
@@ -192,10 +198,18 @@ def end_by(exc: Exception, job_id: str) -> JobEnd:
 
 def facts_at(end: JobEnd, facts: JobFacts, prompt: Json) -> JobFacts:
     """What is kept of a job that ended so: the worker's own times, and why it failed. Pure."""
-    taken = dict(end.result.timings) if end.result else {}
-    seconds = taken.pop("total", 0.0)
+    taken = end.result.timings if end.result else {}
+    before = {name: took for name, took in facts.timings.items() if name not in WORKER_PHASES}
+    after = {
+        name: taken.get(key, facts.timings.get(name, 0.0)) for name, key in WORKER_PHASES.items()
+    }
     error = _error_of(end, facts.instance_type, prompt) if end.state is JobState.FAILED else None
-    return replace(facts, seconds=seconds, timings={**facts.timings, **taken}, error=error)
+    return replace(
+        facts,
+        seconds=taken.get("total", 0.0),
+        timings={**before, **{name: took for name, took in after.items() if took}},
+        error=error,
+    )
 
 
 def _error_of(end: JobEnd, instance_type: str, prompt: Json) -> JobError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from comfy_aws.errors import Unresolved
@@ -48,11 +50,16 @@ def test_the_node_that_runs_is_called_as_people_call_it():
 
 
 def test_the_cost_is_that_of_the_workers_seconds():
-    facts = facts_at(success(timings={"run": 30.0, "total": 36.0}), JOB.facts, PROMPT)
+    known = replace(JOB.facts, timings={"upload": 1.0, "queued": 2.0, "run": 29.0})
+    told = {"restore": 4.0, "models": 4.0, "run": 30.0, "upload": 0.5, "total": 36.0}
+    facts = facts_at(success(timings=told), known, PROMPT)
     view = JobView(JOB, price=2.0).with_facts(seconds=facts.seconds)
     assert view.cost == pytest.approx(0.02)
     assert JobView(JOB, price=2.0).cost is None
-    assert (facts.timings, facts.error) == ({"run": 30.0}, None)
+    assert list(facts.timings.items()) == [
+        ("upload", 1.0), ("queued", 2.0), ("restore", 4.0), ("run", 30.0), ("outputs", 0.5)
+    ]  # fmt: skip
+    assert facts.error is None
 
 
 def success(**wishes) -> JobEnd:

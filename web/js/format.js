@@ -4,6 +4,8 @@
 
 import { locale, t } from './i18n.js'
 
+const LEAST_USD = 0.0001
+
 const UNITS = ['B', 'KB', 'MB', 'GB', 'TB']
 
 /**
@@ -76,9 +78,13 @@ export function precise(seconds) {
   return seconds < 10 ? span(Math.round(Math.max(0, seconds) * 10) / 10, 'second') : elapsed(seconds)
 }
 
-/** @param {number} usd */
+/**
+ * @param {number} usd
+ * @returns {string}
+ */
 export function money(usd) {
   const digits = usd > 0 && usd < 0.01 ? 4 : 2
+  if (usd > 0 && usd < LEAST_USD) return `<${money(LEAST_USD)}`
   return format(Intl.NumberFormat, {
     style: 'currency',
     currency: 'USD',

@@ -359,11 +359,10 @@ export const EN = Object.freeze({
   'phase.store': 'Saving the template',
   'phase.queued': 'Waiting for a machine',
   'phase.restore': 'Fetching models and node packs',
-  'phase.models': 'Models',
-  'phase.inputs': 'Inputs',
   'phase.environment': 'Installing Python packages',
   'phase.start': 'Starting ComfyUI',
   'phase.run': 'Running',
+  'phase.outputs': 'Sending results',
   'phase.item': '{phase}: {item}',
 
   'toggle.port': 'Every run of this port goes to AWS.',

@@ -11,8 +11,8 @@ import { logOf } from './job_failure.js'
 /** Client of the jobs that programs order. */
 const PROGRAM = 'program'
 
-/** Parts of the phase before them, which counts them already. */
-const PARTS = new Set(['models', 'inputs', 'packs'])
+/** Seconds; a shorter phase is not worth its words. */
+const WORTH = 0.05
 
 const FACTS = /** @type {const} */ (['took', 'cost', 'endpoint', 'sent', 'phases'])
 
@@ -88,7 +88,7 @@ export class JobDetails {
 
 /** @param {Aws.Job} job */
 function took(job) {
-  if (ended(job)) return elapsed(job.updated - job.created)
+  if (ended(job)) return precise(job.updated - job.created)
   return t('jobs.took.so', { time: elapsed(Date.now() / 1000 - job.created) })
 }
 
@@ -106,7 +106,7 @@ function cost({ state, price, cost: known, facts }, isLocal) {
 
 /** @param {Aws.Job} job */
 function phases(job) {
-  const over = Object.entries(job.facts.timings).filter(([name]) => !PARTS.has(name))
+  const over = Object.entries(job.facts.timings).filter(([, seconds]) => seconds >= WORTH)
   /** @type {[string, number][]} */
   const now = job.since && !ended(job)
     ? [[job.phase?.phase ?? 'run', Math.max(0, Date.now() / 1000 - job.since)]]
