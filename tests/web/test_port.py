@@ -99,8 +99,8 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
     artist.set_widget(SAMPLER_ID, "seed", 4711)
     prompt_id = artist.run()
     job = artist.tab.locator(f"[data-testid=aws-job][data-id='{prompt_id}']")
-    artist.wait_for_image(SAVE_ID)
     expect(job).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
+    artist.wait_for_image(SAVE_ID)
     assert artist.seen()["outlined"].get(SAMPLER_ID), "the sampler was not outlined"
 
     expect(job.get_by_test_id("aws-job-result")).to_be_visible()
