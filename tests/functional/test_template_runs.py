@@ -297,16 +297,18 @@ def test_a_queue_goes_with_its_command_or_with_a_later_one(parts: Parts, tmp_pat
     heard: list[Event] = []
     left, young = (f"comfy-aws-run-{uuid.uuid4().hex}" for _ in range(2))
     urls = {name: parts.queues.ensure(name, retention=RETENTION) for name in (left, young)}
+    home = tmp_path / "queues"
+    home.mkdir()
     for name in urls:
-        (tmp_path / name).touch()
-    os.utime(tmp_path / left, (1.0, 1.0))
-    queues = RunQueues(parts.queues, tmp_path)
+        (home / name).touch()
+    os.utime(home / left, (1.0, 1.0))
+    queues = RunQueues(parts.queues, home)
     mailbox = queues.open(heard.extend)
     own = mailbox.url()
     with pytest.raises(AwsNotFound):
         parts.queues.send(urls[left], "nobody's")
     parts.queues.send(urls[young], "that of a command which may run yet")
-    assert {path.name for path in tmp_path.iterdir()} == {young, mailbox.name}
+    assert {path.name for path in home.iterdir()} == {young, mailbox.name}
     event = Event("job", 1, EventKind.HEARTBEAT, {}, 1.0)
     parts.queues.send(own, to_json(EventBatch((event,))))
     until = time.monotonic() + 60
@@ -316,5 +318,5 @@ def test_a_queue_goes_with_its_command_or_with_a_later_one(parts: Parts, tmp_pat
     queues.close(mailbox)
     with pytest.raises(AwsNotFound):
         parts.queues.send(own, "gone")
-    assert {path.name for path in tmp_path.iterdir()} == {young}
+    assert {path.name for path in home.iterdir()} == {young}
     parts.queues.delete(urls[young])
