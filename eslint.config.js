@@ -3,7 +3,7 @@ import jsdoc from 'eslint-plugin-jsdoc'
 import globals from 'globals'
 
 export default [
-  { ignores: ['node_modules/', '.venv/', '.comfyui/', '.demo/', 'build/', 'dist/'] },
+  { ignores: ['.bootstrap/', '.pythons/', 'node_modules/', '.venv/', '.comfyui/', '.demo/', 'build/', 'dist/'] },
   js.configs.recommended,
   {
     files: ['web/**/*.js', 'web/**/*.mjs'],
