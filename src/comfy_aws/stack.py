@@ -116,7 +116,7 @@ def up(home: Path, *, port: int | None = None, timeout: float = 60) -> tuple[Sta
     raise _failed(home, f"The local stack was not ready within {timeout:g} seconds.")
 
 
-def down(home: Path, timeout: float = 30) -> bool:
+def down(home: Path, timeout: float = 60) -> bool:
     """Stop the stack that serves `home` and wait until it is gone; False when there was none.
 
     Raises:
