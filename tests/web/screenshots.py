@@ -137,7 +137,7 @@ def take_publish(browser: Browser, designer: Designer) -> None:
             page.find("aws-name-input").fill("my portrait")
             shot.take("name", page.find("aws-name-dialog"))
             page.find("aws-name-input").press("Escape")
-            page.find("aws-import").click()
+            page.find("aws-templates-import").click()
             shot.take("import", page.find("aws-import-dialog"))
             page.tab.keyboard.press("Escape")
             page.find("aws-new-workflow").click()
