@@ -30,6 +30,7 @@ EXAMPLE_SIZE = (640, 420)
 PALETTES = ("dark", "light")
 SIDEBAR_WIDTH = 340
 LOADER_ID = "1"
+SHORT_RUN = 12
 LONG_RUN = 400
 FORM_VIEWPORT: ViewportSize = {"width": 720, "height": 800}
 
@@ -225,6 +226,7 @@ def take_runs(browser: Browser, designer: Designer) -> None:
             if palette == PALETTES[0]:
                 shot.hide_toasts()
             page.record([SAMPLER_ID])
+            page.set_widget(SAMPLER_ID, "steps", SHORT_RUN)  # else the draft of the last round
             first = page.run()
             page.wait_for_event("execution_success", first)
             page.wait_for_image(SAVE_ID)
