@@ -189,7 +189,6 @@ def take_pages(browser: Browser, designer: Designer) -> None:
             page.tab.keyboard.press("Escape")
             for name, shown in (
                 ("models", page.tab.get_by_text("tiny_sd3.safetensors").first),
-                ("logs", page.find("aws-log-line").first),
                 ("settings", page.find("aws-settings-form")),
             ):
                 page.find(f"aws-page-{name}").click()
@@ -245,6 +244,9 @@ def take_runs(browser: Browser, designer: Designer) -> None:
             shot.take("job", job)
             page.find("aws-job-cancel").click()
             page.tab.locator("[data-testid=aws-job][data-state=cancelled]").first.wait_for()
+            page.find("aws-endpoint-log").click()
+            page.find("aws-log-line").first.wait_for()
+            shot.take("logs", page.find("aws-panel"))
 
 
 def take_examples(browser: Browser, designer: Designer) -> None:

@@ -69,6 +69,9 @@ def open_details(page: ComfyPage, name: str) -> None:
 
 
 def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
+    # Something that no other test has published.
+    pack = stack.process.base_dir / "custom_nodes" / "tiny_conditioning"
+    (pack / "new.txt").write_text("covered")
     page.load(load_workflow())
     page.show_connected_panel()
     page.run()

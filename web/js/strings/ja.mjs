@@ -357,11 +357,10 @@ export const JA = Object.freeze({
   'phase.store': 'テンプレートを保存中',
   'phase.queued': 'マシンを待っています',
   'phase.restore': 'モデルとノードパックを取得中',
-  'phase.models': 'モデル',
-  'phase.inputs': '入力',
   'phase.environment': 'Python パッケージをインストール中',
   'phase.start': 'ComfyUI を起動中',
   'phase.run': '実行中',
+  'phase.outputs': '結果を送信中',
   'phase.item': '{phase}：{item}',
 
   'toggle.port': 'このポートの実行はすべて AWS に送られます。',

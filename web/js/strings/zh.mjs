@@ -357,11 +357,10 @@ export const ZH = Object.freeze({
   'phase.store': '正在保存模板',
   'phase.queued': '正在等待机器',
   'phase.restore': '正在获取模型和节点包',
-  'phase.models': '模型',
-  'phase.inputs': '输入',
   'phase.environment': '正在安装 Python 软件包',
   'phase.start': '正在启动 ComfyUI',
   'phase.run': '正在运行',
+  'phase.outputs': '正在发送结果',
   'phase.item': '{phase}：{item}',
 
   'toggle.port': '此端口的所有运行都会发送到 AWS。',
