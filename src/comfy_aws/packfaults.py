@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore
-from comfy_aws.errors import AwsNotFound, ComfyAwsError
+from comfy_aws.errors import AwsDenied, AwsNotFound, ComfyAwsError, InvalidDocument
 from comfy_aws.models import NodePack, PackFault, from_json, to_json
 
 
@@ -25,13 +25,17 @@ class PackFaults:
         self._clock = clock
 
     def of(self, packs: Sequence[NodePack]) -> PackFault | None:
-        """What was wrong with these packs; None when nothing is known. Raises AwsError."""
+        """What was wrong with these packs; None when nothing is known.
+
+        Raises AwsError, but not for a record that is damaged or that a role from before there
+        were any may not read: nobody's publish ends for want of a warning.
+        """
         if not packs:
             return None
         key = _key(packs)
         try:
             fault = from_json(PackFault, self._store.get(key), where=key)
-        except AwsNotFound:
+        except (AwsNotFound, AwsDenied, InvalidDocument):
             return None
         return fault if fault.message else None
 

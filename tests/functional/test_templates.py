@@ -8,8 +8,16 @@ from dataclasses import replace
 import pytest
 
 from comfy_aws import layout
-from comfy_aws.errors import AwsDenied, Conflict, InvalidDocument, InvalidName, NotFound
-from comfy_aws.models import BlobRef, Manifest, ModelFile, TemplateVersion
+from comfy_aws.errors import (
+    AwsDenied,
+    Conflict,
+    InvalidDocument,
+    InvalidName,
+    NotFound,
+    PackBroken,
+)
+from comfy_aws.models import BlobRef, Manifest, ModelFile, NodePack, TemplateVersion
+from comfy_aws.packfaults import PackFaults
 from comfy_aws.templates import Templates
 
 
@@ -236,3 +244,15 @@ def test_only_what_changed_is_read_again_for_a_list(templates, parts):
     assert [key for method, key in parts.wire.sent if key] == [layout.template_key("T7")]
     templates.delete("T7")
     assert "T7" not in {template.name for template in templates.list()}
+
+
+def test_a_damaged_record_of_a_packs_fault_stops_nobody(parts):
+    faults, packs = PackFaults(parts.store), (NodePack("broken", BlobRef("f" * 64, 1)),)
+    faults.record(packs, PackBroken("It does not import.", hint="Take another version."))
+    fault = faults.of(packs)
+    assert fault is not None
+    assert (fault.message, fault.hint) == ("It does not import.", "Take another version.")
+    (record,) = parts.store.list(layout.FAULTS)
+    parts.store.put(record.key, b'{"message": ')
+    assert faults.of(packs) is None
+    faults.clear(packs)
