@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_pla
 
 from tests.comfy.comfyui_process import EXTENSION_FOLDER
 
-TIMEOUT_MS = 30_000
+TIMEOUT_MS = 60_000
 RUN_TIMEOUT_MS = 90_000  # a run shares the machine's cores with the browser and a worker
 VIEWPORT = {"width": 1280, "height": 800}
 
@@ -137,6 +137,23 @@ class ComfyPage:
 
     def toast(self, text: str) -> Locator:
         return self.tab.get_by_text(text).first
+
+    def watch(self, testid: str) -> None:
+        """Keep from now on what this element says, though it may be gone before one looks."""
+        self.tab.evaluate(
+            """(testid) => {
+              const said = (window.awsSaid = new Set())
+              new MutationObserver(() => {
+                const text = document.querySelector(`[data-testid=${testid}]`)?.textContent
+                if (text) said.add(text)
+              }).observe(document, { childList: true, subtree: true, characterData: true })
+            }""",
+            testid,
+        )
+
+    def watched(self) -> str:
+        """All that the watched element has said."""
+        return str(self.tab.evaluate("() => [...window.awsSaid].join('\\n')"))
 
     def set_setting(self, key: str, value: Any) -> None:
         self.tab.evaluate(

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.web.browser import TIMEOUT_MS, ComfyPage
 from tests.web.designer import Designer
@@ -28,14 +28,19 @@ ENDPOINT: dict[str, Any] = {
 
 
 def test_it_is_told_and_stands_in_the_list(page: ComfyPage, stack: Designer) -> None:
-    page.show_connected_panel()
     idle = {**ENDPOINT, "idle_since": time.time() - 95 * 60 - 5}
+
+    def with_idle(route: Route) -> None:
+        route.fulfill(json={"endpoints": [*stack.endpoints(), idle]})
+
+    page.tab.route("**/aws/endpoints", with_idle)  # the page asks again when it likes
+    page.show_connected_panel()
     page.tab.evaluate(TELL, {"endpoint": idle, "asleep": False})
     expect(page.toast("Endpoint forgotten is awake for nothing")).to_be_visible()
     expect(page.toast("It has had no run for 95 minutes")).to_be_visible()
     row = page.tab.locator("[data-testid=aws-endpoint][data-name=forgotten]")
     expect(row).to_contain_text("no run for 95 minutes")
-    asleep = {**ENDPOINT, "instances": 0, "desired_instances": 0}
-    page.tab.evaluate(TELL, {"endpoint": asleep, "asleep": True})
+    idle.update(ENDPOINT, instances=0, desired_instances=0)
+    page.tab.evaluate(TELL, {"endpoint": idle, "asleep": True})
     expect(page.toast("Endpoint forgotten had no run and goes to sleep")).to_be_visible()
     expect(row).not_to_contain_text("no run for")

@@ -91,7 +91,7 @@ def test_a_model_from_a_url_sent_to_the_bucket_and_deleted(
     expect(field).to_be_focused()
     field.fill("file:///etc/passwd")
     field.press("Enter")
-    expect(page.find("aws-models-url-problem")).to_contain_text("http or https URL")
+    expect(page.find("aws-models-url-problem")).to_contain_text("http or https one")
     with served(safetensors(1)) as site:
         site.filename, site.hold = name, threading.Event()
         field.fill(site.url)

@@ -116,7 +116,10 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
           .find(({ name }) => name === 'seed')?.value === 4711""",
         arg=int(SAMPLER_ID),
     )
-    assert prompt_id[:4] in artist.open_workflow_name()
+    artist.tab.wait_for_function(
+        "(id) => window.app.extensionManager.workflow.activeWorkflow.filename.includes(id)",
+        arg=prompt_id[:4],
+    )
 
 
 def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:

@@ -1,7 +1,8 @@
 /**
  * A list of any length: only the rows in sight, and the one that Tab leads to, are in the page.
  *
- * One row is the list's tab stop; arrow keys, Page Up and Down, Home and End move on from it.
+ * Tab leads to one row and what belongs to it; arrow keys, Page Up and Down, Home and End move on
+ * from it.
  * Each row says which of how many it is, so that a screen reader tells the same as the eye.
  */
 
@@ -82,15 +83,16 @@ export class LongList {
    * @param {{element: HTMLElement, update: (item: T) => void}} row
    */
   #placed({ element, update }) {
-    const stop = element.querySelector(this.#stops)
     return {
       element,
       update: (/** @type {Placed<T>} */ { item, at }) => {
         element.style.top = `${at * PITCH}px`
         setAttribute(element, 'aria-posinset', at + 1)
         setAttribute(element, 'aria-setsize', this.#items.length)
-        setAttribute(stop ?? element, 'tabindex', at === this.#stopAt ? '0' : '-1')
         update(item)
+        for (const part of element.querySelectorAll(`${this.#stops}, button`)) {
+          setAttribute(part, 'tabindex', at === this.#stopAt ? '0' : '-1')
+        }
       },
     }
   }
