@@ -28,6 +28,7 @@ from comfy_aws.models import (
     Outcome,
     to_json,
 )
+from tests.comfy.comfyui_process import comfyui_path
 from tests.functional.worker_harness import (
     Cloud,
     WorkerProcess,
@@ -264,6 +265,14 @@ def test_a_queue_that_is_gone_fails_no_job(worker, cloud):
     result = worker.run(job)
     assert result.outcome is Outcome.SUCCESS
     assert len(cloud.kept_events(job.job_id)) == result.last_seq
+
+
+def test_comfyui_is_as_if_python_ran_it_and_collects_no_garbage_of_its_imports(worker, manifest):
+    result = worker.run(request({"1": node("TestText", what="imports")}, manifest=manifest))
+    frozen, main, *paths = result.outputs["1"]["text"]
+    assert Path(main) == comfyui_path() / "main.py"
+    assert paths.index(str(comfyui_path())) < paths.index(str(worker.base))
+    assert int(frozen) > 100_000  # objects; torch alone makes more
 
 
 def test_the_runner_has_no_credentials(worker, manifest):

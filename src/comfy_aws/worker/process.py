@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from comfy_aws import config
@@ -91,6 +92,12 @@ class Child:
     @property
     def running(self) -> bool:
         return not self.ended.done()
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the process itself, if it still runs."""
+        if self.running:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     async def stop(self, grace: float) -> int:
         """End the whole process group: SIGTERM, after `grace` seconds SIGKILL. Safe to repeat."""

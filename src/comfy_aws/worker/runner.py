@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 import uuid
@@ -39,6 +40,17 @@ ALONE_LOOK = 0.2
 # Any output node without side effects would do. ComfyUI's worker thread takes a request to free
 # its caches before or right after this prompt, hence before the next one.
 BARRIER: Json = {"1": {"class_type": "PreviewAny", "inputs": {"source": "free"}}}
+
+# Runs main.py as Python itself would. ComfyUI collects garbage after a prompt, over all that its
+# packages and node packs made at their import: a second in which it answers nobody. Told that it
+# is ready, it leaves all that out from then on.
+_MAIN = (
+    "import gc, os, runpy, signal, sys\n"
+    "sys.argv = sys.argv[1:]\n"
+    "sys.path[0] = os.path.dirname(sys.argv[0])\n"
+    "signal.signal(signal.SIGUSR1, lambda *_: gc.freeze())\n"
+    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+)
 
 log = logging.getLogger(journal.RUNNER)
 
@@ -111,6 +123,7 @@ class Runner:
             await self._kill()
             raise
         self._client = client
+        self._child.send(signal.SIGUSR1)
 
     async def stop(self) -> None:
         """Stop it with all its children. Safe to repeat."""
@@ -246,7 +259,7 @@ class Runner:
     def _command(self, port: int) -> list[str]:
         database = self._base / "user" / "comfyui.db"
         return [
-            sys.executable, str(self._comfyui / "main.py"),
+            sys.executable, "-c", _MAIN, str(self._comfyui / "main.py"),
             "--listen", "127.0.0.1", "--port", str(port),
             "--base-directory", str(self._base),
             # ComfyUI's default lies in its source folder, which several workers may share.
