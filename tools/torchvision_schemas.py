@@ -5,8 +5,9 @@ declares. That part cannot be loaded when CUDA's libraries are absent, and the i
 "operator torchvision::nms does not exist". This hook declares the two schemas just before
 torchvision is imported, and only then; ComfyUI never calls the operators.
 
-It also spares each start of a ComfyUI two seconds: torchvision takes one small function from
-torch._dynamo, PyTorch's compiler, which is large and otherwise imported by whoever compiles.
+It also spares each start of a ComfyUI four seconds: torchvision takes one small function from
+torch._dynamo, PyTorch's compiler, which is large and otherwise imported by whoever compiles; and
+Python looks a hundred times for garbage among what is imported, and finds none.
 
 tools/bootstrap.py copies this file into the virtual environment, where a .pth file imports it
 at every start, so it imports nothing heavy.
@@ -14,6 +15,7 @@ at every start, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -91,3 +93,5 @@ def _declare_missing(package: Path) -> None:
 
 
 sys.meta_path.insert(0, _BeforeTorchvision())
+if sys.orig_argv[1:2] and sys.orig_argv[1].endswith("main.py"):
+    gc.set_threshold(100_000, 50, 50)

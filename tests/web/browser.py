@@ -6,6 +6,7 @@ What a person sees is found by data-testid; what only ComfyUI knows is asked of 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from tests.comfy.comfyui_process import EXTENSION_FOLDER
 TIMEOUT_MS = 60_000
 RUN_TIMEOUT_MS = 90_000  # a run shares the machine's cores with the browser and a worker
 VIEWPORT = {"width": 1280, "height": 800}
+
+NO_BANNER = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
 
 # --headless=new is Chromium's real browser; the old headless is another program.
 FLAGS = (
@@ -67,7 +70,7 @@ _RECORD = """async ({ nodes }) => {
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium with a profile of its own.
+    """Debian's Chromium. Its first context is a profile that keeps what was fetched and compiled.
 
     Raises:
         RuntimeError: there is no `chromium` on PATH.
@@ -75,14 +78,16 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         raise RuntimeError("no `chromium` on PATH; install Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, headless=False, args=list(FLAGS)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory("chromium") as folder:
+        profile = playwright.chromium.launch_persistent_context(
+            folder, executable_path=program, headless=False, args=list(FLAGS), viewport=VIEWPORT
         )
+        profile.add_init_script(NO_BANNER)
+        assert profile.browser is not None
         try:
-            yield browser
+            yield profile.browser
         finally:
-            browser.close()
+            profile.close()
 
 
 class ComfyPage:
@@ -285,12 +290,33 @@ class ComfyPage:
 
 @contextmanager
 def fresh_page(browser: Browser, url: str) -> Iterator[ComfyPage]:
-    """A tab in a profile of its own; our code must not have complained in it."""
-    context = browser.new_context(viewport=VIEWPORT)
-    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
-    tab = ComfyPage(context, url).open()
+    """A tab as on a first visit; our code must not have complained in it."""
+    page = ComfyPage(browser.contexts[0], url)
+    forget_visits(page.tab, url)
+    page.open()
     try:
-        yield tab
-        assert tab.complaints == []
+        yield page
+        assert page.complaints == []
+    finally:
+        page.close()
+
+
+def forget_visits(tab: Page, url: str) -> None:
+    """Take away what earlier visits left of themselves, but for the cache."""
+    session = tab.context.new_cdp_session(tab)
+    storage = {"origin": url, "storageTypes": "cookies,local_storage,indexeddb,service_workers"}
+    session.send("Storage.clearDataForOrigin", storage)
+    session.detach()
+
+
+@contextmanager
+def other_page(browser: Browser, url: str) -> Iterator[ComfyPage]:
+    """A tab that shares nothing with others, as in another browser; else like `fresh_page`."""
+    context = browser.new_context(viewport=VIEWPORT)
+    context.add_init_script(NO_BANNER)
+    page = ComfyPage(context, url).open()
+    try:
+        yield page
+        assert page.complaints == []
     finally:
         context.close()

@@ -14,7 +14,7 @@ from comfy_aws.aws import SageMaker, Session
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.models import EndpointSpec
-from tests.web.browser import TIMEOUT_MS, ComfyPage, fresh_page
+from tests.web.browser import TIMEOUT_MS, ComfyPage, other_page
 from tests.web.designer import Designer
 from tests.web.test_access import AXE, faults
 from tests.web.test_page import ensure_endpoint, ensure_template, turn_off, turn_on
@@ -169,7 +169,7 @@ def test_what_runs_cost_is_told_once_for_each_endpoint_and_browser(
     page.tab.wait_for_load_state("networkidle")  # it is told when the lists have come
     expect(page.toast("Runs go to ")).to_have_count(0)
 
-    with fresh_page(browser, stack.url) as other:  # another browser
+    with other_page(browser, stack.url) as other:
         other.show_connected_panel()
         turn_on(other)
         expect(other.toast("Runs go to ")).to_be_visible()

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.pipeline.install import CONDITIONING_ID, PIPELINE, SAMPLER_ID, SAVE_ID
-from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, VIEWPORT, ComfyPage
+from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
 from tests.web.designer import FOREIGN, Designer
 from tests.web.test_page import ensure_endpoint, ensure_template
 
@@ -43,14 +43,8 @@ def port(designer: Designer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def artist(browser: Browser, port: ComfyUIProcess) -> Iterator[ComfyPage]:
     """A tab on the port's ComfyUI."""
-    context = browser.new_context(viewport=VIEWPORT)
-    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
-    tab = ComfyPage(context, port.url).open()
-    try:
-        yield tab
-        assert tab.complaints == []
-    finally:
-        context.close()
+    with fresh_page(browser, port.url) as page:
+        yield page
 
 
 @pytest.fixture

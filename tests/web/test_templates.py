@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.pipeline.install import INPUT_IMAGE, SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
-from tests.web.browser import TIMEOUT_MS, VIEWPORT, ComfyPage
+from tests.web.browser import TIMEOUT_MS, ComfyPage, other_page
 from tests.web.designer import Designer
 
 pytestmark = [
@@ -246,15 +246,11 @@ def test_each_environment_keeps_its_draft(page, stack, browser: Browser):
     assert stack.call("GET", "/aws/templates/DraftA")["version"] == 1
 
     # Another browser of the same user has the same draft.
-    context = browser.new_context(viewport=VIEWPORT)
-    context.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
-    other = ComfyPage(context, stack.url).open()
-    other.show_connected_panel()
-    row(other, "DraftA").click()
-    expect(row(other, "DraftA")).to_have_attribute("aria-current", "true")
-    assert seed_of(other) == 103
-    assert other.complaints == []
-    context.close()
+    with other_page(browser, stack.url) as other:
+        other.show_connected_panel()
+        row(other, "DraftA").click()
+        expect(row(other, "DraftA")).to_have_attribute("aria-current", "true")
+        assert seed_of(other) == 103
 
 
 def test_local_work_is_there_after_a_visit_to_a_template(page, stack):

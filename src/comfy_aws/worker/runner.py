@@ -41,14 +41,16 @@ ALONE_LOOK = 0.2
 # its caches before or right after this prompt, hence before the next one.
 BARRIER: Json = {"1": {"class_type": "PreviewAny", "inputs": {"source": "free"}}}
 
-# Runs main.py as Python itself would. ComfyUI collects garbage after a prompt, over all that its
-# packages and node packs made at their import: a second in which it answers nobody. Told that it
-# is ready, it leaves all that out from then on.
+# Runs main.py as Python itself would, but for the garbage collector: looking for garbage is a
+# sixth of the time that ComfyUI takes to start, and none is found. Later ComfyUI collects after a
+# prompt, over all that was imported: up to a second in which it answers nobody. So the collector
+# sleeps until the signal that ComfyUI is ready, and leaves out from then on what was there before.
 _MAIN = (
     "import gc, os, runpy, signal, sys\n"
     "sys.argv = sys.argv[1:]\n"
     "sys.path[0] = os.path.dirname(sys.argv[0])\n"
-    "signal.signal(signal.SIGUSR1, lambda *_: gc.freeze())\n"
+    "gc.disable()\n"
+    "signal.signal(signal.SIGUSR1, lambda *_: (gc.freeze(), gc.enable()))\n"
     "runpy.run_path(sys.argv[0], run_name='__main__')\n"
 )
 
