@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from comfy_aws import stack
-from comfy_aws.errors import LocalStackError
+from comfy_aws.aws import Queues, Session
+from comfy_aws.errors import AwsUnreachable, LocalStackError
 from tests.functional.localstack_support import (
     Cloud,
     alive,
@@ -23,6 +24,7 @@ from tests.functional.localstack_support import (
     processes_with,
     refused,
 )
+from tests.functional.parts import access_to
 
 
 @pytest.fixture
@@ -80,6 +82,20 @@ def test_the_foreground_command_stops_on_sigterm(home: Path) -> None:
     assert state.pid == process.pid
     process.terminate()
     assert process.wait() == 0
+
+
+def test_a_stop_does_not_wait_for_a_long_poll(home: Path) -> None:
+    state, _ = stack.up(home)
+    queues = Queues(Session(access_to(state)))
+    url = queues.ensure("polled", retention=60)
+    with ThreadPoolExecutor(1) as pool:
+        polled = pool.submit(queues.receive, url, wait=20)
+        time.sleep(1)  # it is under way
+        assert not polled.done()
+        stack.down(home)
+        # An answer without messages would have come after all of the 20 seconds.
+        with pytest.raises(AwsUnreachable):
+            polled.result()
 
 
 def test_what_survives_a_kill(home: Path) -> None:

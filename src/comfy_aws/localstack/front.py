@@ -31,6 +31,8 @@ _BODY_BYTES: Final = 16 << 20
 """Above every service's own limit, S3 apart."""
 _THREADS: Final = 256
 """Each SQS long poll holds one thread for up to 20 seconds."""
+_LAST_ANSWERS: Final = 2.0
+"""Seconds that requests under way get when the stack stops; a long poll would take 20."""
 _HOP: Final = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
 )
@@ -187,7 +189,9 @@ def _check_model(target: str, body: bytes) -> None:
 
 async def serve(application: web.Application, port: int) -> web.AppRunner:
     """Listen on `port` of 127.0.0.1."""
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_ANSWERS
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
     return runner
