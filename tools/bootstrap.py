@@ -364,8 +364,10 @@ def _browser_present() -> bool:
 
 def _make_browser(log: Path) -> None:
     if not _browser_present():
-        # The smallest font with Japanese and Chinese, for the pictures of the page in these.
-        _apt_install(["chromium", "fonts-liberation", "fonts-droid-fallback"], log)
+        # The smallest font with Japanese and Chinese, for the pictures of the page in these; and
+        # the shells whose completion is tested where they are.
+        fonts, shells = ["fonts-liberation", "fonts-droid-fallback"], ["zsh", "fish"]
+        _apt_install(["chromium", *fonts, *shells], log)
 
 
 def _apt_install(packages: Sequence[str], log: Path) -> None:

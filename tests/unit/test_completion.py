@@ -1,4 +1,4 @@
-"""Completion: what a TAB gives, in a real bash on a terminal; and the scripts of other shells."""
+"""Completion: what a TAB gives, in real shells on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ import pytest
 
 from comfy_aws import cli
 
+STARTS = {"bash": ("bashrc", "--rcfile", "bashrc"), "zsh": (".zshrc",)}
+"""The file that each shell reads, and how it is told."""
+
+PREPARED = {"bash": "", "zsh": "autoload -Uz compinit; compinit -u -D;"}
+
 LIMIT = 30.0
 """Seconds that anything may take; never a measure of speed."""
 
@@ -24,17 +29,19 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 class Terminal:
-    """A bash that somebody types at; `comfy-aws` prints its arguments there."""
+    """A shell that somebody types at; `comfy-aws` prints its arguments there."""
 
-    def __init__(self, completion: Path) -> None:
-        settings = completion.with_name("bashrc")
+    def __init__(self, shell: str, completion: Path) -> None:
+        folder = completion.parent
+        settings = folder / STARTS[shell][0]
         settings.write_text(
-            f"PS1=; source {completion}; comfy-aws() {{ printf '<%s>' \"$@\"; echo; }}\n"
+            f"PS1=; {PREPARED[shell]} source {completion}\n"
+            "comfy-aws() { printf '<%s>' \"$@\"; echo; }\n"
         )
         self._here, there = pty.openpty()
         self._process = subprocess.Popen(
-            ["bash", "--rcfile", str(settings), "-i"], stdin=there, stdout=there, stderr=there,
-            cwd=completion.parent, env={**os.environ, "TERM": "dumb"},
+            [shell, *STARTS[shell][1:], "-i"], stdin=there, stdout=there, stderr=there,
+            cwd=folder, env={**os.environ, "TERM": "dumb", "ZDOTDIR": str(folder)},
             start_new_session=True,
         )  # fmt: skip
         os.close(there)
@@ -45,14 +52,20 @@ class Terminal:
 
     def completed(self, line: str) -> str:
         """The arguments that a line has after a TAB and Return."""
+        self.type(f"{line}\t")
+        self._hear()
         self._heard = ""
-        self.type(f"{line}\t\n")
+        self.type("\n")
         until = time.monotonic() + LIMIT
         while not (found := [each for each in self._heard.splitlines() if each.startswith("<")]):
             assert time.monotonic() < until, self._heard
-            if select.select([self._here], [], [], 0.2)[0]:
-                self._heard += os.read(self._here, 65536).decode()
+            self._hear()
         return found[-1].strip()
+
+    def _hear(self) -> None:
+        """What comes until there is a pause: zsh completes no files while keys wait."""
+        while select.select([self._here], [], [], 0.2)[0]:
+            self._heard += os.read(self._here, 65536).decode()
 
     def close(self) -> None:
         self._process.kill()
@@ -60,32 +73,57 @@ class Terminal:
         os.close(self._here)
 
 
-@pytest.fixture
-def terminal(tmp_path, capsys):
-    completion = tmp_path / "completion.bash"
-    completion.write_text(script("bash", capsys))
+LINES = {
+    "comfy-aws temp": "<template>",
+    "comfy-aws template para": "<template><parameters>",
+    "comfy-aws jobs --sta": "<jobs><--state>",
+    "comfy-aws jobs --state canc": "<jobs><--state><cancelled>",
+    "comfy-aws jobs --state=fa": "<jobs><--state=failed>",
+    "comfy-aws jobs fe": "<jobs><fetch>",
+    "comfy-aws jobs fetch --outp": "<jobs><fetch><--output>",
+    "comfy-aws run Name --input a": "<run><Name><--input><a picture.png>",
+    "comfy-aws run Name --endpoint a": "<run><Name><--endpoint><a>",
+    "comfy-aws iam-policy exec": "<iam-policy><execution>",
+    "comfy-aws --vers": "<--version>",
+}
+"""What a TAB makes of a line, as the arguments that follow."""
+
+
+def need(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+
+
+@pytest.fixture(params=["bash", "zsh"])
+def terminal(request, tmp_path, capsys):
+    need(request.param)
+    completion = tmp_path / "completion"
+    completion.write_text(script(request.param, capsys))
     (tmp_path / "a picture.png").touch()
-    opened = Terminal(completion)
+    opened = Terminal(request.param, completion)
     yield opened
     opened.close()
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_a_tab_completes_in_bash(terminal):
-    for line, wanted in {
-        "comfy-aws temp": "<template>",
-        "comfy-aws template para": "<template><parameters>",
-        "comfy-aws jobs --sta": "<jobs><--state>",
-        "comfy-aws jobs --state canc": "<jobs><--state><cancelled>",
-        "comfy-aws jobs --state=fa": "<jobs><--state=failed>",
-        "comfy-aws jobs fe": "<jobs><fetch>",
-        "comfy-aws jobs fetch --outp": "<jobs><fetch><--output>",
-        "comfy-aws run Name --input a": "<run><Name><--input><a picture.png>",
-        "comfy-aws run Name --endpoint a": "<run><Name><--endpoint><a>",
-        "comfy-aws iam-policy exec": "<iam-policy><execution>",
-        "comfy-aws --vers": "<--version>",
-    }.items():
+def test_a_tab_completes(terminal):
+    for line, wanted in LINES.items():
         assert terminal.completed(line) == wanted, line
+
+
+def test_a_tab_completes_in_fish(tmp_path, capsys):
+    """fish tells what it would complete, without a terminal."""
+    need("fish")
+    (tmp_path / "completion.fish").write_text(script("fish", capsys))
+    (tmp_path / "a picture.png").touch()
+    for line, wanted in LINES.items():
+        ask = f"source completion.fish; complete -C '{line}'"
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", ask], cwd=tmp_path, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        told = [each.partition("\t")[0] for each in done.stdout.splitlines()]
+        last = wanted.rpartition("<")[2][:-1]
+        assert told == ([] if line.endswith(f" {last}") else [last]), line
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
@@ -99,8 +137,7 @@ def test_every_word_and_option_is_in_every_script(shell, capsys):
 
 @pytest.mark.parametrize(("shell", "check"), [("bash", "-n"), ("zsh", "-n"), ("fish", "-n")])
 def test_a_script_is_sound(shell, check, capsys, tmp_path):
-    if shutil.which(shell) is None:
-        pytest.skip(f"there is no {shell}")
+    need(shell)
     path = tmp_path / "script"
     path.write_text(script(shell, capsys))
     done = subprocess.run([shell, check, str(path)], capture_output=True, text=True, check=False)

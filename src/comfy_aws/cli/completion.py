@@ -125,22 +125,22 @@ def _zsh_function(node: Node) -> str:
         return (
             f"{name}() {{\n    local context state line\n    local -a words_here\n"
             f"    words_here=({listed})\n    _arguments -C \\\n" + "\n".join(lines) + "\n"
-            "    '1: :->word' '*:: :->rest'\n    case $state in\n"
+            "    '(-): :->word' '(-)*:: :->rest'\n    case $state in\n"
             "    word) _describe command words_here ;;\n"
             f"    rest)\n        case $line[1] in\n{cases}\n        esac ;;\n    esac\n}}"
         )
-    if node.values:
-        rest = f"'*: :({' '.join(node.values)})'"
-    else:
-        rest = "'*: :_files'" if node.takes_files else "'*: :'"
-    return f"{name}() {{\n    _arguments \\\n" + "\n".join(lines) + f"\n    {rest}\n}}"
+    # An empty list and no empty action: that one would end the search for options, too.
+    rest = "_files" if node.takes_files else f"({' '.join(node.values)})"
+    lines.append(f"    '*: :{rest}'")
+    return f"{name}() {{\n    _arguments \\\n" + "\n".join(lines) + "\n}"
 
 
 def _zsh_option(option: Option) -> Iterator[str]:
     value = f":value:({' '.join(option.values)})" if option.values else ":value:"
     tail = {"": "", "file": ":file:_files"}.get(option.takes, value)
     for name in option.names:
-        yield f"*{name}[{_zsh_text(option.about)}]{tail}"
+        equals = "=" if tail and name.startswith("--") else ""
+        yield f"*{name}{equals}[{_zsh_text(option.about)}]{tail}"
 
 
 def _zsh_text(text: str) -> str:
