@@ -35,7 +35,8 @@ def test_a_setting_is_saved_and_the_connection_tried(page: ComfyPage, stack: Des
         save.click()
         expect(page.find("aws-settings-problem")).to_contain_text("endpoint name")
         endpoint.fill("painters")
-        endpoint.press("Enter")
+        with page.tab.expect_response("**/aws/settings"):
+            endpoint.press("Enter")
         expect(save).to_be_disabled()
         expect(page.find("aws-settings-problem")).to_be_hidden()
         assert stack.call("GET", "/aws/status")["endpoint"] == "painters"
