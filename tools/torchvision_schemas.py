@@ -7,7 +7,7 @@ torchvision is imported, and only then; ComfyUI never calls the operators.
 
 It also spares each start of a ComfyUI four seconds: torchvision takes one small function from
 torch._dynamo, PyTorch's compiler, which is large and otherwise imported by whoever compiles; and
-Python looks a hundred times for garbage among what is imported, and finds none.
+Python looks a hundred times for garbage among what is imported, and finds hardly any.
 
 tools/bootstrap.py copies this file into the virtual environment, where a .pth file imports it
 at every start, so it imports nothing heavy.

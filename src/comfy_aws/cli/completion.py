@@ -130,7 +130,8 @@ def _zsh_function(node: Node) -> str:
             f"    rest)\n        case $line[1] in\n{cases}\n        esac ;;\n    esac\n}}"
         )
     # An empty list and no empty action: that one would end the search for options, too.
-    rest = "_files" if node.takes_files else f"({' '.join(node.values)})"
+    files = node.takes_files and not node.values
+    rest = "_files" if files else f"({' '.join(node.values)})"
     lines.append(f"    '*: :{rest}'")
     return f"{name}() {{\n    _arguments \\\n" + "\n".join(lines) + "\n}"
 
