@@ -83,14 +83,16 @@ def measure(state: StackState, folder: Path, number: int, figures: Figures) -> N
 
 
 def publish(state: StackState, start: Callable[[], None], designer: str, _: str, what: str) -> int:
-    """Publish as a designer does whose page has called before, so that boto3 is there."""
+    """Publish as a designer does whose page has shown the templates before."""
     parts = Parts(state, Path(designer))
     name = f"{what}Template"
     graph = {
         "models": {str(n): model_node(f"m{n}.safetensors") for n in range(4)},
         "pack": {"1": {"class_type": "PackNode", "inputs": {}}},
     }[what]
-    again = parts.templates.exists(name)
+    again = name in {template.name for template in parts.templates.list()}
+    if again:
+        parts.templates.version(name)
     sent = 0
 
     def count(step: object) -> None:

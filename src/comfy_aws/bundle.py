@@ -57,7 +57,7 @@ def pack(root: Path = ROOT) -> Bundle:
     template(root)
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in packs.files_of(root):
+        for name, path, _ in packs.scan(root).members:
             relative = name.partition("/")[2]
             if not PARTS.isdisjoint({relative, relative.partition("/")[0]}) and (
                 ".egg-info/" not in relative
@@ -65,6 +65,6 @@ def pack(root: Path = ROOT) -> Bundle:
                 entry = zipfile.ZipInfo(relative, _EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = 0o644 << 16
-                archive.writestr(entry, path.read_bytes())
+                archive.writestr(entry, Path(path).read_bytes())
     body = made.getvalue()
     return Bundle(body, hashing.of_bytes(body).digest[:16])

@@ -118,7 +118,7 @@ class Capturer:
             if cancelled():
                 raise Cancelled("The capture was cancelled.")
             progress(Progress("packs", path.name))
-            packed.append(self._pack(path, class_types, is_present, files))
+            packed.append(self._pack(found.scans[path], class_types, is_present, files))
         manifest = Manifest(
             models=(
                 *(ModelFile(*key, refs[path], found.readers.get(key, ""))
@@ -179,22 +179,16 @@ class Capturer:
 
     def _pack(
         self,
-        path: Path,
+        scanned: packs.Scan,
         class_types: set[str],
         is_present: Callable[[BlobRef], bool],
         files: dict[str, LocalBlob],
     ) -> NodePack:
+        path, key = scanned.pack, scanned.key()
         with self._pack_locks.setdefault(path, threading.Lock()):
-            members = list(packs.files_of(path))
-            key = packs.key_of(members)
             ref = self._cache.pack(key)
             if ref is None or not (is_present(ref) or self._spooled(ref).exists()):
-                ref = self._make_archive(members)
-                if packs.key_of(members) != key:
-                    raise FileChanged(
-                        f"The node pack {path} changed while it was packed.",
-                        hint="Wait until whatever writes it has finished, then retry.",
-                    )
+                ref = self._make_archive(scanned)
                 self._cache.keep_pack(key, ref)
         spooled = self._spooled(ref)
         try:
@@ -205,7 +199,7 @@ class Capturer:
         classes, needs = tuple(sorted(class_types)), requirements.of_pack(path)
         pins = requirements.below(needs)
         return NodePack(
-            path.name, ref, classes, len(members), needs, *self._origin(key, path), pins
+            path.name, ref, classes, len(scanned.members), needs, *self._origin(key, path), pins
         )
 
     def _origin(self, key: str, path: Path) -> gitfiles.Origin:
@@ -213,12 +207,12 @@ class Capturer:
             self._origins[key] = gitfiles.origin(path)
         return self._origins[key]
 
-    def _make_archive(self, members: list[tuple[str, Path]]) -> BlobRef:
+    def _make_archive(self, scanned: packs.Scan) -> BlobRef:
         self._spool.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._spool, suffix=".part", delete=False) as part:
             temporary = Path(part.name)
         try:
-            packs.archive(members, temporary)
+            packs.archive(scanned, temporary)
             ref, _ = hashing.of_file(temporary)
             temporary.replace(self._spooled(ref))
         finally:

@@ -26,16 +26,19 @@ class Fingerprint(NamedTuple):
     mtime_ns: int
     inode: int
 
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Fingerprint:
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
 
 def fingerprint(path: Path) -> Fingerprint:
     """Raises FileChanged when the file is not there."""
     try:
-        stat = path.stat()
+        return Fingerprint.of(path.stat())
     except OSError as exc:
         raise FileChanged(
             f"The file {path} cannot be read: {exc.strerror or exc}.", hint="Put it back and retry."
         ) from exc
-    return Fingerprint(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 def of_bytes(body: bytes) -> BlobRef:
@@ -68,13 +71,12 @@ def of_file(
                     raise Cancelled(f"Hashing {path.name} was cancelled.")
                 digest.update(buffer[:count])
                 progress(count)
-            after = os.fstat(stream.fileno())
+            after = Fingerprint.of(os.fstat(stream.fileno()))
     except OSError as exc:
         raise FileChanged(
             f"The file {path} cannot be read: {exc.strerror or exc}.", hint="Put it back and retry."
         ) from exc
-    now = Fingerprint(after.st_size, after.st_mtime_ns, after.st_ino)
-    if now != before or fingerprint(path) != before:
+    if after != before or fingerprint(path) != before:
         raise FileChanged(
             f"The file {path} changed while it was read.",
             hint="Wait until whatever writes it has finished, then retry.",

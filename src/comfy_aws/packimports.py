@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -28,39 +29,34 @@ _QUOTED = re.compile(r"""["']([\w.-]+)["']""")
 _TAG = re.compile(r"""<\\?lora|\blora:|["']lora["']""", re.IGNORECASE)
 
 
-def imported(pack: Path, others: Iterable[Path]) -> list[Path]:
-    """Those of `others` (packs of the same ComfyUI) that `pack` takes code from.
+def imported(scanned: packs.Scan, others: Iterable[Path]) -> list[Path]:
+    """Those of `others` (packs of the same ComfyUI) that a pack takes code from.
 
     Found are imports of another's folder name, ``custom_nodes.NAME`` in any form, and, in files
     that load code by path, the other's name in quotes.
     """
     by_name = {_module_name(other): other for other in others}
-    own = _module_name(pack)
-    mentioned = _names(pack, _key(pack)) - {own}
+    own = _module_name(scanned.pack)
+    mentioned = _names(scanned.pack, scanned.key(".py")) - {own}
     return [by_name[name] for name in sorted(mentioned & by_name.keys())]
 
 
-def reads_lora_tags(pack: Path) -> bool:
+def reads_lora_tags(scanned: packs.Scan) -> bool:
     """Whether the pack's code knows tags such as ``<lora:name:0.8>``."""
-    return _reads_tags(pack, _key(pack))
+    return _reads_tags(scanned.pack, scanned.key(".py"))
 
 
 def _module_name(pack: Path) -> str:
     return pack.stem if pack.suffix == ".py" else pack.name
 
 
-def _key(pack: Path) -> str:
-    return packs.key_of([each for each in packs.files_of(pack) if each[0].endswith(".py")])
-
-
 @lru_cache(maxsize=256)
 def _names(pack: Path, _seen: str) -> frozenset[str]:
     """Every name in the pack's source that could be another pack's."""
     found: set[str] = set()
-    own = {
-        Path(name).parts[1].removesuffix(".py") for name, _ in packs.files_of(pack) if "/" in name
-    }
-    for text in _sources(pack):
+    members = packs.scan(pack).members
+    own = {each.name.split("/")[1].removesuffix(".py") for each in members if "/" in each.name}
+    for text in _sources(members):
         for origin, listed in _IMPORT.findall(text):
             names = (
                 [origin] if origin else [each.strip().split(" ")[0] for each in listed.split(",")]
@@ -81,14 +77,11 @@ def _below(text: str) -> Iterable[str]:
 
 @lru_cache(maxsize=256)
 def _reads_tags(pack: Path, _seen: str) -> bool:
-    return any(_TAG.search(text) for text in _sources(pack))
+    return any(_TAG.search(text) for text in _sources(packs.scan(pack).members))
 
 
-def _sources(pack: Path) -> Iterable[str]:
-    for _, path in packs.files_of(pack):
-        if path.suffix == ".py":
-            try:
-                if path.stat().st_size <= LARGEST_SOURCE:
-                    yield path.read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue  # the archive, which is made next, tells of it
+def _sources(members: Iterable[packs.Member]) -> Iterable[str]:
+    for name, path, seen in members:
+        if name.endswith(".py") and seen.size <= LARGEST_SOURCE:
+            with suppress(OSError):  # the archive, which is made next, tells of it
+                yield Path(path).read_text(encoding="utf-8", errors="replace")

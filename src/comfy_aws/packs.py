@@ -9,21 +9,24 @@ it, which the pack downloads again where it runs.
 """
 
 # Strings are twice as fast as paths, and every job walks through all the packs that it needs.
-# ruff: noqa: PTH110, PTH113, PTH114, PTH118, PTH122, PTH202
+# ruff: noqa: PTH110, PTH113, PTH114, PTH116, PTH118, PTH122, PTH123, PTH202
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import os
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from comfy_aws import formats, gitfiles
 from comfy_aws.errors import FileChanged
+from comfy_aws.hashing import Fingerprint
 
 SKIPPED_FOLDERS: Final = frozenset(
     {
@@ -37,39 +40,71 @@ LARGEST_MODEL: Final = 16 * 1024 * 1024
 """Bytes of a model that a pack brings along untracked; a larger one was downloaded into it."""
 
 
-def files_of(pack: Path) -> Iterator[tuple[str, Path]]:
-    """(name in the archive, file) of a pack, sorted; a pack is a folder or a single .py file.
+class Member(NamedTuple):
+    """A file of a pack: its name in the archive, where it lies, what it looked like."""
+
+    name: str
+    path: str
+    seen: Fingerprint
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A pack's files at one moment, by name."""
+
+    pack: Path
+    members: tuple[Member, ...]
+
+    def key(self, suffix: str = "") -> str:
+        """What tells that no file (whose name ends so) has changed, without reading any."""
+        digest = hashlib.sha256()
+        for name, _, seen in self.members:
+            if name.endswith(suffix):
+                line = f"{name}\0{seen.size}\0{seen.mtime_ns}\0{seen.inode}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def scan(pack: Path) -> Scan:
+    """Look at a pack, which is a folder or a single .py file; nothing is read.
 
     Links are followed only when they stay inside the pack: what lies outside is not the pack.
     """
-    if pack.is_file():
-        yield pack.name, pack
-        return
-    root = os.path.realpath(pack)
-    found = set(_walk(str(pack), gitfiles.Ignored()))
-    found |= {name for name in gitfiles.tracked(pack) if _travels(name)}
-    for name in sorted(found):
-        path = os.path.join(pack, name)
-        if not os.path.isfile(path):
-            continue
-        if os.path.islink(path) and not os.path.realpath(path).startswith(root + os.sep):
-            continue
-        yield f"{pack.name}/{name}", Path(path)
+    top = str(pack)
+    if os.path.isfile(top):
+        found = _seen(pack.name, top)
+        return Scan(pack, (found,) if found else ())
+    members = {}
+    root = os.path.realpath(top) + os.sep
+    for name in {*_walk(top, gitfiles.Ignored()), *filter(_travels, gitfiles.tracked(pack))}:
+        path = f"{top}{os.sep}{name}"
+        if not os.path.islink(path) or os.path.realpath(path).startswith(root):
+            members[name] = _seen(f"{pack.name}/{name}", path)
+    return Scan(pack, tuple(found for _, found in sorted(members.items()) if found))
+
+
+def _seen(name: str, path: str) -> Member | None:
+    """A regular file; None for all else, and for what is gone."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return Member(name, path, Fingerprint.of(found)) if stat.S_ISREG(found.st_mode) else None
 
 
 def left_out(pack: Path) -> int:
     """Bytes below the pack's folder that do not travel, as far as they can be read."""
     if pack.is_file():
         return 0
-    taken = {path for _, path in files_of(pack)}
     total = 0
     for folder, _, names in os.walk(pack):
         for name in names:
-            path = Path(folder, name)
-            if path not in taken and not path.is_symlink():
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
                 with suppress(OSError):
-                    total += path.stat().st_size
-    return total
+                    total += os.path.getsize(path)
+    travels = (each.seen.size for each in scan(pack).members if not os.path.islink(each.path))
+    return max(0, total - sum(travels))
 
 
 def _walk(pack: str, ignored: gitfiles.Ignored) -> Iterator[str]:
@@ -109,28 +144,11 @@ def _is_download(folder: str, name: str) -> bool:
         return False
 
 
-def key_of(files: list[tuple[str, Path]]) -> str:
-    """What tells that none of the files has changed, without reading them.
-
-    Raises:
-        FileChanged: a file vanished meanwhile.
-    """
-    digest = hashlib.sha256()
-    for name, path in files:
-        try:
-            stat = path.stat()
-        except OSError as exc:
-            raise _unreadable(path, exc) from exc
-        line = f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def archive(files: list[tuple[str, Path]], target: Path) -> None:
+def archive(scanned: Scan, target: Path) -> None:
     """Write the archive to `target`.
 
     Raises:
-        FileChanged: a file vanished or changed its size while it was read.
+        FileChanged: a file has changed or vanished since the scan, or does while it is read.
     """
     with (
         target.open("wb") as raw,
@@ -138,26 +156,30 @@ def archive(files: list[tuple[str, Path]], target: Path) -> None:
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for name, path in files:
+        for name, path, seen in scanned.members:
+            info = tarfile.TarInfo(name)
+            info.size = seen.size
             try:
-                body = path.open("rb")
+                with open(path, "rb") as body:
+                    before = os.fstat(body.fileno())
+                    info.mode = 0o755 if before.st_mode & 0o100 else 0o644
+                    if Fingerprint.of(before) != seen:
+                        raise _changed(path)
+                    try:
+                        tar.addfile(info, body)
+                    except OSError as exc:  # tarfile's word for "shorter than it was"
+                        raise _changed(path) from exc
+                    if Fingerprint.of(os.fstat(body.fileno())) != seen:
+                        raise _changed(path)
             except OSError as exc:
-                raise _unreadable(path, exc) from exc
-            with body:
-                info = tarfile.TarInfo(name)
-                stat = os.fstat(body.fileno())
-                info.size = stat.st_size
-                info.mode = 0o755 if stat.st_mode & 0o100 else 0o644
-                try:
-                    tar.addfile(info, body)
-                except OSError as exc:  # tarfile's word for "shorter than it was"
-                    raise FileChanged(
-                        f"The file {path} changed while it was read.",
-                        hint="Wait until whatever writes it has finished, then retry.",
-                    ) from exc
+                raise FileChanged(
+                    f"The file {path} cannot be read: {exc.strerror or exc}.",
+                    hint="Put it back and retry.",
+                ) from exc
 
 
-def _unreadable(path: Path, exc: OSError) -> FileChanged:
+def _changed(path: str) -> FileChanged:
     return FileChanged(
-        f"The file {path} cannot be read: {exc.strerror or exc}.", hint="Put it back and retry."
+        f"The file {path} changed while it was packed.",
+        hint="Wait until whatever writes it has finished, then retry.",
     )

@@ -169,7 +169,7 @@ class Publisher:
         graph = graphs.check_prompt(prompt)
         drawing = graphs.check_workflow(workflow)
         picture = cover_of(cover) if cover else b""
-        current = self._current(name, new_version=new_version)
+        template, current = self._current(name, new_version=new_version)
         base = current.manifest if current else Manifest()
         self._uploader.forget()  # a template must stand on what the bucket has now
         progress(Progress("capture"))
@@ -190,19 +190,22 @@ class Publisher:
         )
         if cancelled():
             raise Cancelled(f"Publishing {name} was cancelled.")
-        if current is not None and _is_same(current, draft):
-            return self._templates.tell(name, description=description, cover=shown)
+        if template is not None and current is not None and _is_same(current, draft):
+            return self._templates.tell(template, description=description, cover=shown)
         if new_version:
             return self._templates.add_version(draft, description=description, cover=shown)
         return self._templates.create(draft, description=description, cover=shown)
 
-    def _current(self, name: str, *, new_version: bool) -> TemplateVersion | None:
+    def _current(
+        self, name: str, *, new_version: bool
+    ) -> tuple[Template, TemplateVersion] | tuple[None, None]:
         """What this machine lacks may come from the version before. Also the early conflict."""
         if new_version:
-            return self._templates.version(name)
+            template = self._templates.get(name)
+            return template, self._templates.version(name, template.version)
         if self._templates.exists(name):
             raise taken(name)
-        return None
+        return None, None
 
 
 def _is_same(stored: TemplateVersion, draft: TemplateVersion) -> bool:

@@ -22,6 +22,7 @@ from comfy_aws.models import (
     ModelFile,
     NodePack,
 )
+from comfy_aws.packs import Scan, scan
 
 EMBEDDINGS, LORAS = "embeddings", "loras"
 """ComfyUI's names of the folders that texts refer to."""
@@ -109,6 +110,7 @@ class Found:
     readers: dict[tuple[str, str], str] = field(default_factory=dict)
     inputs: dict[tuple[InputPlace, str], Path] = field(default_factory=dict)
     packs: dict[Path, set[str]] = field(default_factory=dict)
+    scans: dict[Path, Scan] = field(default_factory=dict)
     remote_models: dict[tuple[str, str], ModelFile] = field(default_factory=dict)
     remote_inputs: dict[tuple[InputPlace, str], InputFile] = field(default_factory=dict)
     remote_packs: dict[str, NodePack] = field(default_factory=dict)
@@ -151,7 +153,7 @@ class Resolver:
                 self._find_reference(literal, EMBEDDINGS, name, base, found)
             tags = references.loras(literal.value)
             if tags and reads_tags is None:
-                reads_tags = any(map(packimports.reads_lora_tags, found.packs))
+                reads_tags = any(map(packimports.reads_lora_tags, found.scans.values()))
                 reads_tags |= bool(found.remote_packs)
             for name in tags if reads_tags else ():
                 self._find_reference(literal, LORAS, name, base, found)
@@ -186,7 +188,8 @@ class Resolver:
         waiting = list(found.packs)
         while waiting:
             pack = waiting.pop()
-            for other in packimports.imported(pack, self._catalog.siblings(pack)):
+            scanned = found.scans[pack] = scan(pack)
+            for other in packimports.imported(scanned, self._catalog.siblings(pack)):
                 if other not in found.packs:
                     found.packs[other] = set()
                     waiting.append(other)

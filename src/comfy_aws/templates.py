@@ -161,9 +161,8 @@ class Templates:
             ),
         )
 
-    def tell(self, name: str, *, description: str, cover: BlobRef | None) -> Template:
-        """Change what is told of a template, where something is given. Raises NotFound."""
-        template = self.get(name)
+    def tell(self, template: Template, *, description: str, cover: BlobRef | None) -> Template:
+        """Change what is told of a template, where something new is given. Raises NotFound."""
         told = replace(
             template,
             description=description or template.description,
@@ -172,7 +171,8 @@ class Templates:
         if told == template:
             return template
         return self.change(
-            name, lambda old: replace(old, description=told.description, cover=told.cover)
+            template.name,
+            lambda old: replace(old, description=told.description, cover=told.cover),
         )
 
     def change(self, name: str, edit: Callable[[Template], Template]) -> Template:

@@ -55,7 +55,7 @@ def run(*command: str | Path, cwd: Path, **env: str) -> str:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A git repository of the files as they are now."""
     folder = tmp_path_factory.mktemp("repository") / "prompt-on-aws"
-    for name, path in packs.files_of(REPO_ROOT):
+    for name, path, _ in packs.scan(REPO_ROOT).members:
         target = folder / name.partition("/")[2]
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

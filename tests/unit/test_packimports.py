@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_aws import packimports
+from comfy_aws import packimports, packs
 
 
 def pack(root, name, **files):
@@ -39,19 +39,19 @@ def test_one_file(tmp_path, source, found):
     (tmp_path / "single.py").write_text("")
     others = [pack(tmp_path, "other_pack"), pack(tmp_path, "Other-Pack"), pack(tmp_path, "json"),
               pack(tmp_path, "own"), tmp_path / "single.py"]  # fmt: skip
-    assert [each.stem for each in packimports.imported(mine, others)] == found
+    assert [each.stem for each in packimports.imported(packs.scan(mine), others)] == found
 
 
 def test_a_change_is_seen_and_a_single_file_is_read(tmp_path):
     other = pack(tmp_path, "other_pack")
     single = tmp_path / "single.py"
     single.write_text("import other_pack")
-    assert packimports.imported(single, [other]) == [other]
+    assert packimports.imported(packs.scan(single), [other]) == [other]
     single.write_text("nothing = 1")
-    assert packimports.imported(single, [other]) == []
+    assert packimports.imported(packs.scan(single), [other]) == []
 
 
 def test_reading_tags(tmp_path):
-    assert packimports.reads_lora_tags(pack(tmp_path, "a", x='TAG = r"<lora:([^>]+)>"'))
-    assert packimports.reads_lora_tags(pack(tmp_path, "b", x='if kind == "lora":'))
-    assert not packimports.reads_lora_tags(pack(tmp_path, "c", x="explored = 'loras'"))
+    assert packimports.reads_lora_tags(packs.scan(pack(tmp_path, "a", x='TAG = r"<lora:([^>]+)>"')))
+    assert packimports.reads_lora_tags(packs.scan(pack(tmp_path, "b", x='if kind == "lora":')))
+    assert not packimports.reads_lora_tags(packs.scan(pack(tmp_path, "c", x="explored = 'loras'")))
