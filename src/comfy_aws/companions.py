@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -49,12 +50,11 @@ def belongs(name: str, other: str) -> bool:
 
 def below(folder: Path) -> list[Path]:
     """Every file of a model that is a folder, sorted; hidden folders are tools' own."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])
-    )
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in names if (path := Path(place, name)).is_file()]
+    return sorted(found)
 
 
 def is_model(folder: Path) -> bool:

@@ -30,10 +30,12 @@ from comfy_aws.hashing import Fingerprint
 
 SKIPPED_FOLDERS: Final = frozenset(
     {
-        ".git", ".github", ".hg", ".svn", ".idea", ".vscode", ".venv", "venv", "env",
-        "__pycache__", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".cache",
+        ".git", ".github", ".hg", ".svn", ".idea", ".vscode", ".venv", "__pycache__",
+        "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".cache",
     }
 )  # fmt: skip
+ENVIRONMENT: Final = ("pyvenv.cfg", "conda-meta", "bin/activate", "Scripts/activate.bat")
+"""One of these makes a folder a virtual environment, whatever its name."""
 SKIPPED_SUFFIXES: Final = (".pyc", ".pyo")
 
 LARGEST_MODEL: Final = 16 * 1024 * 1024
@@ -119,7 +121,7 @@ def _walk(pack: str, ignored: gitfiles.Ignored) -> Iterator[str]:
             for name in folders
             if name not in SKIPPED_FOLDERS
             and not ignored.has(f"{prefix}{name}/")
-            and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
+            and not any(os.path.exists(f"{folder}/{name}/{mark}") for mark in ENVIRONMENT)
         ]
         for name in names:
             # .git is a file in submodules and worktrees, and names a folder of this machine.

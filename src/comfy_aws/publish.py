@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from comfy_aws import __version__, layout
@@ -169,6 +169,7 @@ class Publisher:
         graph = graphs.check_prompt(prompt)
         drawing = graphs.check_workflow(workflow)
         picture = cover_of(cover) if cover else b""
+        classes = graphs.classes(graph)
         template, current = self._current(name, new_version=new_version)
         base = current.manifest if current else Manifest()
         self._uploader.forget()  # a template must stand on what the bucket has now
@@ -176,6 +177,8 @@ class Publisher:
         capture = self._uploader.capture(graph, base=base, progress=progress, cancelled=cancelled)
         self._uploader.send(capture, base=base, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
+        info = {**_known(current, classes), **self._catalog.object_info(classes)}
+        _check_classes(classes, info)
         shown = self._uploader.put(picture) if picture else None
         draft = TemplateVersion(
             name=name,
@@ -184,7 +187,7 @@ class Publisher:
             workflow=drawing,
             prompt=graph,
             manifest=capture.manifest,
-            object_info=self._catalog.object_info(graphs.classes(graph)),
+            object_info=info,
             author=author,
             product=__version__,
         )
@@ -206,6 +209,29 @@ class Publisher:
         if self._templates.exists(name):
             raise taken(name)
         return None, None
+
+
+def _known(stored: TemplateVersion | None, classes: Iterable[str]) -> Json:
+    """Definitions that the version before has of node classes."""
+    info = stored.object_info if stored else {}
+    return {name: info[name] for name in classes if name in info}
+
+
+def _check_classes(classes: Mapping[str, list[str]], info: Json) -> None:
+    """Raises Unresolved: a version needs the definition of each of its node classes."""
+    errors = {
+        node_id: graphs.node_error(name, f"The node class {name} is not installed here.")
+        for name, node_ids in classes.items()
+        if name not in info
+        for node_id in node_ids
+    }
+    if errors:
+        names = sorted({error["class_type"] for error in errors.values()})
+        raise Unresolved(
+            f"Not installed here, nor known from the version before: {', '.join(names)}.",
+            node_errors=errors,
+            hint="Install their node packs, or remove the nodes.",
+        )
 
 
 def _is_same(stored: TemplateVersion, draft: TemplateVersion) -> bool:

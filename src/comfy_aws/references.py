@@ -1,8 +1,10 @@
-"""Names of files in widget texts that are no choices: prompts, paths, tags. Pure."""
+"""Names of files in widget texts that are no choices: prompts, paths, tags."""
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final
 
 LONGEST_NAME: Final = 1024
@@ -33,6 +35,16 @@ def looks_like_file(text: str) -> bool:
     """Whether the whole text can be a file's name: one line that ends in an extension."""
     name = _PLACE.sub("", text)
     return len(name) <= LONGEST_NAME and "://" not in name and _FILE.fullmatch(name) is not None
+
+
+def is_path_here(text: str) -> bool:
+    """Whether the whole text is a path of this machine: one that is there, or an absolute one."""
+    if len(text) > LONGEST_NAME or "\n" in text or "://" in text:
+        return False
+    there = os.path.exists(os.path.expanduser(text))  # noqa: PTH110, PTH111 – never raises
+    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
+        return there or looks_like_file(text)
+    return there and ("/" in text or "\\" in text)
 
 
 def matching(listed: list[str], name: str) -> list[str]:

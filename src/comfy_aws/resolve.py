@@ -6,7 +6,7 @@ Nobody writes a list: what an input names is decided by what this ComfyUI says o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -74,6 +74,9 @@ class Catalog(Protocol):
     def wanted_file(self, literal: graphs.Literal) -> bool:
         """Whether the widget takes the name of a model or an input file, found or not."""
 
+    def offers(self, literal: graphs.Literal) -> bool:
+        """Whether the value is a choice of its widget; true where a widget has no choices."""
+
     def object_info(self, class_types: Iterable[str]) -> Json:
         """ComfyUI's definitions of these classes, as GET /object_info gives them."""
 
@@ -84,8 +87,8 @@ class Catalog(Protocol):
 class Library(Protocol):
     """Where the bucket's model library answers for models that are not here."""
 
-    def find(self, name: str) -> ModelFile | None:
-        """The model of this name, whatever its folder; None when there is none."""
+    def find(self, name: str, folder: str = "") -> Sequence[ModelFile]:
+        """The models of this name, with what belongs to them; in any folder unless one is named."""
 
 
 @dataclass(frozen=True)
@@ -176,19 +179,25 @@ class Resolver:
                 # What it imports from has no class in the graph.
                 found.remote_packs |= {p.name: p for p in base.packs if not p.classes}
                 return
+        reason = f"The node class {class_type} is not installed here"
         if base.packs or base.environment.comfyui:
-            return  # one of ComfyUI's own classes in the template's version; the worker decides
-        found.missing += [
-            Finding(node_id, class_type, "", class_type,
-                    f"The node class {class_type} is not installed here and no template has it.")
-            for node_id in node_ids
-        ]  # fmt: skip
+            # It can be one of ComfyUI's own in the template's version.
+            reason += ", nor is its node pack part of the template; only the worker may have it."
+            told = found.warnings
+        else:
+            reason += " and no template has it."
+            told = found.missing
+        told += [Finding(node_id, class_type, "", class_type, reason) for node_id in node_ids]
 
     def _find_imported(self, found: Found) -> None:
         waiting = list(found.packs)
         while waiting:
             pack = waiting.pop()
-            scanned = found.scans[pack] = scan(pack)
+            scanned = scan(pack)
+            if not scanned.members and not found.packs[pack]:
+                del found.packs[pack]  # a folder of that name, but no code to import
+                continue
+            found.scans[pack] = scanned
             for other in packimports.imported(scanned, self._catalog.siblings(pack)):
                 if other not in found.packs:
                     found.packs[other] = set()
@@ -205,12 +214,20 @@ class Resolver:
             found.inputs[local.place, local.name] = local.path
         if models or inputs or self._find_remote(literal, base, found):
             return
+        value = literal.value
         if self._catalog.wanted_file(literal):
-            reason = f"{literal.value} is neither on this machine nor in the bucket."
-            found.missing.append(_finding(literal, literal.value, reason))
+            reason = f"{value} is neither on this machine nor in the bucket."
+            found.missing.append(_finding(literal, value, reason))
+            return
+        if references.is_path_here(value):
+            reason = f"{value} is a path of this machine, which workers do not have."
         elif self._names_model(literal):
-            reason = f"{literal.value} may be a model; it is neither here nor in the bucket."
-            found.warnings.append(_finding(literal, literal.value, reason))
+            reason = f"{value} may be a model; it is neither here nor in the bucket."
+        elif not self._catalog.offers(literal):
+            reason = f"{value} is none of the choices of {literal.name}."
+        else:
+            return
+        found.warnings.append(_finding(literal, value, reason))
 
     def _find_reference(
         self, literal: graphs.Literal, folder: str, name: str, base: Manifest, found: Found
@@ -226,8 +243,8 @@ class Resolver:
         if not remote and self._library is not None:
             has_suffix = formats.suffix_of(name) in formats.MODELS
             names = (name,) if has_suffix else [name + suffix for suffix in TEXT_SUFFIXES]
-            stored = next(filter(None, map(self._library.find, names)), None)
-            remote = [stored] if stored is not None and stored.folder == folder else []
+            stored = (self._library.find(each, folder) for each in names)
+            remote = list(next(filter(None, stored), ()))
         for each in remote:
             self._add_remote(literal, each, found)
         if not remote:  # ComfyUI runs such a prompt, too, and leaves the name out
@@ -281,11 +298,10 @@ class Resolver:
         # Asking the library lists the bucket: only for what can be the name of a model.
         if self._library is None or not self._may_be_model(literal):
             return False
-        model_file = self._library.find(value)
-        if model_file is None:
-            return False
-        self._add_remote(literal, model_file, found)
-        return True
+        stored = self._library.find(value)
+        for model in stored:
+            self._add_remote(literal, model, found)
+        return bool(stored)
 
     def _may_be_model(self, literal: graphs.Literal) -> bool:
         if self._names_model(literal):

@@ -59,6 +59,9 @@ class StoredCatalog:
         is_changed = (literal.node_id, literal.name) in self._changed
         return is_changed and formats.suffix_of(literal.value) in formats.MODELS
 
+    def offers(self, literal: graphs.Literal) -> bool:
+        return True
+
     def object_info(self, class_types: Iterable[str]) -> Json:
         return {}
 

@@ -130,7 +130,7 @@ class TemplateRuns:
 
         def offered(choice: str) -> bool:
             is_model = formats.suffix_of(choice) in formats.MODELS
-            return choice in names or (is_model and self._library.find(choice) is not None)
+            return choice in names or (is_model and bool(self._library.find(choice)))
 
         return offered
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from comfy_aws import joblog, layout
 from comfy_aws.aws import ObjectStore, StoredObject
+from comfy_aws.companions import belongs
 from comfy_aws.errors import (
     AwsConflict,
     AwsError,
@@ -368,15 +370,28 @@ class ModelLibrary:
         self._store.delete(layout.model_key(folder, name))
         self._entered.pop((folder, name), None)
 
-    def find(self, name: str) -> ModelFile | None:
-        """The model of this name, whatever its folder."""
-        suffix = f"/{name}.json"
-        for entry in self._store.list(layout.MODELS):
-            if entry.key.endswith(suffix):
-                model = from_json(ModelFile, self._store.get(entry.key), where=entry.key)
-                if model.name == name:
-                    return model
-        return None
+    def find(self, name: str, folder: str = "") -> Sequence[ModelFile]:
+        """The models of this name, with what belongs to them; in any folder unless one is named."""
+        keys = [entry.key for entry in self._store.list(layout.MODELS)]
+        found: dict[str, ModelFile] = {}
+
+        def read(key: str) -> ModelFile | None:
+            with suppress(AwsNotFound):  # taken out at this moment
+                return from_json(ModelFile, self._store.get(key), where=key)
+            return None
+
+        for key in keys:
+            # A folder's name may have a slash in it, so that only the entry itself can tell.
+            model = read(key) if key.endswith(f"/{name}.json") else None
+            if model is None or model.name != name or folder not in ("", model.folder):
+                continue
+            found[key] = model
+            prefix = layout.model_key(model.folder, "").removesuffix(".json")
+            for other in keys:
+                more = other.removeprefix(prefix).removesuffix(".json")
+                if other.startswith(prefix) and belongs(name, more) and (part := read(other)):
+                    found[other] = part
+        return list(found.values())
 
 
 def taken(name: str) -> Conflict:

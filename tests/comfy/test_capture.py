@@ -65,6 +65,7 @@ INPUTS = {
     "input/3d/thing.glb": b"thing",
     "input/latents.latent": b"latent",
     "input/notes.txt": b"notes",
+    "input/linked/solo.png": b"elsewhere",
     "output/kept_00001_.png": b"kept",
     "temp/threed/seen.png": b"seen",
 }
@@ -103,6 +104,9 @@ PROMPT = {
     "grey": node("SharedGrey", text="plain"),
     "level": node("GreyLevel", level_name="dark.txt"),
     "human": node("Humanized", size=5),
+    "linked": node("LoadImage", image="linked/solo.png"),
+    "path": node("ReadsAnything", text="/data/clip.mp4", row={}, rows={}),
+    "half": node("VAELoader", vae_name="taesdxl"),
     "gone": node("LoadImage", image="gone.png"),
     "none": node("NoSuchNode", x=1),
 }  # fmt: skip
@@ -123,6 +127,9 @@ def deps(base: Path, prompt: dict[str, Any]) -> tuple[int, Needs]:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("deps")
+    (base / "input").mkdir()
+    (base / "elsewhere" / "photos").mkdir(parents=True)
+    (base / "input" / "linked").symlink_to(base / "elsewhere" / "photos")
     files = {f"models/{name}": body for name, body in MODELS.items()} | INPUTS
     files["elsewhere/lora/extra.safetensors"] = safetensors("extra")
     files["extra.yaml"] = f"other:\n  base_path: {base}/elsewhere\n  loras: lora\n".encode()
@@ -135,6 +142,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("imports_other", "shared_parts", "own_folder", "needs_pip", "broken"):
         shutil.copytree(PACKS / name, packs / name, ignore=ignore)
     shutil.copyfile(PACKS / "single_file.py", packs / "single_file.py")
+    for name in ("__pycache__", "empty"):  # no packs, though a pack has their names in quotes
+        (packs / name).mkdir()
+    (packs / "__pycache__" / "single_file.pyc").write_bytes(b"")
+    with (packs / "imports_other" / "__init__.py").open("a") as source:
+        source.write('\nOTHERS = ("__pycache__", "empty")\n')
     (packs / "needs_pip" / ".gitignore").write_text("downloads/\n")
     (packs / "needs_pip" / "downloads").mkdir()
     (packs / "needs_pip" / "downloads" / "big.bin").write_bytes(b"x" * 1000)
@@ -205,7 +217,7 @@ def test_what_may_be_meant_otherwise_is_a_warning(needs: Needs) -> None:
     told = {(each["node_id"], each["value"]) for each in needs["warnings"]}
     assert told == {
         ("old", "old.ckpt"), ("text", "style.pt"), ("text", "nowhere"), ("text", "unknown"),
-        ("any", "absent.safetensors"),
+        ("any", "absent.safetensors"), ("path", "/data/clip.mp4"), ("half", "taesdxl"),
     }  # fmt: skip
 
 

@@ -104,6 +104,9 @@ class FolderCatalog:
             literal.class_type == "LoadImage"
         )
 
+    def offers(self, literal: graphs.Literal) -> bool:
+        return True
+
     def object_info(self, class_types: Iterable[str]) -> Json:
         return {name: {"name": name, "input": {}} for name in class_types if self.knows(name)}
 

@@ -141,9 +141,14 @@ def test_the_library(parts):
     parts.library.enter(Manifest(models=(small, large)))
     assert len(parts.wire.puts("models/")) == 2
     assert set(parts.library.list()) == {small, large}
-    assert parts.library.find("sub/ü (1).safetensors") in {small, large}
-    assert parts.library.find("ü (1).safetensors") is None
-    assert parts.library.find("nothing") is None
+    assert set(parts.library.find("sub/ü (1).safetensors")) == {small, large}
+    assert parts.library.find("sub/ü (1).safetensors", "vae") == [large]
+    assert parts.library.find("ü (1).safetensors") == []
+    assert parts.library.find("nothing") == []
+    shards = [ModelFile("a/b", name, BlobRef("ef" * 32, 4)) for name in
+              ("m-00001-of-00002.sft", "m-00002-of-00002.sft", "m.sft.index.json")]  # fmt: skip
+    parts.library.enter(Manifest(models=(*shards, replace(shards[0], name="n.sft"))))
+    assert parts.library.find("m-00001-of-00002.sft") == shards, "a model comes whole"
     newer = replace(small, blob=BlobRef("cd" * 32, 3))
     parts.library.enter(Manifest(models=(newer,)))
     assert newer in parts.library.list()

@@ -53,6 +53,9 @@ class Nothing:
     def wanted_file(self, literal):
         return literal.name == "file"
 
+    def offers(self, literal):
+        return literal.name != "choice"
+
     def environment(self):
         return Environment()
 
@@ -60,8 +63,8 @@ class Nothing:
 class Shelf:
     """A model library of one model."""
 
-    def find(self, name):
-        return ModelFile("embeddings", name, REF) if name == "far.pt" else None
+    def find(self, name, folder=""):
+        return [ModelFile("embeddings", name, REF)] if name == "far.pt" else []
 
 
 @pytest.fixture
@@ -110,9 +113,11 @@ def test_packs_come_with_what_they_import(capture):
 
 
 def test_pickles_and_names_without_effect_are_warnings(capture):
-    got = capture(text="embedding:style embedding:nowhere", row={"lora": "gone.safetensors"})
+    got = capture(text="embedding:style embedding:nowhere", row={"lora": "gone.safetensors"},
+                  path="/data/clip.mp4", choice="soft")  # fmt: skip
     assert [(each.value, each.input_name) for each in got.warnings] == [
         ("sub/style.pt", "text"), ("nowhere", "text"), ("gone.safetensors", "row"),
+        ("/data/clip.mp4", "path"), ("soft", "choice"),
     ]  # fmt: skip
     got.check()
 
@@ -125,3 +130,4 @@ def test_what_nobody_has_is_an_error_at_its_node(capture):
     [error] = caught.value.node_errors["7"]["errors"]
     assert error["extra_info"] == {"input_name": "file", "received_value": "gone.safetensors"}
     assert [each.class_type for each in capture(base=None).missing] == ["Theirs"]
+    assert [each.class_type for each in capture(class_type="Unknown").warnings] == ["Unknown"]

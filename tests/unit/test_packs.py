@@ -208,6 +208,7 @@ def test_models_downloaded_into_a_pack_and_environments_stay_here(tmp_path):
                        ("large.json", packs.LARGEST_MODEL + 1)):  # fmt: skip
         with (pack / name).open("wb") as file:
             file.truncate(size)
-    write(pack, **{"own_env/pyvenv.cfg": "", "own_env/lib/x.py": ""})
+    write(pack, **{"own_env/pyvenv.cfg": "", "own_env/lib/x.py": "", "old/bin/activate": "",
+                   "env/__init__.py": "", "venv/conda-meta/history": ""})  # fmt: skip
     more = set(names_of(pack)) - set(names_of(make(tmp_path / "plain" / "pack")))
-    assert more == {"pack/small.pth", "pack/large.json"}
+    assert more == {"pack/small.pth", "pack/large.json", "pack/env/__init__.py"}

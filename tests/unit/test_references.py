@@ -63,3 +63,26 @@ def test_matching():
     assert references.matching(listed, "three") == ["three"]
     assert references.matching(listed, "four") == ["win\\four.pt"]
     assert references.matching(listed, "ne") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_path"),
+    [
+        ("{here}/a.png", True),
+        ("{here}", True),
+        ("{here}/gone", False),
+        ("{here}/gone.mp4", True),
+        ("C:\\clips\\gone.mp4", True),
+        ("video/ComfyUI", False),
+        ("a.png", False),
+        ("tests/gone.png", False),
+        ("./a.png", True),
+        ("https://example.com/a.png", False),
+        ("/imagine a cat", False),
+        ("/" + "x" * 5000, False),
+    ],
+)
+def test_paths_of_this_machine(tmp_path, monkeypatch, text, is_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert references.is_path_here(text.replace("{here}", str(tmp_path))) is is_path

@@ -6,6 +6,8 @@ which node packs rely on.
 
 from __future__ import annotations
 
+import inspect
+import os
 import platform
 import sys
 import time
@@ -51,7 +53,7 @@ class ComfyUICatalog:
         parent, _, name = module.partition(".")
         if parent != "custom_nodes" or not name:
             return None
-        for root in folder_paths.get_folder_paths("custom_nodes"):
+        for root in reversed(folder_paths.get_folder_paths("custom_nodes")):  # the last one wins
             for candidate in (Path(root, name), Path(root, f"{name}.py")):
                 if candidate.exists():
                     return None if candidate.resolve() == OWN_PACK else candidate
@@ -63,7 +65,10 @@ class ComfyUICatalog:
         for root in map(Path, folder_paths.get_folder_paths("custom_nodes")):
             for path in sorted(root.iterdir()) if root.is_dir() else ():
                 is_pack = path.suffix == ".py" if path.is_file() else path.is_dir()
-                if is_pack and path != pack and path.resolve() != OWN_PACK:
+                # As ComfyUI takes them; folders of tools have no code that a pack could mean.
+                is_off = path.name.startswith(".") or path.name.endswith(".disabled")
+                is_off |= path.name == "__pycache__"
+                if is_pack and not is_off and path != pack and path.resolve() != OWN_PACK:
                     found.append(path)
         return found
 
@@ -97,9 +102,7 @@ class ComfyUICatalog:
     def input_named(self, name: str) -> InputPath | None:
         """The input file of this name, whatever node reads it."""
         root, path = _place(name)
-        if root not in path.parents or not path.is_file():
-            return None
-        return _input(root, path)
+        return _input(root, path) if root in path.parents and path.is_file() else None
 
     def _input_folder(self, literal: Literal) -> list[InputPath]:
         """The files behind a choice among the folders of the input folder."""
@@ -111,16 +114,34 @@ class ComfyUICatalog:
             return []
         if root not in folder.parents:
             return []
-        return [_input(root, path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = (Path(at, name) for at, _, names in os.walk(folder, followlinks=True)
+                 for name in names)  # fmt: skip
+        return [_input(root, path) for path in sorted(files) if path.is_file()]
 
     def wanted_file(self, literal: Literal) -> bool:
-        options = self.options(literal)
-        offered = options is not None and literal.value in options
         if self._uploads(literal):
+            offered = literal.value in (self.options(literal) or ())
             return not offered or looks_like_file(literal.value)
+        return not self.offers(literal) and looks_like_file(literal.value)
+
+    def offers(self, literal: Literal) -> bool:
+        options = self.options(literal)
+        if options is None or literal.value in options:
+            return True
         # The choices of a remote combo are fetched by the page; they are not known here.
-        remote = bool(self._spec(literal)[1].get("remote"))
-        return options is not None and not offered and not remote and looks_like_file(literal.value)
+        return bool(self._spec(literal)[1].get("remote")) or self._judges(literal)
+
+    @staticmethod
+    def _judges(literal: Literal) -> bool:
+        """Whether the node validates this input itself, in place of ComfyUI."""
+        check = getattr(nodes.NODE_CLASS_MAPPINGS[literal.class_type], "VALIDATE_INPUTS", None)
+        try:
+            taken = inspect.signature(check).parameters if check is not None else {}
+        except (TypeError, ValueError):
+            return True
+        return literal.name in taken or any(
+            each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()
+        )
 
     def object_info(self, class_types: Iterable[str]) -> Json:
         known = (name for name in class_types if self.knows(name))
@@ -198,8 +219,8 @@ def node_info(class_type: str) -> Json:
 def _place(value: str) -> tuple[Path, Path]:
     """(folder that it lies in, path) of an input's name, which may end in ``[output]``."""
     name, folder = folder_paths.annotated_filepath(value)
-    root = Path(folder or folder_paths.get_input_directory()).resolve()
-    return root, (root / name).resolve()
+    root = _path(folder or folder_paths.get_input_directory())
+    return root, _path(root / name)
 
 
 def _input(root: Path, path: Path) -> InputPath:
@@ -208,4 +229,9 @@ def _input(root: Path, path: Path) -> InputPath:
 
 
 def _directory(place: InputPlace) -> Path:
-    return Path(folder_paths.get_directory_by_type(place.value)).resolve()
+    return _path(folder_paths.get_directory_by_type(place.value))
+
+
+def _path(path: str | Path) -> Path:
+    """Without .. in it, but through links: what lies in the input folder may be kept elsewhere."""
+    return Path(os.path.normpath(path))

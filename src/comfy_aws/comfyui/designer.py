@@ -255,7 +255,7 @@ class Designer:
         names = {part.name for part in manifest.parts()} if manifest else set()
 
         def offered(_class_type: str, value: str) -> bool:
-            return value in names or services.library.find(value) is not None
+            return value in names or bool(services.library.find(value))
 
         return validation.validate(prompt, self._definitions(prompt, version), offered=offered)
 
