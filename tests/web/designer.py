@@ -66,14 +66,14 @@ class Designer:
             time.sleep(0.05)
         assert ended["state"] == "done", ended
 
-    def add_large_model(self, name: str) -> None:
-        """A safetensors file that takes seconds to upload; sparse, and no other test's bytes."""
-        tensor = {"dtype": "U8", "shape": [LARGE_MODEL], "data_offsets": [0, LARGE_MODEL]}
+    def add_model(self, name: str, size: int = LARGE_MODEL) -> None:
+        """A safetensors file, which takes seconds to upload; sparse, and no other test's bytes."""
+        tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
         header = json.dumps({"__metadata__": {"name": name}, "zeros": tensor}).encode()
         path = self.process.base_dir / "models" / "diffusion_models" / name
         with path.open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
-            file.truncate(file.tell() + LARGE_MODEL)
+            file.truncate(file.tell() + size)
 
     @contextmanager
     def frozen_bucket(self) -> Iterator[None]:

@@ -142,7 +142,7 @@ def take_publish(browser: Browser, designer: Designer) -> None:
             shot.take("import", page.find("aws-import-dialog"))
             page.tab.keyboard.press("Escape")
             page.find("aws-new-workflow").click()
-            designer.add_large_model(f"{name}.safetensors")
+            designer.add_model(f"{name}.safetensors")
             page.set_widget(LOADER_ID, "unet_name", f"{name}.safetensors")
             page.find("aws-name-input").fill(name)
             page.find("aws-name-ok").click()

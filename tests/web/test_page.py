@@ -144,7 +144,7 @@ def test_a_taken_name_is_said_and_can_get_a_new_version(page, stack):
 
 def begin_large_publish(page: ComfyPage, designer: Designer, name: str) -> None:
     """Until the page is locked; the upload then takes seconds."""
-    designer.add_large_model(f"{name}.safetensors")
+    designer.add_model(f"{name}.safetensors")
     page.load(load_workflow())
     page.set_widget(LOADER_ID, "unet_name", f"{name}.safetensors")
     page.show_connected_panel()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.functional.localstack_support import eventually
 from tests.pipeline.install import INPUT_IMAGE, SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
 from tests.web.browser import TIMEOUT_MS, ComfyPage, other_page
 from tests.web.designer import Designer
@@ -44,6 +45,11 @@ def publish_versions(designer: Designer, name: str, seeds: tuple[int, ...] = (1,
         while publish["state"] == "running":
             publish = designer.call("GET", f"/aws/publishes/{publish['id']}")["publish"]
         assert publish["state"] == "done", publish
+
+
+def models_in_bucket(designer: Designer) -> list[str]:
+    known = designer.call("GET", "/aws/models")["models"]
+    return [model["name"] for model in known if model["bucket"]]
 
 
 def seed_of(page: ComfyPage) -> int:
@@ -103,12 +109,17 @@ def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
 
 
 def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
+    stack.add_model("unsent.safetensors", 4096)
     text = json.dumps(load_workflow()).replace(INPUT_IMAGE, "gone.png")
-    page.load(json.loads(text))
+    page.load(json.loads(text.replace("tiny_sd3.safetensors", "unsent.safetensors")))
     page.show_connected_panel()
     page.find("aws-new-workflow").click()
     expect(page.find("aws-preflight-findings")).to_contain_text("gone.png")
     expect(page.find("aws-preflight-head")).to_contain_text("1 missing")
+    page.find("aws-preflight-push").click()
+    expect(page.find("aws-preflight-send")).to_contain_text("on their way")
+    expect(page.find("aws-preflight-push")).to_be_hidden()
+    eventually(lambda: "unsent.safetensors" in models_in_bucket(stack), "the model is sent")
     page.find("aws-preflight-show").click()
     expect(page.find("aws-name-dialog")).to_have_count(0)
     selected = "() => Object.values(window.app.canvas.selected_nodes).map((node) => node.type)"

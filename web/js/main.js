@@ -100,6 +100,7 @@ function makeNameDialog() {
     check: (name, signal) => server.checkName(name, signal),
     preflight: async (signal) => server.preflight((await comfy.graph()).prompt, signal),
     showNodes: (nodes) => canvas.outline(nodes),
+    push: (models) => void library.move('push', models),
     picture: () => canvas.lastPicture(),
     publish: (name, wish) => publishing.start(name, wish),
   })

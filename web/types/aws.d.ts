@@ -161,6 +161,8 @@ declare namespace Aws {
     warnings: Finding[]
     bytes_to_upload: number
     expected_seconds: number | null
+    /** Where a job would run; null when no endpoint takes jobs. */
+    endpoint: { name: string; instances: number; bytes_to_fetch: number } | null
   }
 
   /** The canvas and what is kept of it. */

@@ -163,6 +163,11 @@ export const EN = Object.freeze({
   'preflight.list': 'Everything it needs',
   'preflight.there': 'in the bucket',
   'preflight.new': 'new',
+  'preflight.push': 'Send the models now',
+  'preflight.pushed': 'The models are on their way to the bucket; the Models page shows how far they are.',
+  'preflight.endpoint.has': '{name} has all of it.',
+  'preflight.endpoint.fetches': '{name} will fetch {size} of it before its first job.',
+  'preflight.endpoint.asleep': '{name} is asleep; it fetches {size} when it starts.',
 
   'endpoints.title': 'Endpoints',
   'endpoints.empty': 'No endpoints yet.',

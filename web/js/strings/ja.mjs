@@ -162,6 +162,11 @@ export const JA = Object.freeze({
   'preflight.list': '必要なもの一覧',
   'preflight.there': 'バケットにあり',
   'preflight.new': '新規',
+  'preflight.push': 'モデルを今すぐ送信',
+  'preflight.pushed': 'モデルをバケットに送信中です。進行状況はモデルのページで確認できます。',
+  'preflight.endpoint.has': '{name} にはすべてそろっています。',
+  'preflight.endpoint.fetches': '{name} は最初のジョブの前に {size} を取得します。',
+  'preflight.endpoint.asleep': '{name} はスリープ中です。起動時に {size} を取得します。',
 
   'endpoints.title': 'エンドポイント',
   'endpoints.empty': 'エンドポイントはまだありません。',

@@ -162,6 +162,11 @@ export const ZH = Object.freeze({
   'preflight.list': '所需的全部内容',
   'preflight.there': '已在存储桶中',
   'preflight.new': '新增',
+  'preflight.push': '立即发送模型',
+  'preflight.pushed': '模型正在发送到存储桶；可在“模型”页面查看进度。',
+  'preflight.endpoint.has': '{name} 已拥有全部内容。',
+  'preflight.endpoint.fetches': '{name} 会在首个作业之前获取其中的 {size}。',
+  'preflight.endpoint.asleep': '{name} 处于休眠状态；启动时会获取 {size}。',
 
   'endpoints.title': '端点',
   'endpoints.empty': '还没有端点。',

@@ -58,11 +58,12 @@ export class NameDialog {
    * @param {import('./name_field.js').CheckName} parts.check
    * @param {(signal: AbortSignal) => Promise<Aws.Preflight>} parts.preflight looks the canvas over
    * @param {(nodes: string[]) => void} parts.showNodes on the canvas
+   * @param {(models: Aws.ModelName[]) => void} parts.push begins to send models to the bucket
    * @param {() => string} parts.picture a data URL of the canvas' last result; empty for none
    * @param {(name: string, wish: Wish) => Promise<Aws.Problem | null>} parts.publish
    *   the dialog closes when this has no problem
    */
-  constructor({ check, preflight, showNodes, picture, publish }) {
+  constructor({ check, preflight, showNodes, push, picture, publish }) {
     this.#publish = publish
     this.#picture = picture
     this.#field = new NameField({
@@ -70,10 +71,11 @@ export class NameDialog {
       check,
       onTaken: (name) => this.#drawTaken(name),
     })
-    this.#preflight = new PreflightView(preflight, (nodes) => {
+    const show = (/** @type {string[]} */ nodes) => {
       this.close()
       showNodes(nodes)
-    })
+    }
+    this.#preflight = new PreflightView(preflight, show, push)
     this.#newVersion.addEventListener('change', () => this.#draw())
     this.#dialog = this.#build()
   }

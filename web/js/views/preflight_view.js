@@ -10,9 +10,11 @@ import { t } from '../i18n.js'
 export class PreflightView {
   #ask
   #showNodes
+  #push
   #headIcon = icon('pi-search')
   #head = h('span', { testid: 'aws-preflight-head' })
   #send = h('span', { class: 'aws-muted', testid: 'aws-preflight-send' })
+  #endpoint = h('span', { class: 'aws-muted', testid: 'aws-preflight-endpoint' })
   #findings = h('ul', { class: 'aws-findings', testid: 'aws-preflight-findings' })
   #list = h('ul', { class: 'aws-needs' })
   #details = h(
@@ -23,17 +25,22 @@ export class PreflightView {
   )
   #show
   #again
+  #pushNow
   #buttons
   /** @type {string[]} */
   #nodes = []
+  /** @type {Aws.ModelName[]} */
+  #absent = []
 
   /**
    * @param {(signal: AbortSignal) => Promise<Aws.Preflight>} ask
    * @param {(nodes: string[]) => void} showNodes on the canvas
+   * @param {(models: Aws.ModelName[]) => void} push begins to send models to the bucket
    */
-  constructor(ask, showNodes) {
+  constructor(ask, showNodes, push) {
     this.#ask = ask
     this.#showNodes = showNodes
+    this.#push = push
     this.#show = h(
       'button',
       {
@@ -46,12 +53,22 @@ export class PreflightView {
     )
     this.#again = h('button', { type: 'button', class: 'aws-button', testid: 'aws-preflight-again' },
       t('preflight.again'))
-    this.#buttons = h('div', { class: 'aws-buttons' }, this.#show, this.#again)
+    this.#pushNow = h(
+      'button',
+      {
+        type: 'button',
+        class: 'aws-button',
+        testid: 'aws-preflight-push',
+        on: { click: () => this.#sendNow() },
+      },
+      t('preflight.push')
+    )
+    this.#buttons = h('div', { class: 'aws-buttons' }, this.#show, this.#again, this.#pushNow)
     this.element = h(
       'section',
       { class: 'aws-preflight', 'aria-label': t('preflight.label'), testid: 'aws-preflight' },
       h('div', { class: 'aws-preflight-head', role: 'status' }, this.#headIcon,
-        h('div', { class: 'aws-field' }, this.#head, this.#send)),
+        h('div', { class: 'aws-field' }, this.#head, this.#send, this.#endpoint)),
       this.#findings,
       this.#buttons,
       this.#details
@@ -69,7 +86,7 @@ export class PreflightView {
       if (signal.aborted) return
       const { message, hint } = problemOf(error)
       this.#draw('bad', message, hint)
-      this.#buttons.hidden = false
+      this.#buttons.hidden = this.#again.hidden = false
     }
   }
 
@@ -87,8 +104,12 @@ export class PreflightView {
       ...warnings.map((each) => finding(each, 'warn'))
     )
     this.#findings.hidden = this.#findings.children.length === 0
-    this.#buttons.hidden = unresolved.length === 0
-    this.#show.hidden = this.#nodes.length === 0
+    this.#absent = found.models.filter((each) => !each.in_bucket)
+    this.#again.hidden = unresolved.length === 0
+    this.#show.hidden = unresolved.length === 0 || this.#nodes.length === 0
+    this.#pushNow.hidden = this.#absent.length === 0
+    this.#buttons.hidden = this.#again.hidden && this.#pushNow.hidden
+    setText(this.#endpoint, atEndpoint(found))
     this.#list.replaceChildren(...needs(found))
     this.#details.hidden = this.#list.children.length === 0
   }
@@ -105,9 +126,17 @@ export class PreflightView {
     setText(this.#head, head)
     setText(this.#send, send)
     this.#findings.hidden = true
-    this.#buttons.hidden = true
-    this.#show.hidden = true
-    this.#details.hidden = true
+    for (const each of [this.#buttons, this.#show, this.#again, this.#pushNow, this.#details]) {
+      each.hidden = true
+    }
+    setText(this.#endpoint, '')
+  }
+
+  #sendNow() {
+    this.#pushNow.hidden = true
+    this.#buttons.hidden = this.#again.hidden
+    setText(this.#send, t('preflight.pushed'))
+    this.#push(this.#absent)
   }
 }
 
@@ -123,6 +152,19 @@ function sending({ bytes_to_upload: size, expected_seconds: seconds }) {
   if (size === 0) return t('preflight.nothing')
   const values = { size: bytes(size), time: duration(seconds ?? 0) }
   return t(seconds === null ? 'preflight.send' : 'preflight.send.time', values)
+}
+
+/**
+ * What the endpoint that takes the jobs has to fetch before the first.
+ *
+ * @param {Aws.Preflight} found
+ */
+function atEndpoint({ endpoint }) {
+  if (!endpoint) return ''
+  const { name, instances, bytes_to_fetch: size } = endpoint
+  if (size === 0) return t('preflight.endpoint.has', { name })
+  const key = instances > 0 ? 'preflight.endpoint.fetches' : 'preflight.endpoint.asleep'
+  return t(key, { name, size: bytes(size) })
 }
 
 /**
