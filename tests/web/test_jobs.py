@@ -105,6 +105,11 @@ def test_a_job_is_watched_and_drawn_in_another_tab(panel: ComfyPage, stack: Desi
     assert other.node_count() == len(load_workflow()["nodes"])
     other.close()
 
+    waiting = row_of(panel, submit(stack, picture_prompt(64, 1)))
+    expect_state(waiting, "submitted")
+    waiting.get_by_test_id("aws-job-more").click()
+    expect(waiting.get_by_test_id("aws-job-fact-phases")).to_contain_text("Waiting for a machine")
+
     row.get_by_test_id("aws-job-cancel").click()
     expect_state(row, "cancelled")
     expect(row.get_by_test_id("aws-job-results")).to_be_hidden()

@@ -100,5 +100,6 @@ def client_error(response: Any, operation: str, about: str) -> AwsError:
             message, hint="Ask for more in Service Quotas, or take another instance type.", **detail
         )
     if code in _BUSY:
-        return AwsUnreachable(message, hint="Try again in a moment.", **detail)
+        hint = "Try again in a moment, and check that the local stack is up if you use it."
+        return AwsUnreachable(message, hint=hint, **detail)
     return AwsError(message, **detail)

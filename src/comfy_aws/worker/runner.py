@@ -45,12 +45,17 @@ BARRIER: Json = {"1": {"class_type": "PreviewAny", "inputs": {"source": "free"}}
 # sixth of the time that ComfyUI takes to start, for 4 MB of it. Later ComfyUI collects after a
 # prompt, over all that was imported: up to a second in which it answers nobody. So the collector
 # sleeps until the signal that ComfyUI is ready, and leaves out from then on what was there before.
+# It wakes by itself where a node pack has taken the signal for something else.
 _MAIN = (
-    "import gc, os, runpy, signal, sys\n"
+    "import gc, os, runpy, signal, sys, threading\n"
     "sys.argv = sys.argv[1:]\n"
     "sys.path[0] = os.path.dirname(sys.argv[0])\n"
     "gc.disable()\n"
-    "signal.signal(signal.SIGUSR1, lambda *_: (gc.freeze(), gc.enable()))\n"
+    "wake = lambda *_: gc.isenabled() or (gc.freeze(), gc.enable())\n"
+    "signal.signal(signal.SIGUSR1, wake)\n"
+    f"late = threading.Timer({START_LIMIT}, wake)\n"
+    "late.daemon = True\n"
+    "late.start()\n"
     "runpy.run_path(sys.argv[0], run_name='__main__')\n"
 )
 
