@@ -1,11 +1,14 @@
 """Makes an Ubuntu machine with an NVIDIA driver a designer, and keeps it up to date.
 
-The stack's UserData runs it once with all options; they are kept in /etc/comfy-aws.json, and
-`comfy-update` runs it again at each start of the machine, to take a new version of the extension.
+The stack's UserData runs it once, with what the stack says of the machine: that stays, and is kept
+in /etc/comfy-aws.json. What may change is deploy/designer.json in the bucket, which `comfy-aws
+deploy` and `update` write when all that it names is there. `comfy-update` runs this again at each
+start of the machine, to become what that file wishes: the source bundle, ComfyUI, inference ports.
 
 ComfyUI (`comfy`) and the inference ports (`comfy-port@10001` and up) listen on loopback. nginx
 stands before them with a login and TLS, and shows a page while they start. Models, node packs,
-inputs and outputs lie on the models volume. Standard library only.
+inputs and outputs lie on the models volume. What root runs nobody else may write: packages and node
+packs are the services' user's, who installs them. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -25,26 +30,20 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import designer_files as files
 import install_worker
 
-HERE = Path("/opt/comfy-aws")
-COMFYUI = Path("/opt/comfyui")
-VENV = Path("/opt/comfyui-venv")
-BASE = Path("/srv/comfy")
-"""The models volume: ComfyUI's base directory."""
-SETTINGS = Path("/etc/comfy-aws.json")
-ENVIRONMENT = Path("/etc/comfy-aws.env")
-TLS = Path("/etc/nginx/comfy-tls")
-PASSWORDS = Path("/etc/nginx/comfy-passwords")
-UNITS = Path("/etc/systemd/system")
-USER = "comfy"
-EXTENSION = "prompt-on-aws"
 MANAGER = "https://github.com/Comfy-Org/ComfyUI-Manager"
 """It updates itself from there, so no version is chosen here."""
-DESIGNER_PORT = 8188
-FIRST_PORT = 10001
+PACKAGES = ("nginx", "python3-venv", "ffmpeg", "git")
+APT_TRIES = 20
+APT_PAUSE = 15.0
+"""Seconds between two tries."""
+LOCK_SECONDS = 600
 EBS = "Amazon Elastic Block Store"
 VOLUME_SECONDS = 900
+BLANK = 2
+"""blkid's exit status for a disk that nobody has written to."""
 CERTIFICATE_DAYS = 3650
 
 
@@ -56,104 +55,194 @@ class Designer:
     bucket: str
     role: str
     repository: str
-    comfyui: str
-    ports: int
     login: str
     ready: str = ""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the last deploy wants of the machine; `bundle` begins the source bundle's SHA-256."""
+
+    bundle: str
+    comfyui: str
+    ports: int
+
+    @classmethod
+    def read(cls, path: Path) -> Wish | None:
+        """None when there is none. A later version may wish for more than this one knows."""
+        if not path.exists():
+            return None
+        found = json.loads(path.read_text())
+        return cls(**{each.name: found[each.name] for each in fields(cls)})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.update:
-        update(Designer(**json.loads(SETTINGS.read_text())))
+        update(Designer(**json.loads(files.SETTINGS.read_text())))
         return 0
     designer = Designer(**{each.name: getattr(options, each.name) for each in fields(Designer)})
-    SETTINGS.write_text(json.dumps(asdict(replace(designer, ready=""))))
-    install(designer)
+    files.SETTINGS.write_text(json.dumps(asdict(replace(designer, ready=""))))
+    wish = Wish.read(files.HERE / "designer.json")
+    if wish is None:
+        raise SystemExit("deploy/designer.json is missing: run comfy-aws deploy once more.")
+    install(designer, wish)
     signal(designer.ready, fingerprint())
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Make this machine a designer.")
-    parser.add_argument("--update", action="store_true", help="take a new version, if there is one")
+    parser.add_argument("--update", action="store_true", help="become what the last deploy wants")
     for each in fields(Designer):
-        parser.add_argument(f"--{each.name}", type=int if each.name == "ports" else str, default="")
+        parser.add_argument(f"--{each.name}", default="")
     return parser
 
 
 # -- install and update ------------------------------------------------------------------------
 
 
-def install(designer: Designer) -> None:
-    run("apt-get", "update")
-    run("apt-get", "install", "--yes", "nginx", "python3-venv", "ffmpeg", "git")
+def install(designer: Designer, wish: Wish) -> None:
+    """Make the machine what is wished. What is there stays, so that a cut one is taken up again."""
+    apt("update")
+    apt("install", "--yes", *PACKAGES)
+    make_user()
     mount_models()
-    run("useradd", "--system", "--home-dir", str(BASE), "--shell", "/usr/sbin/nologin", USER)
-    install_worker.fetch_comfyui(designer.comfyui, COMFYUI)
-    run(sys.executable, "-m", "venv", str(VENV))
-    python = str(VENV / "bin/python")
-    install_worker.install_torch(python)
-    install_worker.install_requirements(python, COMFYUI / "requirements.txt")
-    run("git", "clone", "--depth", "1", MANAGER, str(BASE / "custom_nodes/comfyui-manager"))
-    manager = BASE / "custom_nodes/comfyui-manager/requirements.txt"
-    install_worker.install_requirements(python, manager)
-    run("chown", "--recursive", f"{USER}:", str(BASE))
-    take_extension(designer)
+    take_comfyui(wish.comfyui)
+    take_packages()
+    take_extension(designer, wish)
     make_login(designer)
     make_certificate()
-    for name, text in units(designer).items():
-        (UNITS / name).write_text(text)
-    Path("/etc/nginx/sites-enabled/default").unlink(missing_ok=True)
-    Path("/etc/nginx/conf.d/comfy.conf").write_text(nginx(designer.ports))
-    Path("/var/www/html/starting.html").write_text(STARTING)
-    run("systemctl", "daemon-reload")
-    services = ["comfy-update", "comfy", *map(port_unit, port_numbers(designer.ports))]
-    run("systemctl", "enable", *services)
-    run("systemctl", "restart", "comfy", *map(port_unit, port_numbers(designer.ports)), "nginx")
+    serve(wish.ports)
+    _installed().write_text(json.dumps(asdict(wish)))
 
 
 def update(designer: Designer) -> None:
-    """Take the bundle in the bucket, unless it is the one that is here."""
-    archive = HERE / "source.zip"
-    known = digest(archive)
-    source = f"s3://{designer.bucket}/deploy/source.zip"
-    run("aws", "s3", "cp", "--region", designer.region, source, str(archive))
-    if digest(archive) != known:
-        shutil.rmtree(HERE / "source", ignore_errors=True)
-        with zipfile.ZipFile(archive) as bundle:
-            bundle.extractall(HERE / "source")
-        take_extension(designer)
+    """Become what the last deploy wants; one that is under way, or has failed, changes nothing."""
+    grow_models()
+    wished, archive = files.HERE / "designer.json", files.HERE / "source.zip"
+    fetch(designer, wished)
+    wish = Wish.read(wished)
+    if wish is None or wish == Wish.read(_installed()):
+        return
+    if tag(archive) == wish.bundle:
+        install(designer, wish)
+        return
+    taken = files.HERE / "new" / archive.name
+    taken.parent.mkdir(exist_ok=True)
+    fetch(designer, taken)
+    if tag(taken) != wish.bundle:
+        print("A deploy is under way, or has failed; a later start takes it.", flush=True)
+        return
+    unpack(taken)
+    taken.replace(archive)
+    # The new version knows best what it needs.
+    run(sys.executable, str(files.HERE / "source/deploy/install_designer.py"), "--update")
 
 
-def take_extension(designer: Designer) -> None:
+def fetch(designer: Designer, target: Path) -> None:
+    source = f"s3://{designer.bucket}/deploy/{target.name}"
+    run("aws", "s3", "cp", "--region", designer.region, source, str(target))
+
+
+def unpack(archive: Path) -> None:
+    """Put the bundle's files in place of the earlier one's."""
+    new, source = files.HERE / "new" / "source", files.HERE / "source"
+    shutil.rmtree(new, ignore_errors=True)
+    with zipfile.ZipFile(archive) as bundle:
+        bundle.extractall(new)
+    shutil.rmtree(source, ignore_errors=True)
+    new.replace(source)
+
+
+def _installed() -> Path:
+    return files.HERE / "installed.json"
+
+
+def tag(archive: Path) -> str:
+    """As `comfy-aws deploy` names the image that is made of a bundle."""
+    return hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
+
+
+def make_user() -> None:
+    try:
+        pwd.getpwnam(files.USER)
+    except KeyError:
+        home = ("--home-dir", str(files.BASE), "--shell", "/usr/sbin/nologin")
+        run("useradd", "--system", *home, files.USER)
+
+
+def take_comfyui(version: str) -> None:
+    """Put this version in place of the one that is there; nothing of its user's lies in it."""
+    if comfyui_version() == version:
+        return
+    new = files.COMFYUI.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    install_worker.fetch_comfyui(version, new)
+    shutil.rmtree(files.COMFYUI, ignore_errors=True)
+    new.rename(files.COMFYUI)
+
+
+def comfyui_version() -> str:
+    """Empty when there is none."""
+    try:
+        text = (files.COMFYUI / "comfyui_version.py").read_text()
+    except FileNotFoundError:
+        return ""
+    found = re.search(r'__version__ = "([^"]+)"', text)
+    return found[1] if found else ""
+
+
+def take_packages() -> None:
+    """Python's packages: ComfyUI's, and those of the packs, which a snapshot brings without."""
+    if not (files.VENV / "bin/pip").exists():
+        files.VENV.mkdir(exist_ok=True)
+        run("chown", f"{files.USER}:", str(files.VENV))
+        as_user(sys.executable, "-m", "venv", str(files.VENV))
+    pip("--index-url", install_worker.TORCH_INDEX, *install_worker.TORCH)
+    pip("--requirement", str(files.COMFYUI / "requirements.txt"))
+    packs = files.BASE / "custom_nodes"
+    manager = packs / "comfyui-manager"
+    if not manager.exists():
+        as_user("git", "clone", "--depth", "1", MANAGER, str(manager))
+    if _installed().exists():
+        return
+    for needs in sorted(packs.glob("*/requirements.txt")):
+        try:
+            pip("--requirement", str(needs))
+        except subprocess.CalledProcessError:
+            print(f"{needs} cannot be met; ComfyUI says which pack does not load.", flush=True)
+
+
+def take_extension(designer: Designer, wish: Wish) -> None:
     """Put the unpacked bundle into custom_nodes, with its packages and its settings."""
-    source, target = HERE / "source", BASE / "custom_nodes" / EXTENSION
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-    python = str(VENV / "bin/python")
-    install_worker.install_requirements(python, target / "requirements.txt")
-    ENVIRONMENT.write_text(environment(designer, digest(HERE / "source.zip")))
-    # ComfyUI-Manager updates node packs and installs their packages as the services' user.
-    run("chown", "--recursive", f"{USER}:", str(target), str(VENV))
+    source, target = files.HERE / "source", files.BASE / "custom_nodes" / files.EXTENSION
+    # As the user who owns the folder: whoever owns it could lead root elsewhere by a link.
+    as_user("rm", "--recursive", "--force", str(target))
+    as_user("cp", "--recursive", str(source), str(target))
+    pip("--requirement", str(target / "requirements.txt"))
+    image = f"{designer.repository}:{wish.comfyui}-{tag(files.HERE / 'source.zip')}"
+    files.ENVIRONMENT.write_text(
+        files.environment(designer.region, designer.bucket, designer.role, image)
+    )
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def environment(designer: Designer, bundle: str) -> str:
-    """What the services are told; the image's tag is that of `comfy-aws deploy`."""
-    values = {
-        "AWS_REGION": designer.region,
-        "COMFY_AWS_TARGET": "aws",
-        "COMFY_AWS_BUCKET": designer.bucket,
-        "COMFY_AWS_EXECUTION_ROLE": designer.role,
-        "COMFY_AWS_IMAGE": f"{designer.repository}:{designer.comfyui}-{bundle[:16]}",
-        "COMFY_AWS_HOME": str(BASE / ".comfy-aws"),
-        "PYTHONPATH": str(BASE / "custom_nodes" / EXTENSION / "src"),
-    }
-    return "".join(f"{name}={value}\n" for name, value in values.items())
+def serve(ports: int) -> None:
+    """Write what nginx and systemd read, and have them start what it says."""
+    for name, text in files.units(ports).items():
+        (files.UNITS / name).write_text(text)
+    (files.NGINX / "sites-enabled/default").unlink(missing_ok=True)
+    (files.NGINX / "conf.d/comfy.conf").write_text(files.nginx(ports, own_address()))
+    (files.PAGES / "starting.html").write_text(files.STARTING)
+    wanted = ["comfy", *map(files.port_unit, files.port_numbers(ports))]
+    enabled = (files.UNITS / "multi-user.target.wants").glob("comfy-port@*.service")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "enable", "comfy-update", *wanted)
+    for name in sorted({path.stem for path in enabled} - set(wanted)):
+        run("systemctl", "disable", "--now", "--no-block", name)
+    # At a start of the machine these wait for this very program, so it cannot wait for them.
+    run("systemctl", "restart", "--no-block", *wanted)
+    run("systemctl", "reload-or-restart", "nginx")
 
 
 # -- the models volume -------------------------------------------------------------------------
@@ -161,23 +250,45 @@ def environment(designer: Designer, bundle: str) -> str:
 
 def mount_models() -> None:
     """Mount the attached volume at BASE, formatted if it is blank. It may come after us."""
+    if files.BASE.is_mount():
+        return
     until = time.monotonic() + VOLUME_SECONDS
     while (disk := models_disk(block_devices())) is None:
         if time.monotonic() > until:
             raise SystemExit(f"The models volume was not attached within {VOLUME_SECONDS} seconds.")
         time.sleep(5)
-    if not disk["fstype"]:
+    if blank(disk["path"]):
         run("mkfs.ext4", "-L", "comfy-models", disk["path"])
-    BASE.mkdir(parents=True, exist_ok=True)
-    with Path("/etc/fstab").open("a") as table:
-        table.write(f"LABEL=comfy-models {BASE} ext4 defaults,nofail 0 2\n")
-    run("mount", str(BASE))
+    files.BASE.mkdir(parents=True, exist_ok=True)
+    line = f"LABEL=comfy-models {files.BASE} ext4 defaults,nofail 0 2\n"
+    if line not in files.FSTAB.read_text():
+        with files.FSTAB.open("a") as table:
+            table.write(line)
+    run("udevadm", "settle")  # until the label is known
+    run("mount", str(files.BASE))
+    grow_models()  # a volume can be larger than the snapshot that it came from
     for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
-        (BASE / name).mkdir(exist_ok=True)
+        (files.BASE / name).mkdir(exist_ok=True)
+    run("chown", "--recursive", f"{files.USER}:", str(files.BASE))
+
+
+def blank(path: str) -> bool:
+    """Whether nothing is on a disk. Asked of the disk itself: what lsblk knows may be late."""
+    found = subprocess.run(["blkid", "--probe", path], check=False, capture_output=True, text=True)
+    if found.returncode not in (0, BLANK):
+        raise SystemExit(f"What is on {path} cannot be told: {found.stderr.strip()}")
+    return found.returncode == BLANK
+
+
+def grow_models() -> None:
+    """Let the file system fill its volume, which a deploy may have made larger."""
+    disk = models_disk(block_devices())
+    if disk is not None:
+        run("resize2fs", disk["path"])
 
 
 def block_devices() -> list[dict[str, Any]]:
-    columns = "PATH,MODEL,FSTYPE,MOUNTPOINT"
+    columns = "PATH,MODEL"
     found = subprocess.run(
         ["lsblk", "--json", "--output", columns], check=True, capture_output=True, text=True
     )
@@ -192,7 +303,7 @@ def models_disk(devices: list[dict[str, Any]]) -> dict[str, Any] | None:
     return None
 
 
-# -- login, certificate, proxy -------------------------------------------------------------------
+# -- login, certificate ------------------------------------------------------------------------
 
 
 def make_login(designer: Designer) -> None:
@@ -208,84 +319,32 @@ def make_login(designer: Designer) -> None:
         ["openssl", "passwd", "-6", "-stdin"],
         check=True, capture_output=True, text=True, input=login["password"],
     ).stdout.strip()  # fmt: skip
-    PASSWORDS.write_text(f"{login['username']}:{hashed}\n")
-    PASSWORDS.chmod(0o640)
-    shutil.chown(PASSWORDS, group="www-data")
+    files.PASSWORDS.write_text(f"{login['username']}:{hashed}\n")
+    files.PASSWORDS.chmod(0o640)
+    run("chown", "root:www-data", str(files.PASSWORDS))
 
 
 def make_certificate() -> None:
     """A certificate of our own: no authority can reach a machine that lets in one network alone."""
-    TLS.mkdir(mode=0o700, exist_ok=True)
+    certificate = files.TLS / "certificate.pem"
+    if certificate.exists():  # users have compared its fingerprint
+        return
+    files.TLS.mkdir(mode=0o700, exist_ok=True)
     run(
-        "openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=comfy-on-aws",
-        "-days", str(CERTIFICATE_DAYS), "-keyout", str(TLS / "key.pem"),
-        "-out", str(TLS / "certificate.pem"),
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-subj", "/CN=comfy-on-aws", "-days", str(CERTIFICATE_DAYS),
+        "-keyout", str(files.TLS / "key.pem"),
+        "-out", str(certificate),
     )  # fmt: skip
 
 
 def fingerprint() -> str:
     shown = subprocess.run(
-        ["openssl", "x509", "-in", str(TLS / "certificate.pem"), "-noout", "-fingerprint",
+        ["openssl", "x509", "-in", str(files.TLS / "certificate.pem"), "-noout", "-fingerprint",
          "-sha256"],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     return shown.partition("=")[2].strip()
-
-
-STARTING = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="5">
-<title>ComfyUI is starting</title>
-<body style="font: 16px sans-serif; margin: 20vh auto; max-width: 32em">
-<h1>ComfyUI is starting</h1>
-<p>This page opens it as soon as it answers, which takes a minute or two.</p>
-</body>
-</html>
-"""
-
-_SERVER = """
-server {{
-    # The ports of ComfyUI itself are taken on loopback.
-    listen {address}:{outside} ssl;
-    ssl_certificate {tls}/certificate.pem;
-    ssl_certificate_key {tls}/key.pem;
-    ssl_protocols TLSv1.2 TLSv1.3;
-    auth_basic "ComfyUI";
-    auth_basic_user_file {passwords};
-    client_max_body_size 0;
-    error_page 502 503 504 /starting.html;
-    location = /starting.html {{
-        root /var/www/html;
-        internal;
-    }}
-    location / {{
-        proxy_pass http://127.0.0.1:{inside};
-        proxy_http_version 1.1;
-        proxy_set_header Host $http_host;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $comfy_connection;
-        # ComfyUI has no use for it, and a node pack must not see it.
-        proxy_set_header Authorization "";
-        proxy_buffering off;
-        proxy_request_buffering off;
-        proxy_read_timeout 1d;
-    }}
-}}
-"""
-
-
-def nginx(ports: int, address: str = "") -> str:
-    """The proxy's configuration: the designer at 443, each inference port at its own number."""
-    address = address or own_address()
-    servers = [(443, DESIGNER_PORT), *((port, port) for port in port_numbers(ports))]
-    text = 'map $http_upgrade $comfy_connection {\n    default upgrade;\n    "" "";\n}\n'
-    return text + "".join(
-        _SERVER.format(
-            address=address, outside=outside, inside=inside, tls=TLS, passwords=PASSWORDS
-        )
-        for outside, inside in servers
-    )
 
 
 def own_address() -> str:
@@ -294,80 +353,6 @@ def own_address() -> str:
         ["ip", "-json", "route", "get", "1.1.1.1"], check=True, capture_output=True, text=True
     ).stdout
     return str(json.loads(shown)[0]["prefsrc"])
-
-
-# -- units ---------------------------------------------------------------------------------------
-
-_UNIT = """[Unit]
-Description={description}
-After=network-online.target comfy-update.service
-Wants=network-online.target
-RequiresMountsFor={base}
-
-[Service]
-User={user}
-# For the page's view of this machine's journal and of cloud-init's log.
-SupplementaryGroups=systemd-journal adm
-EnvironmentFile={environment}
-WorkingDirectory={base}
-ExecStart={command}
-Restart=always
-RestartSec=5
-NoNewPrivileges=true
-ProtectSystem=strict
-PrivateTmp=true
-ReadWritePaths={base} {venv}
-
-[Install]
-WantedBy=multi-user.target
-"""
-_UPDATE = f"""[Unit]
-Description=A new version of Prompt on AWS, if there is one
-After=network-online.target
-Wants=network-online.target
-RequiresMountsFor={BASE}
-Before=comfy.service nginx.service
-
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/python3 {HERE}/source/deploy/install_designer.py --update
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-
-def units(designer: Designer) -> dict[str, str]:
-    """systemd units by their file names."""
-    python = VENV / "bin/python"
-    comfy = (
-        f"{python} {COMFYUI}/main.py --listen 127.0.0.1 --port {DESIGNER_PORT} "
-        f"--base-directory {BASE}"
-    )
-    made = {"comfy.service": _unit("ComfyUI, the designer", comfy), "comfy-update.service": _UPDATE}
-    if designer.ports:
-        port = f"{python} -m comfy_aws.cli port --first %i --comfyui {COMFYUI}"
-        made["comfy-port@.service"] = _unit("Inference port %i", port)
-    return made
-
-
-def _unit(description: str, command: str) -> str:
-    return _UNIT.format(
-        description=description,
-        command=command,
-        base=BASE,
-        user=USER,
-        environment=ENVIRONMENT,
-        venv=VENV,
-    )
-
-
-def port_numbers(ports: int) -> range:
-    return range(FIRST_PORT, FIRST_PORT + ports)
-
-
-def port_unit(port: int) -> str:
-    return f"comfy-port@{port}"
 
 
 # -- shared --------------------------------------------------------------------------------------
@@ -380,6 +365,29 @@ def signal(url: str, text: str) -> None:
         url, json.dumps(body).encode(), {"Content-Type": ""}, method="PUT"
     )
     urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+
+
+def apt(*arguments: str) -> None:
+    """A new machine looks for updates by itself, and holds apt's locks meanwhile."""
+    lock = f"DPkg::Lock::Timeout={LOCK_SECONDS}"  # apt waits for dpkg's lock alone
+    command = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--option", lock, *arguments)
+    for _ in range(APT_TRIES - 1):
+        try:
+            return run(*command)
+        except subprocess.CalledProcessError:
+            time.sleep(APT_PAUSE)
+    return run(*command)
+
+
+def pip(*arguments: str) -> None:
+    """Install packages into the services' environment."""
+    install = ("-m", "pip", "--disable-pip-version-check", "install", "--no-cache-dir")
+    as_user(str(files.VENV / "bin/python"), *install, *arguments)
+
+
+def as_user(*command: str) -> None:
+    """Run what the services' user may have a hand in as that user."""
+    run("runuser", "--user", files.USER, "--", "env", f"HOME={files.BASE}", *command)
 
 
 def run(*command: str) -> None:

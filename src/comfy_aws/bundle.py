@@ -1,6 +1,7 @@
 """The source bundle: what of the extension's folder the worker image and the designer are made of.
 
-The same files give the same bytes, so that the digest of a bundle is the tag of its image.
+The same files give the same bytes, so that the digest of a bundle is the tag of its image: on every
+system, with every zlib, from a clone and from the Registry's zip alike.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ PARTS: Final = frozenset(
     }
 )  # fmt: skip
 """What travels, by the first name below the folder or as a file; tests and tools stay."""
+STAYS: Final = ("web/types/",)
+"""What of them stays all the same: for those who work on the extension, and not in its zip."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_UNIX: Final = 3
+"""What a zip says of the system that made it; Python's word for it is another on Windows."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,20 @@ def pack(root: Path = ROOT) -> Bundle:
     """
     template(root)
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    # Stored as they are: what deflate makes of the same bytes differs between builds of zlib.
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
         for name, path, _ in packs.scan(root).members:
             relative = name.partition("/")[2]
-            if not PARTS.isdisjoint({relative, relative.partition("/")[0]}) and (
-                ".egg-info/" not in relative
-            ):
+            if _travels(relative):
                 entry = zipfile.ZipInfo(relative, _EPOCH)
-                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.create_system = _UNIX
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, Path(path).read_bytes())
     body = made.getvalue()
     return Bundle(body, hashing.of_bytes(body).digest[:16])
+
+
+def _travels(relative: str) -> bool:
+    """Whether a file below the folder is part of the bundle."""
+    named = not PARTS.isdisjoint({relative, relative.partition("/")[0]})
+    return named and not relative.startswith(STAYS) and ".egg-info/" not in relative

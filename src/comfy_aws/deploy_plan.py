@@ -196,6 +196,19 @@ def parameters(chosen: Mapping[str, str], known: Mapping[str, str]) -> list[dict
     ]
 
 
+def designer_wish(known: Mapping[str, str], bundle: str) -> dict[str, Any]:
+    """deploy/designer.json, which deploy/install_designer.py reads on the machine.
+
+    Args:
+        bundle: tag of the source bundle.
+    """
+    return {
+        "bundle": bundle,
+        "comfyui": known.get("ComfyUIVersion", ""),
+        "ports": int(known.get("InferencePorts") or 0),
+    }
+
+
 def bucket_name(stack: str, account: str, region: str) -> str:
     return f"{stack}-{account}-{region}"
 

@@ -7,10 +7,11 @@ the repository has it. Whatever fails on the way, the next try goes on from what
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from comfy_aws import bundle, deploy_plan, layout
@@ -33,6 +34,8 @@ from comfy_aws.errors import AwsError, AwsNotFound, Conflict, DeployFailed, NotF
 
 POLL_SECONDS: Final = 1.0
 TAGS: Final = {"comfy-aws": "stack"}
+_MACHINE: Final = "DesignerInstance"
+"""The output of a stack that has a designer machine."""
 
 Tell = Callable[[str], None]
 """Given a line of progress."""
@@ -46,6 +49,8 @@ class Proposal:
     bucket: str
     create: bool
     change_set: ChangeSet | None
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the template that it sets."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Deployments:
             chosen["DesignerImage"] = self._images.machine(deploy_plan.DESIGNER_IMAGE)
         request = deploy_plan.parameters(chosen, known)
         change_set = self._proposed(name, request, create=stack is None)
-        return Proposal(name, (known | chosen)["BucketName"], stack is None, change_set)
+        return Proposal(name, (known | chosen)["BucketName"], stack is None, change_set, chosen)
 
     def _proposed(
         self, name: str, request: list[dict[str, Any]], *, create: bool
@@ -186,14 +191,21 @@ class Deployments:
             stack = self._stacks.find(proposal.name)
             stack_id = stack.stack_id if stack else proposal.name
             known = {event.event_id for event in self._stacks.events(stack_id)}
+            # A machine that comes now waits for the bundle and the wish, the stack for the machine.
+            awaited = stack is None or _MACHINE not in stack.outputs
             self._stacks.execute(proposal.change_set.change_set_id)
-            for _ in self._watch(stack_id, known):
-                # The designer machine of a new stack waits for the bundle, the stack for it.
+            for seen in self._watch(stack_id, known):
                 sent = sent or self._send(proposal.bucket, packed)
+                if awaited and sent and seen is not None:
+                    self._wish(proposal.bucket, {**seen.parameters, **proposal.chosen}, packed.tag)
+                    awaited = False
         stack = self.stack(proposal.name)
         if not sent:
             self._send(proposal.bucket, packed, must=True)
-        return Deployed(stack, self._image(stack, packed.tag))
+        image = self._image(stack, packed.tag)
+        if _MACHINE in stack.outputs:  # only now, as it names the image, too
+            self._wish(proposal.bucket, stack.parameters, packed.tag)
+        return Deployed(stack, image)
 
     def _send(self, bucket: str, packed: Bundle, *, must: bool = False) -> bool:
         """Whether the bundle is in the bucket now; it may not be there yet."""
@@ -203,11 +215,18 @@ class Deployments:
         self._tell(f"Sent the source bundle ({len(packed.body):,} bytes).")
         return True
 
+    def _wish(self, bucket: str, parameters: Mapping[str, str], tag: str) -> None:
+        """What the designer machine shall be; it looks at each of its starts."""
+        if parameters.get("DesignerType"):
+            wish = deploy_plan.designer_wish(parameters, tag)
+            body = json.dumps(wish, indent=2).encode()
+            self._store(bucket).put(layout.DESIGNER, body, content_type="application/json")
+
     def _store(self, bucket: str) -> ObjectStore:
         return ObjectStore(Session(replace(self._access, bucket=bucket)))
 
-    def _watch(self, stack_id: str, known: set[str]) -> Iterator[None]:
-        """Tell the events until the stack is done; yields after each look."""
+    def _watch(self, stack_id: str, known: set[str]) -> Iterator[StackView | None]:
+        """Tell the events until the stack is done; yields what each look has seen."""
         reasons: list[str] = []
         begun = False  # just after a call the stack still shows how the last change ended
         while True:
@@ -219,7 +238,7 @@ class Deployments:
                     begun = True
                     self._tell(deploy_plan.event_line(event))
                     reasons += deploy_plan.reasons(event)
-            yield
+            yield stack
             if (begun or stack is None) and not deploy_plan.busy(status):
                 break
             self._sleep(POLL_SECONDS)

@@ -9,6 +9,7 @@ templates/{name}/versions/{n}.json
 jobs/{id}/request.json result.json events.jsonl cancel outputs/…
 async/{endpoint}/out failed           SageMaker's own answers
 deploy/source.zip                     what the worker image and the designer are made of
+deploy/designer.json                  what the last deploy wants of the designer machine
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ FAULTS: Final = "faults/"
 BLOBS: Final = "blobs/sha256/"
 ASYNC: Final = "async/"
 SOURCE: Final = "deploy/source.zip"
+DESIGNER: Final = "deploy/designer.json"
 
 
 def check_template_name(name: object) -> str:

@@ -211,5 +211,16 @@ def test_a_designer_is_a_machine_of_the_stack(run, parts, shared_stack, stack_na
     rules = [rule for group in groups for rule in group["IpPermissions"]]
     assert {each["CidrIp"] for rule in rules for each in rule["IpRanges"]} == {"203.0.113.7/32"}
     assert deployed["outputs"]["DesignerUrl"].startswith("https://")
+
+    # What the machine becomes at its next start, and is the worker image's name there, too.
+    def wish() -> dict[str, object]:
+        return json.loads(parts.store.get(layout.DESIGNER))
+
+    tag = deployed["image"].rpartition("-")[2]
+    assert wish() == {"bundle": tag, "comfyui": "0.3.75", "ports": 0}
+    changes = ["--comfyui-version", "0.3.76", "--inference-ports", "2"]
+    run("update", "--name", stack_name, *changes, "--yes")
+    assert wish() == {"bundle": tag, "comfyui": "0.3.76", "ports": 2}
+
     _, told = run("destroy", "--name", stack_name, "--yes")
     assert "its models volume is kept as a snapshot" in told

@@ -1,47 +1,265 @@
-"""deploy/install_designer.py: what it writes for nginx and systemd, and what the stack tells it."""
+"""The designer machine: what is made of it at first and at each start, and what it is told."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import shutil
+import subprocess
+import tarfile
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from comfy_aws import bundle, cli
+from comfy_aws import bundle, cli, deploy_plan
 from deploy import install_designer
-from deploy.install_designer import Designer
+from deploy.install_designer import Designer, Wish, files, install_worker
+
+SBIN = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
 
 ROOT = Path(__file__).resolve().parents[2]
 DESIGNER = Designer(
-    region="eu-west-1", bucket="b", role="arn:r", repository="registry/worker",
-    comfyui="0.3.75", ports=2, login="arn:s",
-)  # fmt: skip
+    region="eu-west-1", bucket="b", role="arn:r", repository="registry/worker", login="arn:s"
+)
 
 
 def test_the_stack_gives_every_option():
     text = (ROOT / "deploy/stack.yaml").read_text()
     _, _, call = text.partition("install_designer.py \\\n")
-    given = set(re.findall(r"--(\w+) ", call.partition("\n  Designer")[0]))
-    assert given == set(Designer.__dataclass_fields__)
+    call = call.partition("\n  Designer")[0]
+    assert set(re.findall(r"--(\w+) ", call)) == set(Designer.__dataclass_fields__)
+    # Others than these would stop the machine whenever an option is changed.
+    assert {"${ComfyUIVersion}", "${InferencePorts}", "${ModelsGiB}"}.isdisjoint(call.split())
 
 
-def test_the_image_is_the_one_that_deploy_builds(tmp_path):
+def test_the_image_is_the_one_that_deploy_builds(machine):
     packed = bundle.pack()
-    archive = tmp_path / "source.zip"
-    archive.write_bytes(packed.body)
-    text = install_designer.environment(DESIGNER, install_designer.digest(archive))
-    values = dict(line.split("=", 1) for line in text.splitlines())
+    machine.take(packed.body)
+    wish = Wish(packed.tag, "0.3.75", 0)
+    install_designer.take_extension(DESIGNER, wish)
+    lines = files.ENVIRONMENT.read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines)
     assert values["COMFY_AWS_IMAGE"] == f"registry/worker:0.3.75-{packed.tag}"
     assert (values["COMFY_AWS_TARGET"], values["COMFY_AWS_BUCKET"]) == ("aws", "b")
+    assert (files.BASE / "custom_nodes/prompt-on-aws/src/comfy_aws/cli/__main__.py").exists()
 
 
-ROOT_DISK = {"path": "/dev/nvme0n1", "model": install_designer.EBS, "fstype": None,
-             "children": [{"path": "/dev/nvme0n1p1", "mountpoint": "/"}]}  # fmt: skip
-OWN_DISK = {"path": "/dev/nvme1n1", "model": "Amazon EC2 NVMe Instance Storage", "fstype": None}
-VOLUME = {"path": "/dev/nvme2n1", "model": f"{install_designer.EBS}  ", "fstype": "ext4"}
+# -- install and update: on a machine whose system's programs only write down what they are told ---
+
+TOLD = """#!/bin/sh
+echo "${0##*/} $*" >> "$MACHINE/told"
+case "${0##*/} $1" in
+    "aws s3") cp "$MACHINE/bucket/${5##*/}" "$6" ;;
+    "aws secretsmanager") echo '{"username": "designer", "password": "secret"}' ;;
+    "runuser "*) shift 3; exec "$@" ;;
+    "lsblk "*) cat "$MACHINE/disks" ;;
+    "ip "*) echo '[{"prefsrc": "10.0.0.5"}]' ;;
+    "apt-get "*) test ! -e "$MACHINE/locked" || { rm "$MACHINE/locked"; exit 100; } ;;
+esac
+"""
+PROGRAMS = (
+    "apt-get", "aws", "blkid", "chown", "git", "ip", "lsblk", "mount", "resize2fs", "runuser",
+    "systemctl", "udevadm", "useradd",
+)  # fmt: skip
+BUNDLE = {
+    "deploy/install_designer.py": "import os, pathlib, sys\n"
+    "pathlib.Path(os.environ['MACHINE'], 'new').write_text(' '.join(sys.argv[1:]))\n",
+    "requirements.txt": "",
+}
+
+
+class Machine:
+    """A designer machine below a folder: what it was told, and its bucket."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.bucket = root / "bucket"
+
+    def told(self, program: str) -> list[str]:
+        """What a program was called with, since this was last asked of any."""
+        told = self._root / "told"
+        lines = told.read_text().splitlines() if told.exists() else []
+        return [line.partition(" ")[2] for line in lines if line.startswith(f"{program} ")]
+
+    def forget(self) -> None:
+        (self._root / "told").unlink(missing_ok=True)
+
+    def lock(self) -> None:
+        """Let somebody else hold apt's lock for one try."""
+        (self._root / "locked").touch()
+
+    def take(self, body: bytes) -> None:
+        """Have a bundle on the machine, unpacked."""
+        (files.HERE / "new").mkdir(exist_ok=True)
+        (files.HERE / "source.zip").write_bytes(body)
+        install_designer.unpack(files.HERE / "source.zip")
+
+    def deploy(self, body: bytes, comfyui: str, ports: int) -> None:
+        """As `comfy-aws deploy` leaves the bucket."""
+        (self.bucket / "source.zip").write_bytes(body)
+        tag = install_designer.tag(self.bucket / "source.zip")
+        known = {"ComfyUIVersion": comfyui, "InferencePorts": str(ports)}
+        wish = deploy_plan.designer_wish(known, tag)
+        (self.bucket / "designer.json").write_text(json.dumps(wish))
+
+    def new_script(self) -> str:
+        """How the script of a new bundle was called."""
+        return (self._root / "new").read_text()
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch) -> Machine:
+    places = {
+        "HERE": "opt/comfy-aws", "COMFYUI": "opt/comfyui", "VENV": "opt/venv", "BASE": "srv",
+        "NGINX": "nginx", "TLS": "nginx/tls", "PASSWORDS": "nginx/passwords", "PAGES": "pages",
+        "UNITS": "units", "ENVIRONMENT": "environment", "FSTAB": "fstab", "SETTINGS": "settings",
+    }  # fmt: skip
+    for name, place in places.items():
+        monkeypatch.setattr(files, name, tmp_path / place)
+    folders = (
+        "bin", "bucket", "nginx/conf.d", "nginx/sites-enabled", "opt/comfy-aws", "opt/venv/bin",
+        "pages", "srv/custom_nodes", "units/multi-user.target.wants",
+    )  # fmt: skip
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    for program in [*(tmp_path / "bin" / name for name in PROGRAMS),
+                    tmp_path / "opt/venv/bin/python", tmp_path / "opt/venv/bin/pip"]:  # fmt: skip
+        program.write_text(TOLD)
+        program.chmod(0o755)
+    (tmp_path / "fstab").touch()
+    disks = [{"path": "/dev/nvme1n1", "model": install_designer.EBS}]
+    (tmp_path / "disks").write_text(json.dumps({"blockdevices": disks}))
+    for version in ("1.0.0", "1.1.0"):
+        release = tmp_path / f"ComfyUI-{version}"
+        release.mkdir()
+        (release / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
+        with tarfile.open(tmp_path / f"{version}.tar.gz", "w:gz") as tar:
+            tar.add(release, release.name)
+    monkeypatch.setattr(install_worker, "COMFYUI_URL", f"file://{tmp_path}/{{version}}.tar.gz")
+    monkeypatch.setattr(install_designer, "APT_PAUSE", 0)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MACHINE", str(tmp_path))
+    return Machine(tmp_path)
+
+
+def zipped(**changed: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, text in (BUNDLE | changed).items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return made.getvalue()
+
+
+def image() -> str:
+    return re.search("COMFY_AWS_IMAGE=(.+)", files.ENVIRONMENT.read_text())[1]
+
+
+@pytest.fixture
+def installed(machine) -> Machine:
+    """A machine that was installed with one inference port."""
+    body = zipped()
+    machine.deploy(body, "1.0.0", 1)
+    machine.take(body)
+    install_designer.install(DESIGNER, Wish.read(machine.bucket / "designer.json"))
+    for port in (10001, 10002):
+        (files.UNITS / f"multi-user.target.wants/comfy-port@{port}.service").touch()
+    machine.told_of_install = machine.told("runuser")
+    assert "restart --no-block comfy comfy-port@10001" in machine.told("systemctl")
+    machine.forget()
+    return machine
+
+
+def test_a_start_makes_the_machine_what_the_last_deploy_wants(installed):
+    tag = install_designer.tag(files.HERE / "source.zip")
+    assert image() == f"registry/worker:1.0.0-{tag}"
+    body = zipped(new="file")
+    installed.deploy(body, "1.1.0", 2)
+
+    install_designer.update(DESIGNER)
+    assert installed.new_script() == "--update"  # what the new version needs is its own to do
+    assert image() == f"registry/worker:1.0.0-{tag}"
+
+    install_designer.update(DESIGNER)
+    new = install_designer.tag(installed.bucket / "source.zip")
+    assert new != tag
+    assert image() == f"registry/worker:1.1.0-{new}"
+    assert install_designer.comfyui_version() == "1.1.0"
+    assert (files.BASE / "custom_nodes/prompt-on-aws/new").read_text() == "file"
+    assert "listen 10.0.0.5:10002 ssl;" in (files.NGINX / "conf.d/comfy.conf").read_text()
+    assert "enable comfy-update comfy comfy-port@10001 comfy-port@10002" in (
+        installed.told("systemctl")
+    )
+    assert installed.told("resize2fs")[0] == "/dev/nvme1n1"
+
+    installed.forget()
+    install_designer.update(DESIGNER)
+    assert not installed.told("systemctl")
+    assert not installed.told("runuser")
+    assert len(installed.told("resize2fs")) == 1  # the volume is looked at every time
+
+
+def test_ports_that_are_no_longer_wanted_stop(installed):
+    installed.deploy(zipped(), "1.0.0", 1)
+    (files.HERE / "installed.json").unlink()
+    install_designer.update(DESIGNER)
+    assert [line for line in installed.told("systemctl") if line.startswith("disable")] == [
+        "disable --now --no-block comfy-port@10002"
+    ]
+
+
+def test_a_deploy_that_is_under_way_leaves_the_machine_as_it_is(installed):
+    before = files.ENVIRONMENT.read_text()
+    (installed.bucket / "source.zip").write_bytes(zipped(of="a deploy whose image is being built"))
+    install_designer.update(DESIGNER)
+    assert not installed.told("systemctl")
+
+    (installed.bucket / "designer.json").write_text(
+        json.dumps({"bundle": "of-another", "comfyui": "1.1.0", "ports": 1, "later": "more"})
+    )
+    install_designer.update(DESIGNER)
+    assert not installed.told("systemctl")
+    assert files.ENVIRONMENT.read_text() == before
+    assert install_designer.tag(files.HERE / "source.zip") in before
+
+
+def test_root_runs_nothing_that_the_services_can_write(installed):
+    """A node pack is a program, and may change what lies in the environment of ComfyUI."""
+    as_user = [line for line in installed.told_of_install if str(files.VENV) in line]
+    assert len(as_user) >= 3
+    assert all(line.startswith("--user comfy -- env HOME=") for line in as_user)
+    installed.deploy(zipped(new="file"), "1.1.0", 1)
+    installed.take(zipped(new="file"))
+    install_designer.update(DESIGNER)
+    by_user = [line for line in installed.told("runuser") if f"{files.VENV}/bin/python" in line]
+    assert len(by_user) == len(installed.told("python")) >= 3
+
+
+def test_apt_is_waited_for(machine):
+    machine.lock()
+    install_designer.apt("update")
+    assert machine.told("apt-get") == ["--option DPkg::Lock::Timeout=600 update"] * 2
+
+
+@pytest.mark.skipif(not shutil.which("mkfs.ext4", path=SBIN), reason="no file systems here")
+def test_a_volume_with_something_on_it_is_not_formatted(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", SBIN)
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(4 * 1024 * 1024)
+    assert install_designer.blank(str(disk))
+    subprocess.run(["mkfs.ext4", "-q", str(disk)], check=True)
+    assert not install_designer.blank(str(disk))
+
+
+ROOT_DISK = {"path": "/dev/nvme0n1", "model": install_designer.EBS,
+             "children": [{"path": "/dev/nvme0n1p1"}]}  # fmt: skip
+OWN_DISK = {"path": "/dev/nvme1n1", "model": "Amazon EC2 NVMe Instance Storage"}
+VOLUME = {"path": "/dev/nvme2n1", "model": f"{install_designer.EBS}  "}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +271,7 @@ def test_the_models_volume_is_told_from_other_disks(devices, found):
 
 
 def test_nobody_reaches_comfyui_but_through_login_and_tls():
-    text = install_designer.nginx(2, "10.0.0.5")
+    text = files.nginx(2, "10.0.0.5")
     servers = text.split("\nserver {")[1:]
     assert re.findall(r"listen (\S+) ssl;", text) == [
         "10.0.0.5:443", "10.0.0.5:10001", "10.0.0.5:10002",
@@ -61,7 +279,7 @@ def test_nobody_reaches_comfyui_but_through_login_and_tls():
     assert len(re.findall(r"listen ", text)) == len(servers) == 3
     for server in servers:
         assert 'auth_basic "ComfyUI";' in server
-        assert f"auth_basic_user_file {install_designer.PASSWORDS};" in server
+        assert f"auth_basic_user_file {files.PASSWORDS};" in server
         assert "error_page 502 503 504 /starting.html;" in server
     inside = re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+);", text)
     assert inside == ["8188", "10001", "10002"]
@@ -69,21 +287,21 @@ def test_nobody_reaches_comfyui_but_through_login_and_tls():
 
 
 def test_the_services_listen_on_loopback_and_are_not_root():
-    units = install_designer.units(DESIGNER)
+    units = files.units(2)
     assert set(units) == {"comfy.service", "comfy-port@.service", "comfy-update.service"}
     assert "--listen 127.0.0.1 --port 8188" in units["comfy.service"]
     for name in ("comfy.service", "comfy-port@.service"):
         assert "\nUser=comfy\n" in units[name]
-        assert f"EnvironmentFile={install_designer.ENVIRONMENT}" in units[name]
+        assert f"EnvironmentFile={files.ENVIRONMENT}" in units[name]
     assert "install_designer.py --update" in units["comfy-update.service"]
-    assert install_designer.port_unit(10001) == "comfy-port@10001"
-    assert set(install_designer.units(Designer(**{**vars(DESIGNER), "ports": 0}))) == {
+    assert files.port_unit(10001) == "comfy-port@10001"
+    assert set(files.units(0)) == {
         "comfy.service", "comfy-update.service",
     }  # fmt: skip
 
 
 def test_an_inference_port_is_started_by_a_command_that_there_is():
-    unit = install_designer.units(DESIGNER)["comfy-port@.service"]
+    unit = files.units(2)["comfy-port@.service"]
     [command] = re.findall(r"^ExecStart=\S+ -m comfy_aws\.cli (.+)$", unit, re.MULTILINE)
     arguments = cli._parser().parse_args(command.replace("%i", "10002").split())
     assert (arguments.first, arguments.count, arguments.listen) == (10002, 1, "127.0.0.1")

@@ -144,7 +144,7 @@ def _show_deployed(arguments: argparse.Namespace, deployed: Deployed) -> None:
     lines += _outputs(stack)
     lines.append(f"  image  {deployed.image}")
     if "DesignerUrl" in stack.outputs:
-        lines.append("The designer takes a new version of the extension when it is restarted.")
+        lines.append("The designer machine becomes what is new here when it is restarted.")
     if login := stack.outputs.get("DesignerLogin"):
         lines.append(f"Its login: aws secretsmanager get-secret-value --secret-id {login}")
     emit(arguments, {**_json(stack), "image": deployed.image}, lines)

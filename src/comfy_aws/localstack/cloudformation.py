@@ -2,8 +2,8 @@
 
 moto leaves resources it does not know as placeholders without a name. For most of deploy/stack.yaml
 nobody notices; but the CodeBuild project is asked to build, so it becomes one of moto's CodeBuild.
-And a stack that came by a change set has no outputs there, keeps its first parameters, and is
-updated with what its conditions leave out.
+And a stack that came by a change set has no outputs there, keeps its first parameters, is updated
+with what its conditions leave out, and loses what moto cannot update, such as a machine.
 """
 
 from __future__ import annotations
@@ -119,9 +119,15 @@ class WaitCondition(CloudFormationModel):  # type: ignore[misc]
 def install() -> None:
     """Complete moto's change sets; the classes above need only to exist."""
     setattr(ChangeSet, "apply", _apply)  # noqa: B010
+    setattr(CloudFormationModel, "update_from_cloudformation_json", classmethod(_stays))  # noqa: B010
     kind = WaitCondition.cloudformation_type()
     if kind in NULL_MODELS:  # which moto skips
         NULL_MODELS.remove(kind)
+
+
+def _stays(_cls: type[Any], /, original_resource: Any, **_kwargs: Any) -> Any:
+    """What moto has no update for stays as it is."""
+    return original_resource
 
 
 def _apply(self: ChangeSet) -> None:
