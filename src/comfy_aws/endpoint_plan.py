@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from comfy_aws import layout
+from comfy_aws import drivers, layout
 from comfy_aws.errors import ConfigError
 from comfy_aws.models import EndpointSpec
 
@@ -82,16 +82,7 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
             "create_endpoint_config",
             {
                 "EndpointConfigName": name,
-                "ProductionVariants": [
-                    {
-                        "VariantName": VARIANT,
-                        "ModelName": name,
-                        "InstanceType": spec.instance_type,
-                        "InitialInstanceCount": spec.initial_instances,
-                        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_SECONDS,
-                        "ModelDataDownloadTimeoutInSeconds": STARTUP_SECONDS,
-                    }
-                ],
+                "ProductionVariants": [_variant(spec)],
                 "AsyncInferenceConfig": {
                     # One runner a worker, one graph a runner: ComfyUI executes one at a time.
                     "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1},
@@ -110,6 +101,19 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
             ("delete_endpoint", {"EndpointName": name}),
         ),
     ]
+
+
+def _variant(spec: EndpointSpec) -> dict[str, Any]:
+    ami = drivers.ami_for(spec.instance_type)
+    return {
+        "VariantName": VARIANT,
+        "ModelName": spec.name,
+        "InstanceType": spec.instance_type,
+        "InitialInstanceCount": spec.initial_instances,
+        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_SECONDS,
+        "ModelDataDownloadTimeoutInSeconds": STARTUP_SECONDS,
+        **({"InferenceAmiVersion": ami} if ami else {}),
+    }
 
 
 def plan_scaling(spec: EndpointSpec) -> list[Step]:
@@ -238,6 +242,13 @@ def check_spec(spec: EndpointSpec, worker: WorkerImage) -> None:
     if not spec.instance_type.startswith("ml."):
         raise ConfigError(
             f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {spec.instance_type!r}."
+        )
+    driver = drivers.driver_of(spec.instance_type, drivers.ami_for(spec.instance_type))
+    if driver is not None and driver < drivers.NEEDED:
+        raise ConfigError(
+            f"SageMaker's {spec.instance_type} has NVIDIA driver {driver}; workers need "
+            f"{drivers.NEEDED} or newer.",
+            hint="Take another instance type; `comfy-aws cost --prices` lists those that suit.",
         )
     for value, what in ((worker.image, "image"), (worker.role, "execution role")):
         if not value:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from comfy_aws import layout, permissions
+from comfy_aws import drivers, layout, permissions
 from comfy_aws.aws import (
     Checkup,
     Identity,
@@ -269,7 +269,9 @@ class Probes:
                 f"--service-code sagemaker --quota-code {quota.code} --desired-value 1; or take "
                 "another instance type.",
             )
-        return f"{quota.value:.0f} x {kind} may stand behind endpoints."
+        driver = drivers.driver_of(kind, drivers.ami_for(kind))
+        with_driver = f", with NVIDIA driver {driver}" if driver else ""
+        return f"{quota.value:.0f} x {kind} may stand behind endpoints{with_driver}."
 
     # -- what endpoints are made from ----------------------------------------------------------
 

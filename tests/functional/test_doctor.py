@@ -305,7 +305,9 @@ def test_a_quota_of_none(clinic: Clinic) -> None:
 
 def test_a_type_far_down_the_list_of_quotas(clinic: Clinic) -> None:
     clinic.wishes = {"instance_type": "ml.p5.48xlarge"}
-    assert clinic.checks()["quota"].message == "100 x ml.p5.48xlarge may stand behind endpoints."
+    assert clinic.checks()["quota"].message == (
+        "100 x ml.p5.48xlarge may stand behind endpoints, with NVIDIA driver 580."
+    )
 
 
 def test_a_worker_of_another_comfyui(clinic: Clinic) -> None:
