@@ -21,6 +21,8 @@ from comfy_aws.models import EndpointSpec
 
 VARIANT: Final = "main"
 TAG: Final = "comfy-aws"
+SCALE_TAGS: Final = (f"{TAG}:min", f"{TAG}:max", f"{TAG}:idle")
+"""The tags that change while an endpoint lives; see `scale_tags`."""
 STARTUP_SECONDS: Final = 3600
 """SageMaker's maximum for ContainerStartupHealthCheckTimeoutInSeconds: models may be large."""
 
@@ -172,10 +174,9 @@ def plan_rescale(spec: EndpointSpec) -> list[Step]:
 
 def scale_tags(spec: EndpointSpec) -> list[dict[str, str]]:
     """The part of an endpoint's wish that can change while it lives."""
+    values = (spec.min_instances, spec.max_instances, spec.idle_seconds)
     return [
-        {"Key": f"{TAG}:min", "Value": str(spec.min_instances)},
-        {"Key": f"{TAG}:max", "Value": str(spec.max_instances)},
-        {"Key": f"{TAG}:idle", "Value": str(spec.idle_seconds)},
+        {"Key": key, "Value": str(value)} for key, value in zip(SCALE_TAGS, values, strict=True)
     ]
 
 

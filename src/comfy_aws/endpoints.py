@@ -184,15 +184,20 @@ class Endpoints:
             idle_seconds=spec.idle_seconds if idle_seconds is None else idle_seconds,
         )
         check_limits(changed)
-        for step in plan_rescale(changed):
-            self._sagemaker.scale(step.operation, step.request)
-        # Last: the tags say what is in force, to whoever reads them.
-        self._sagemaker.call(
-            "add_tags", {"ResourceArn": raw["EndpointArn"], "Tags": scale_tags(changed)}
-        )
+        self._tag(raw, changed)
+        try:
+            for step in plan_rescale(changed):
+                self._sagemaker.scale(step.operation, step.request)
+        except BaseException:
+            self._tag(raw, spec)  # they say what is in force, to whoever reads them
+            raise
         with self._lock:
             self._specs[_key(raw)] = changed
         return self.get(name)
+
+    def _tag(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
+        tags = {"ResourceArn": raw["EndpointArn"], "Tags": scale_tags(spec)}
+        self._sagemaker.call("add_tags", tags)
 
     def wake(self, name: str) -> Endpoint:
         """Start an instance now rather than with the next job. Raises as `change`."""
@@ -247,8 +252,6 @@ class Endpoints:
         config = {"EndpointConfigName": name}
         self._quietly(self._sagemaker.call, "delete_endpoint_config", config)
         self._quietly(self._sagemaker.call, "delete_model", {"ModelName": name})
-        with self._lock:
-            self._registered.discard(name)
 
     def _execute(self, step: Step) -> None:
         try:
@@ -304,7 +307,7 @@ class Endpoints:
         )
         if endpoint.status is EndpointStatus.IN_SERVICE:
             try:
-                self._register(spec)
+                self._register(raw, spec)
             except AwsError as exc:  # it takes jobs all the same, on the instances it has
                 log.warning("The endpoint %s does not scale: %s", endpoint.name, exc)
         return endpoint
@@ -338,18 +341,15 @@ class Endpoints:
             self._specs[arn] = spec
         return spec
 
-    def _register(self, spec: EndpointSpec) -> None:
+    def _register(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
         """Register scaling once; an endpoint can only be registered while it is in service."""
+        key = _key(raw)
         with self._lock:
-            if spec.name in self._registered:
+            if key in self._registered:
                 return
-            self._registered.add(spec.name)
+            self._registered.add(key)
         try:
-            known = self._sagemaker.scale(
-                "describe_scalable_targets",
-                {"ServiceNamespace": "sagemaker", "ResourceIds": [resource_id(spec.name)]},
-            )
-            if not known["ScalableTargets"]:
+            if not self._scales(raw):
                 for step in plan_scaling(spec):
                     answer = self._sagemaker.scale(step.operation, step.request)
                 # The last policy is a step policy: it acts when an alarm tells it to.
@@ -358,8 +358,25 @@ class Endpoints:
                 )
         except BaseException:
             with self._lock:
-                self._registered.discard(spec.name)
+                self._registered.discard(key)
             raise
+
+    def _scales(self, raw: dict[str, Any]) -> bool:
+        """Whether a registration went through to its end: the alarm, which is made last.
+
+        One that is older than the endpoint was left by another of the same name.
+        """
+        name = raw["EndpointName"]
+        alarms = self._sagemaker.alarm("describe_alarms", {"AlarmNames": [wake_name(name)]})
+        made = [seconds(each["AlarmConfigurationUpdatedTimestamp"]) for each in
+                alarms["MetricAlarms"]]  # fmt: skip
+        if not made or made[0] < seconds(raw.get("CreationTime")):
+            return False
+        known = self._sagemaker.scale(
+            "describe_scalable_targets",
+            {"ServiceNamespace": "sagemaker", "ResourceIds": [resource_id(name)]},
+        )
+        return bool(known["ScalableTargets"])
 
 
 def _key(raw: dict[str, Any]) -> str:

@@ -363,8 +363,9 @@ class Probes:
             permissions.resolved(each, names).replace("*", self._name) for each in grant.resources
         ]
         context = {
-            key: value if isinstance(value, str) else value[0]
-            for keys in grant.conditions.values()
+            key: value
+            for operator, keys in grant.conditions.items()
+            if operator != "Null"  # says only that a key is there, whose value another one tells
             for key, value in keys.items()
         }
         asked = ["*"] if grant.resources == ("*",) else resources

@@ -404,6 +404,9 @@ def test_a_right_that_only_the_simulator_can_tell(clinic: Clinic) -> None:
     granted = {action for grant in permissions.DESIGNER for action in grant.actions}
     assert all(any(f"={a.replace(':', '%3A')}" in body for body in asked) for a in granted)
     assert any("aws%3AResourceTag%2Fcomfy-aws" in body for body in asked)
+    [retag] = [body for body in asked if "comfy-aws%3Aidle" in body]  # of tags that change
+    assert "stringList" in retag
+    assert "TaggingAction" not in retag
 
 
 def test_who_may_not_ask_the_simulator_is_told_how(clinic: Clinic) -> None:

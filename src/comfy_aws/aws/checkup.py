@@ -99,18 +99,16 @@ class Checkup:
         principal: str,
         actions: Sequence[str],
         resources: Sequence[str],
-        context: Mapping[str, str],
+        context: Mapping[str, str | tuple[str, ...]],
     ) -> dict[str, list[str]]:
         """The actions that IAM's simulator would refuse, each with the resources.
 
         Args:
             principal: ARN of a user or a role.
-            context: values of condition keys, such as a resource's tag.
+            context: values of condition keys, such as a resource's tag; of several allowed values
+                the first stands for all, apart from the keys of tags, of which there may be many.
         """
-        entries = [
-            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-            for key, value in context.items()
-        ]
+        entries = [_entry(key, value) for key, value in context.items()]
         request: dict[str, Any] = {
             "PolicySourceArn": principal, "ActionNames": list(actions),
             "ResourceArns": list(resources), "ContextEntries": entries,
@@ -124,6 +122,13 @@ class Checkup:
                         resource = result.get("EvalResourceName", "*")
                         found.setdefault(result["EvalActionName"], []).append(resource)
         return found
+
+
+def _entry(key: str, value: str | tuple[str, ...]) -> dict[str, Any]:
+    values = [value] if isinstance(value, str) else list(value)
+    if key == "aws:TagKeys":
+        return {"ContextKeyName": key, "ContextKeyValues": values, "ContextKeyType": "stringList"}
+    return {"ContextKeyName": key, "ContextKeyValues": values[:1], "ContextKeyType": "string"}
 
 
 def _or_nothing(call: Any) -> dict[str, Any]:
