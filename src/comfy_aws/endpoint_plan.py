@@ -30,6 +30,9 @@ START_SECONDS: Final = 600
 """Cool-down after instances are added: what one takes to start, pull the image and answer. Before
 that the backlog is as long as before, and with a shorter one it would add one more every minute."""
 
+LOG_DAYS: Final = 30
+"""Days that the lines of an endpoint's workers are kept; SageMaker itself would for ever."""
+
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 
 
@@ -178,6 +181,11 @@ def scale_tags(spec: EndpointSpec) -> list[dict[str, str]]:
     return [
         {"Key": key, "Value": str(value)} for key, value in zip(SCALE_TAGS, values, strict=True)
     ]
+
+
+def log_group(endpoint: str) -> str:
+    """Where CloudWatch has the lines of an endpoint's workers."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
 
 
 def wake_name(endpoint: str) -> str:

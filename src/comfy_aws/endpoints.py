@@ -14,11 +14,13 @@ from comfy_aws.aws import SageMaker, seconds
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.endpoint_plan import (
     DIMENSION,
+    LOG_DAYS,
     TAG,
     VARIANT,
     Step,
     WorkerImage,
     check_limits,
+    log_group,
     plan_create,
     plan_rescale,
     plan_scaling,
@@ -90,6 +92,7 @@ class Endpoints:
             for step in reversed(done):
                 self._undo(step)
             raise
+        self._limit_logs(spec.name)
         return self.get(spec.name)
 
     def list(self, *, queue: bool = False) -> list[Endpoint]:
@@ -252,6 +255,21 @@ class Endpoints:
         config = {"EndpointConfigName": name}
         self._quietly(self._sagemaker.call, "delete_endpoint_config", config)
         self._quietly(self._sagemaker.call, "delete_model", {"ModelName": name})
+
+    def _limit_logs(self, name: str) -> None:
+        """Make the group before the first worker does, so that its lines go some day.
+
+        They outlive the endpoint, for whoever asks why it failed. A group that is there already
+        keeps what somebody may have set for it.
+        """
+        group = {"logGroupName": log_group(name)}
+        try:
+            self._sagemaker.log("create_log_group", group)
+            self._sagemaker.log("put_retention_policy", {**group, "retentionInDays": LOG_DAYS})
+        except AwsConflict:
+            return
+        except AwsError as exc:
+            log.warning("The logs of the endpoint %s are kept for ever: %s", name, exc)
 
     def _execute(self, step: Step) -> None:
         try:

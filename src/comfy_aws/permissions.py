@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from comfy_aws import layout
-from comfy_aws.endpoint_plan import SCALE_TAGS, TAG, wake_name
+from comfy_aws.endpoint_plan import SCALE_TAGS, TAG, log_group, wake_name
 from comfy_aws.errors import ConfigError
 
 BUCKET: Final = "arn:${AWS::Partition}:s3:::${BucketName}"
 _HERE: Final = "${AWS::Region}:${AWS::AccountId}"
 QUEUES: Final = f"arn:${{AWS::Partition}}:sqs:{_HERE}:comfy-aws-*"
-ENDPOINT_LOGS: Final = f"arn:${{AWS::Partition}}:logs:{_HERE}:log-group:/aws/sagemaker/Endpoints/*"
+ENDPOINT_LOGS: Final = f"arn:${{AWS::Partition}}:logs:{_HERE}:log-group:{log_group('*')}"
 _ENDPOINTS, _CONFIGS, _MODELS = (
     f"arn:${{AWS::Partition}}:sagemaker:{_HERE}:{kind}/*"
     for kind in ("endpoint", "endpoint-config", "model")
@@ -241,7 +241,11 @@ DESIGNER: Final = (
         ("*",),
     ),
     Grant("SeeImages", ("ecr:DescribeImages",), ("${Repository.Arn}",)),
-    Grant("ReadLogs", ("logs:FilterLogEvents",), (f"{ENDPOINT_LOGS}:*",)),
+    Grant(
+        "Logs",
+        ("logs:CreateLogGroup", "logs:FilterLogEvents", "logs:PutRetentionPolicy"),
+        (ENDPOINT_LOGS,),  # whose * covers what IAM appends for a stream
+    ),
 )
 """What ComfyUI with the extension, and the command line, may do; deploying needs more."""
 

@@ -31,6 +31,7 @@ from comfy_aws.aws import (
 from comfy_aws.endpoint_plan import (
     DIMENSION,
     WorkerImage,
+    log_group,
     plan_create,
     plan_scaling,
     resource_id,
@@ -197,7 +198,7 @@ class Probes:
         return "A queue was made, read and deleted."
 
     def logs(self) -> str:
-        Logs(self._session).read(f"/aws/sagemaker/Endpoints/{self._name}")
+        Logs(self._session).read(log_group(self._name))
         return "Logs of endpoints can be read."
 
     def metrics(self) -> str:

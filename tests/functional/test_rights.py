@@ -15,7 +15,7 @@ from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import AwsDenied
 from comfy_aws.models import EndpointSpec
 from comfy_aws.permissions import DESIGNER
-from tests.functional.localstack_support import WORKER
+from tests.functional.localstack_support import WORKER, Cloud
 from tests.functional.parts import model_node
 
 SERVICES = {
@@ -201,6 +201,10 @@ def test_a_designer_stays_within_its_rights(parts):
     endpoints.wake("rights")
     parts.sagemaker.invoke_async("rights", "rights-1", body=b"{}")
     endpoints.delete("rights")
+    kept = Cloud(parts.state).logs.describe_log_groups(
+        logGroupNamePrefix="/aws/sagemaker/Endpoints/rights"
+    )
+    assert [group["retentionInDays"] for group in kept["logGroups"]] == [30]
     parts.templates.delete("Rights")
 
     called = {operation for operation, _ in recorder.calls}

@@ -93,6 +93,7 @@ SERVICES = {
     "Step": "sagemaker",
     "scale": "application-autoscaling",
     "alarm": "cloudwatch",
+    "log": "logs",
 }
 
 
