@@ -125,6 +125,7 @@ DESIGNER: Final = (
             "s3:GetBucketPolicy",
             "s3:GetBucketPublicAccessBlock",
             "s3:GetEncryptionConfiguration",
+            "s3:GetLifecycleConfiguration",
         ),
         (BUCKET,),
     ),

@@ -152,12 +152,16 @@ class Probes:
         if self._patient.local:
             raise NotTried("The local stack's bucket lies on this machine.")
         rules = self._checkup.bucket_rules(self._patient.bucket)
+        kept = (layout.BLOBS, layout.MODELS, layout.TEMPLATES)
         wrong = [
             text
             for holds, text in (
                 (rules.private, "does not block public access"),
                 (rules.encrypted, "does not encrypt what it is given"),
                 (rules.tls_only, "takes requests without TLS"),
+                (rules.expires(layout.JOBS), f"keeps {layout.JOBS} for ever"),
+                (rules.clears_uploads, "keeps uploads that were never finished"),
+                (not any(map(rules.expires, kept)), "deletes templates or models by their age"),
             )
             if not holds
         ]
@@ -167,7 +171,7 @@ class Probes:
                 hint="Set it as deploy/stack.yaml has it (Bucket and BucketPolicy), or let "
                 "`comfy-aws deploy` make one.",
             )
-        return "Closed to the public, encrypted, TLS only."
+        return "Closed to the public, encrypted, TLS only; jobs and unfinished uploads go."
 
     def write(self) -> str:
         self._store.put(self._key, b"probe")

@@ -248,6 +248,14 @@ def test_a_bucket_in_another_region(clinic: Clinic) -> None:
             ),
             "does not encrypt",
         ),
+        (
+            "GET lifecycle",
+            faults.xml("<Error><Code>NoSuchLifecycleConfiguration</Code></Error>", 404),
+            "keeps jobs/ for ever and keeps uploads that were never finished",
+        ),
+        ("GET lifecycle", faults.xml(faults.lifecycle(jobs="async/")), "keeps jobs/ for ever"),
+        ("GET lifecycle", faults.xml(faults.lifecycle(uploads="blobs/")), "never finished"),
+        ("GET lifecycle", faults.xml(faults.lifecycle(jobs="")), "deletes templates or models"),
     ],
 )
 def test_a_bucket_that_is_not_protected(
@@ -356,6 +364,7 @@ CALLS = {
     "POST uploads": ("upload", "s3:PutObject"),
     "GET uploadId": ("upload", "s3:ListMultipartUploadParts"),
     "GET policy": ("bucket_rules", "s3:GetBucketPolicy"),
+    "GET lifecycle": ("bucket_rules", "s3:GetLifecycleConfiguration"),
 }
 
 

@@ -30,6 +30,7 @@ SAME_AS = {
     "s3:CompleteMultipartUpload": "s3:PutObject", "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "s3:HeadObject": "s3:GetObject", "s3:ListParts": "s3:ListMultipartUploadParts",
     "s3:HeadBucket": "s3:ListBucket", "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
     "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
 }  # fmt: skip
 HERE = "us-east-1:123456789012"

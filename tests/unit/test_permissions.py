@@ -53,6 +53,7 @@ BY_DOCTOR = {"ecr:DescribeImages"}
 # In the seams of S3 and SQS, and not the worker's to call.
 NOT_BY_WORKER = {
     "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
+    "s3:GetLifecycleConfiguration",
     "s3:ListMultipartUploadParts", "sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue",
     "sqs:ReceiveMessage",
 }  # fmt: skip
