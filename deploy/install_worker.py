@@ -23,7 +23,7 @@ from pathlib import Path
 COMFYUI_URL = "https://github.com/comfyanonymous/ComfyUI/archive/refs/tags/v{version}.tar.gz"
 DOWNLOAD_SECONDS = 120
 
-# Built for CUDA 12.8, which runs on every GPU that SageMaker has from the T4 on.
+# CUDA 12.8 runs on GPUs from the T4 on, with the driver of src/comfy_aws/drivers.py's AMI.
 TORCH = ("torch==2.8.0", "torchvision==0.23.0", "torchaudio==2.8.0")
 TORCH_INDEX = "https://download.pytorch.org/whl/cu128"
 

@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "companions",
                 "deploy_plan",
                 "differences",
+                "drivers",
                 "endpoint_plan",
                 "formats",
                 "gitfiles",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from comfy_aws.endpoint_plan import LOG_DAYS
 from comfy_aws.errors import ConfigError, InvalidName
 
 STACK_NAME: Final = re.compile(r"[a-z](-?[a-z0-9]){0,30}")
@@ -278,4 +279,8 @@ def losses(stack: StackView, endpoints: list[str], *, delete_bucket: int | None)
         lines.append(
             f"  the bucket {bucket} with {delete_bucket:,} objects: every template, model and job"
         )
+    lines.append(
+        f"The logs of endpoints are kept for {LOG_DAYS} days, and empty event queues (comfy-aws-…),"
+        " which cost nothing."
+    )
     return lines

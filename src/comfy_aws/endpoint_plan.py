@@ -15,18 +15,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from comfy_aws import layout
+from comfy_aws import drivers, layout
 from comfy_aws.errors import ConfigError
 from comfy_aws.models import EndpointSpec
 
 VARIANT: Final = "main"
 TAG: Final = "comfy-aws"
+SCALE_TAGS: Final = (f"{TAG}:min", f"{TAG}:max", f"{TAG}:idle")
+"""The tags that change while an endpoint lives; see `scale_tags`."""
 STARTUP_SECONDS: Final = 3600
 """SageMaker's maximum for ContainerStartupHealthCheckTimeoutInSeconds: models may be large."""
 
 START_SECONDS: Final = 600
 """Cool-down after instances are added: what one takes to start, pull the image and answer. Before
 that the backlog is as long as before, and with a shorter one it would add one more every minute."""
+
+LOG_DAYS: Final = 30
+"""Days that the lines of an endpoint's workers are kept; SageMaker itself would for ever."""
 
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 
@@ -82,16 +87,7 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
             "create_endpoint_config",
             {
                 "EndpointConfigName": name,
-                "ProductionVariants": [
-                    {
-                        "VariantName": VARIANT,
-                        "ModelName": name,
-                        "InstanceType": spec.instance_type,
-                        "InitialInstanceCount": spec.initial_instances,
-                        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_SECONDS,
-                        "ModelDataDownloadTimeoutInSeconds": STARTUP_SECONDS,
-                    }
-                ],
+                "ProductionVariants": [_variant(spec)],
                 "AsyncInferenceConfig": {
                     # One runner a worker, one graph a runner: ComfyUI executes one at a time.
                     "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1},
@@ -110,6 +106,19 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
             ("delete_endpoint", {"EndpointName": name}),
         ),
     ]
+
+
+def _variant(spec: EndpointSpec) -> dict[str, Any]:
+    ami = drivers.ami_for(spec.instance_type)
+    return {
+        "VariantName": VARIANT,
+        "ModelName": spec.name,
+        "InstanceType": spec.instance_type,
+        "InitialInstanceCount": spec.initial_instances,
+        "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_SECONDS,
+        "ModelDataDownloadTimeoutInSeconds": STARTUP_SECONDS,
+        **({"InferenceAmiVersion": ami} if ami else {}),
+    }
 
 
 def plan_scaling(spec: EndpointSpec) -> list[Step]:
@@ -168,11 +177,15 @@ def plan_rescale(spec: EndpointSpec) -> list[Step]:
 
 def scale_tags(spec: EndpointSpec) -> list[dict[str, str]]:
     """The part of an endpoint's wish that can change while it lives."""
+    values = (spec.min_instances, spec.max_instances, spec.idle_seconds)
     return [
-        {"Key": f"{TAG}:min", "Value": str(spec.min_instances)},
-        {"Key": f"{TAG}:max", "Value": str(spec.max_instances)},
-        {"Key": f"{TAG}:idle", "Value": str(spec.idle_seconds)},
+        {"Key": key, "Value": str(value)} for key, value in zip(SCALE_TAGS, values, strict=True)
     ]
+
+
+def log_group(endpoint: str) -> str:
+    """Where CloudWatch has the lines of an endpoint's workers."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
 
 
 def wake_name(endpoint: str) -> str:
@@ -238,6 +251,13 @@ def check_spec(spec: EndpointSpec, worker: WorkerImage) -> None:
     if not spec.instance_type.startswith("ml."):
         raise ConfigError(
             f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {spec.instance_type!r}."
+        )
+    driver = drivers.driver_of(spec.instance_type, drivers.ami_for(spec.instance_type))
+    if driver is not None and driver < drivers.NEEDED:
+        raise ConfigError(
+            f"SageMaker's {spec.instance_type} has NVIDIA driver {driver}; workers need "
+            f"{drivers.NEEDED} or newer.",
+            hint="Take another instance type; `comfy-aws cost --prices` lists those that suit.",
         )
     for value, what in ((worker.image, "image"), (worker.role, "execution role")):
         if not value:

@@ -14,11 +14,13 @@ from comfy_aws.aws import SageMaker, seconds
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.endpoint_plan import (
     DIMENSION,
+    LOG_DAYS,
     TAG,
     VARIANT,
     Step,
     WorkerImage,
     check_limits,
+    log_group,
     plan_create,
     plan_rescale,
     plan_scaling,
@@ -90,6 +92,7 @@ class Endpoints:
             for step in reversed(done):
                 self._undo(step)
             raise
+        self._limit_logs(spec.name)
         return self.get(spec.name)
 
     def list(self, *, queue: bool = False) -> list[Endpoint]:
@@ -184,15 +187,20 @@ class Endpoints:
             idle_seconds=spec.idle_seconds if idle_seconds is None else idle_seconds,
         )
         check_limits(changed)
-        for step in plan_rescale(changed):
-            self._sagemaker.scale(step.operation, step.request)
-        # Last: the tags say what is in force, to whoever reads them.
-        self._sagemaker.call(
-            "add_tags", {"ResourceArn": raw["EndpointArn"], "Tags": scale_tags(changed)}
-        )
+        self._tag(raw, changed)
+        try:
+            for step in plan_rescale(changed):
+                self._sagemaker.scale(step.operation, step.request)
+        except BaseException:
+            self._tag(raw, spec)  # they say what is in force, to whoever reads them
+            raise
         with self._lock:
             self._specs[_key(raw)] = changed
         return self.get(name)
+
+    def _tag(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
+        tags = {"ResourceArn": raw["EndpointArn"], "Tags": scale_tags(spec)}
+        self._sagemaker.call("add_tags", tags)
 
     def wake(self, name: str) -> Endpoint:
         """Start an instance now rather than with the next job. Raises as `change`."""
@@ -247,8 +255,21 @@ class Endpoints:
         config = {"EndpointConfigName": name}
         self._quietly(self._sagemaker.call, "delete_endpoint_config", config)
         self._quietly(self._sagemaker.call, "delete_model", {"ModelName": name})
-        with self._lock:
-            self._registered.discard(name)
+
+    def _limit_logs(self, name: str) -> None:
+        """Make the group before the first worker does, so that its lines go some day.
+
+        They outlive the endpoint, for whoever asks why it failed. A group that is there already
+        keeps what somebody may have set for it.
+        """
+        group = {"logGroupName": log_group(name)}
+        try:
+            self._sagemaker.log("create_log_group", group)
+            self._sagemaker.log("put_retention_policy", {**group, "retentionInDays": LOG_DAYS})
+        except AwsConflict:
+            return
+        except AwsError as exc:
+            log.warning("The logs of the endpoint %s are kept for ever: %s", name, exc)
 
     def _execute(self, step: Step) -> None:
         try:
@@ -304,7 +325,7 @@ class Endpoints:
         )
         if endpoint.status is EndpointStatus.IN_SERVICE:
             try:
-                self._register(spec)
+                self._register(raw, spec)
             except AwsError as exc:  # it takes jobs all the same, on the instances it has
                 log.warning("The endpoint %s does not scale: %s", endpoint.name, exc)
         return endpoint
@@ -338,18 +359,15 @@ class Endpoints:
             self._specs[arn] = spec
         return spec
 
-    def _register(self, spec: EndpointSpec) -> None:
+    def _register(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
         """Register scaling once; an endpoint can only be registered while it is in service."""
+        key = _key(raw)
         with self._lock:
-            if spec.name in self._registered:
+            if key in self._registered:
                 return
-            self._registered.add(spec.name)
+            self._registered.add(key)
         try:
-            known = self._sagemaker.scale(
-                "describe_scalable_targets",
-                {"ServiceNamespace": "sagemaker", "ResourceIds": [resource_id(spec.name)]},
-            )
-            if not known["ScalableTargets"]:
+            if not self._scales(raw):
                 for step in plan_scaling(spec):
                     answer = self._sagemaker.scale(step.operation, step.request)
                 # The last policy is a step policy: it acts when an alarm tells it to.
@@ -358,8 +376,25 @@ class Endpoints:
                 )
         except BaseException:
             with self._lock:
-                self._registered.discard(spec.name)
+                self._registered.discard(key)
             raise
+
+    def _scales(self, raw: dict[str, Any]) -> bool:
+        """Whether a registration went through to its end: the alarm, which is made last.
+
+        One that is older than the endpoint was left by another of the same name.
+        """
+        name = raw["EndpointName"]
+        alarms = self._sagemaker.alarm("describe_alarms", {"AlarmNames": [wake_name(name)]})
+        made = [seconds(each["AlarmConfigurationUpdatedTimestamp"]) for each in
+                alarms["MetricAlarms"]]  # fmt: skip
+        if not made or made[0] < seconds(raw.get("CreationTime")):
+            return False
+        known = self._sagemaker.scale(
+            "describe_scalable_targets",
+            {"ServiceNamespace": "sagemaker", "ResourceIds": [resource_id(name)]},
+        )
+        return bool(known["ScalableTargets"])
 
 
 def _key(raw: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from comfy_aws import layout
 from comfy_aws.aws import LogEvent, Logs, ObjectStore
+from comfy_aws.endpoint_plan import log_group
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import NotFound
 from comfy_aws.loglines import LineReader, LogFilter, LogLine
@@ -228,11 +229,6 @@ class Tails:
         return lines[-MOST:], token, is_new
 
 
-def group_of(endpoint: str) -> str:
-    """The log group that SageMaker writes an endpoint's containers to."""
-    return f"/aws/sagemaker/Endpoints/{endpoint}"
-
-
 def endpoint_tail(
     logs: Logs, endpoints: Endpoints, name: str, wanted: LogFilter, *, last: int = LAST
 ) -> Tail:
@@ -241,9 +237,9 @@ def endpoint_tail(
     try:
         endpoints.get(name)
     except NotFound:  # what a deleted one has said stays for a while
-        if not logs.read(group_of(name), since=time.time() - WINDOWS[-1], most=1):
+        if not logs.read(log_group(name), since=time.time() - WINDOWS[-1], most=1):
             raise
-    return CloudWatchTail(logs, group_of(name), wanted, last=last)
+    return CloudWatchTail(logs, log_group(name), wanted, last=last)
 
 
 def job_tail(
@@ -265,7 +261,7 @@ def job_tail(
         )
     tails = [
         CloudWatchTail(
-            cloud.logs, group_of(each.name), wanted, last=last, since=request.modified - OVERLAP
+            cloud.logs, log_group(each.name), wanted, last=last, since=request.modified - OVERLAP
         )
         for each in cloud.endpoints.list()
     ]

@@ -4,8 +4,9 @@ The one source of both: `comfy-aws iam-policy` prints the statements with the na
 and tools/policies.py writes them into deploy/stack.yaml. An account's names stand as
 CloudFormation's own placeholders, such as ``${AWS::Region}``.
 
-A `*` as resource is left only where the service knows no narrower one; endpoints may have any
-name, so those that the product has not made are kept out by its tag.
+IAM takes 6,144 characters of a managed policy, so statements of the same resource are one. A `*`
+as resource is left only where the service knows no narrower one; endpoints may have any name, so
+those that the product has not made are kept out by its tag.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from comfy_aws import layout
-from comfy_aws.endpoint_plan import TAG, wake_name
+from comfy_aws.endpoint_plan import SCALE_TAGS, TAG, log_group, wake_name
 from comfy_aws.errors import ConfigError
 
 BUCKET: Final = "arn:${AWS::Partition}:s3:::${BucketName}"
 _HERE: Final = "${AWS::Region}:${AWS::AccountId}"
 QUEUES: Final = f"arn:${{AWS::Partition}}:sqs:{_HERE}:comfy-aws-*"
-ENDPOINT_LOGS: Final = f"arn:${{AWS::Partition}}:logs:{_HERE}:log-group:/aws/sagemaker/Endpoints/*"
+ENDPOINT_LOGS: Final = f"arn:${{AWS::Partition}}:logs:{_HERE}:log-group:{log_group('*')}"
 _ENDPOINTS, _CONFIGS, _MODELS = (
     f"arn:${{AWS::Partition}}:sagemaker:{_HERE}:{kind}/*"
     for kind in ("endpoint", "endpoint-config", "model")
@@ -71,10 +72,10 @@ def objects(*prefixes: str) -> tuple[str, ...]:
 
 # Without ListBucket, S3 answers 403 in place of 404 for an object that is not there. No condition
 # on s3:prefix: a request for one object has none, and would get the 403 again.
-_LIST: Final = Grant("Bucket", ("s3:ListBucket",), (BUCKET,))
+_LIST: Final = "s3:ListBucket"
 
 EXECUTION: Final = (
-    _LIST,
+    Grant("Bucket", (_LIST,), (BUCKET,)),
     Grant(
         "ReadObjects",
         ("s3:GetObject",),
@@ -117,7 +118,17 @@ EXECUTION: Final = (
 """What SageMaker runs the worker as: the worker's own calls, and SageMaker's on its behalf."""
 
 DESIGNER: Final = (
-    _LIST,
+    Grant(
+        "Bucket",
+        (
+            _LIST,
+            "s3:GetBucketPolicy",
+            "s3:GetBucketPublicAccessBlock",
+            "s3:GetEncryptionConfiguration",
+            "s3:GetLifecycleConfiguration",
+        ),
+        (BUCKET,),
+    ),
     Grant(
         "ReadObjects",
         ("s3:GetObject",),
@@ -146,7 +157,6 @@ DESIGNER: Final = (
         ("sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue", "sqs:ReceiveMessage"),
         (QUEUES,),
     ),
-    Grant("ListEndpoints", ("sagemaker:ListEndpoints",), ("*",)),
     Grant(
         "DescribeEndpoints",
         ("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"),
@@ -166,6 +176,16 @@ DESIGNER: Final = (
             "StringEquals": {
                 "sagemaker:TaggingAction": ("CreateEndpoint", "CreateEndpointConfig", "CreateModel")
             }
+        },
+    ),
+    Grant(
+        "TagOwnEndpoints",  # with what `endpoint scale` changes, and never with the tag that opens
+        ("sagemaker:AddTags",),
+        (_ENDPOINTS,),
+        {
+            "StringEquals": {f"aws:ResourceTag/{TAG}": "endpoint"},
+            "ForAllValues:StringEquals": {"aws:TagKeys": SCALE_TAGS},
+            "Null": {"aws:TagKeys": "false"},  # "for all" holds for none, too
         },
     ),
     Grant(
@@ -196,7 +216,6 @@ DESIGNER: Final = (
         (f"arn:${{AWS::Partition}}:application-autoscaling:{_HERE}:scalable-target/*",),
         {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}},
     ),
-    Grant("SeeScaling", ("application-autoscaling:DescribeScalableTargets",), ("*",)),
     Grant(
         "ScalingRole",
         ("iam:CreateServiceLinkedRole",),
@@ -211,15 +230,23 @@ DESIGNER: Final = (
             f"arn:${{AWS::Partition}}:cloudwatch:{_HERE}:alarm:TargetTracking-endpoint/*",
         ),
     ),
-    Grant("SeeCosts", ("cloudwatch:GetMetricStatistics", "pricing:GetProducts"), ("*",)),
     Grant(
-        "SeeBucketRules",
-        ("s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration"),
-        (BUCKET,),
+        "See",
+        (
+            "application-autoscaling:DescribeScalableTargets",
+            "cloudwatch:GetMetricStatistics",
+            "pricing:GetProducts",
+            "sagemaker:ListEndpoints",
+            "servicequotas:ListServiceQuotas",
+        ),
+        ("*",),
     ),
     Grant("SeeImages", ("ecr:DescribeImages",), ("${Repository.Arn}",)),
-    Grant("SeeQuotas", ("servicequotas:ListServiceQuotas",), ("*",)),
-    Grant("ReadLogs", ("logs:FilterLogEvents",), (f"{ENDPOINT_LOGS}:*",)),
+    Grant(
+        "Logs",
+        ("logs:CreateLogGroup", "logs:FilterLogEvents", "logs:PutRetentionPolicy"),
+        (ENDPOINT_LOGS,),  # whose * covers what IAM appends for a stream
+    ),
 )
 """What ComfyUI with the extension, and the command line, may do; deploying needs more."""
 

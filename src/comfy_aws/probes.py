@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from comfy_aws import layout, permissions
+from comfy_aws import drivers, layout, permissions
 from comfy_aws.aws import (
     Checkup,
     Identity,
@@ -31,6 +31,7 @@ from comfy_aws.aws import (
 from comfy_aws.endpoint_plan import (
     DIMENSION,
     WorkerImage,
+    log_group,
     plan_create,
     plan_scaling,
     resource_id,
@@ -151,12 +152,16 @@ class Probes:
         if self._patient.local:
             raise NotTried("The local stack's bucket lies on this machine.")
         rules = self._checkup.bucket_rules(self._patient.bucket)
+        kept = (layout.BLOBS, layout.MODELS, layout.TEMPLATES)
         wrong = [
             text
             for holds, text in (
                 (rules.private, "does not block public access"),
                 (rules.encrypted, "does not encrypt what it is given"),
                 (rules.tls_only, "takes requests without TLS"),
+                (rules.expires(layout.JOBS), f"keeps {layout.JOBS} for ever"),
+                (rules.clears_uploads, "keeps uploads that were never finished"),
+                (not any(map(rules.expires, kept)), "deletes templates or models by their age"),
             )
             if not holds
         ]
@@ -166,7 +171,7 @@ class Probes:
                 hint="Set it as deploy/stack.yaml has it (Bucket and BucketPolicy), or let "
                 "`comfy-aws deploy` make one.",
             )
-        return "Closed to the public, encrypted, TLS only."
+        return "Closed to the public, encrypted, TLS only; jobs and unfinished uploads go."
 
     def write(self) -> str:
         self._store.put(self._key, b"probe")
@@ -197,7 +202,7 @@ class Probes:
         return "A queue was made, read and deleted."
 
     def logs(self) -> str:
-        Logs(self._session).read(f"/aws/sagemaker/Endpoints/{self._name}")
+        Logs(self._session).read(log_group(self._name))
         return "Logs of endpoints can be read."
 
     def metrics(self) -> str:
@@ -269,7 +274,9 @@ class Probes:
                 f"--service-code sagemaker --quota-code {quota.code} --desired-value 1; or take "
                 "another instance type.",
             )
-        return f"{quota.value:.0f} x {kind} may stand behind endpoints."
+        driver = drivers.driver_of(kind, drivers.ami_for(kind))
+        with_driver = f", with NVIDIA driver {driver}" if driver else ""
+        return f"{quota.value:.0f} x {kind} may stand behind endpoints{with_driver}."
 
     # -- what endpoints are made from ----------------------------------------------------------
 
@@ -361,8 +368,9 @@ class Probes:
             permissions.resolved(each, names).replace("*", self._name) for each in grant.resources
         ]
         context = {
-            key: value if isinstance(value, str) else value[0]
-            for keys in grant.conditions.values()
+            key: value
+            for operator, keys in grant.conditions.items()
+            if operator != "Null"  # says only that a key is there, whose value another one tells
             for key, value in keys.items()
         }
         asked = ["*"] if grant.resources == ("*",) else resources

@@ -20,9 +20,9 @@ from comfy_aws import coldstart
 from comfy_aws.aws import LogEvent, Logs
 from comfy_aws.coldstart import Phase, Start
 from comfy_aws.config import write_atomically
+from comfy_aws.endpoint_plan import log_group
 from comfy_aws.errors import AwsError
 from comfy_aws.loglines import LineReader
-from comfy_aws.logs import group_of
 from comfy_aws.models import Endpoint, EndpointStatus, Json, to_dict
 
 EARLY: Final = 2.0
@@ -101,7 +101,7 @@ class Starts:
     def _read(self, name: str, began: float) -> Start:
         """The start of the instance that was the first to write since then."""
         streams: dict[str, list[LogEvent]] = {}
-        for event in self._logs.read(group_of(name), since=began - EARLY):
+        for event in self._logs.read(log_group(name), since=began - EARLY):
             streams.setdefault(event.stream, []).append(event)
         for events in streams.values():
             if any(event.text.endswith(coldstart.STARTS) for event in events):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_aws.aws import Identity, Logs, ObjectStore, Queues, SageMaker, Session
+from comfy_aws.aws import Buckets, Identity, Logs, ObjectStore, Queues, SageMaker, Session
 from comfy_aws.config import AwsAccess
 from comfy_aws.errors import (
     AwsConflict,
@@ -46,6 +46,22 @@ def test_wrong_credentials(parts, call, keys):
     assert caught.value.operation.partition(":")[1] == ":"
     assert caught.value.message.startswith(caught.value.operation)
     assert "credentials" in caught.value.hint
+
+
+def test_a_bucket_of_another_account_is_not_taken(parts):
+    session = parts.stranger(s3_endpoint_url="")  # the object store knows no accounts
+    buckets = Buckets(session)
+    assert buckets.exists(parts.store.bucket)
+    assert not buckets.exists("nobody-has-this-one")
+
+    def stranger(parsed, **_):
+        parsed["Account"] = "210987654321"
+
+    sts = session.client("sts")
+    sts.meta.events.register("after-call.sts.GetCallerIdentity", stranger)
+    with pytest.raises(AwsDenied) as caught:
+        buckets.exists(parts.store.bucket)
+    assert "another account's" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["put", "queue", "sagemaker", "invoke"])

@@ -248,6 +248,14 @@ def test_a_bucket_in_another_region(clinic: Clinic) -> None:
             ),
             "does not encrypt",
         ),
+        (
+            "GET lifecycle",
+            faults.xml("<Error><Code>NoSuchLifecycleConfiguration</Code></Error>", 404),
+            "keeps jobs/ for ever and keeps uploads that were never finished",
+        ),
+        ("GET lifecycle", faults.xml(faults.lifecycle(jobs="async/")), "keeps jobs/ for ever"),
+        ("GET lifecycle", faults.xml(faults.lifecycle(uploads="blobs/")), "never finished"),
+        ("GET lifecycle", faults.xml(faults.lifecycle(jobs="")), "deletes templates or models"),
     ],
 )
 def test_a_bucket_that_is_not_protected(
@@ -305,7 +313,9 @@ def test_a_quota_of_none(clinic: Clinic) -> None:
 
 def test_a_type_far_down_the_list_of_quotas(clinic: Clinic) -> None:
     clinic.wishes = {"instance_type": "ml.p5.48xlarge"}
-    assert clinic.checks()["quota"].message == "100 x ml.p5.48xlarge may stand behind endpoints."
+    assert clinic.checks()["quota"].message == (
+        "100 x ml.p5.48xlarge may stand behind endpoints, with NVIDIA driver 580."
+    )
 
 
 def test_a_worker_of_another_comfyui(clinic: Clinic) -> None:
@@ -354,6 +364,7 @@ CALLS = {
     "POST uploads": ("upload", "s3:PutObject"),
     "GET uploadId": ("upload", "s3:ListMultipartUploadParts"),
     "GET policy": ("bucket_rules", "s3:GetBucketPolicy"),
+    "GET lifecycle": ("bucket_rules", "s3:GetLifecycleConfiguration"),
 }
 
 
@@ -402,6 +413,9 @@ def test_a_right_that_only_the_simulator_can_tell(clinic: Clinic) -> None:
     granted = {action for grant in permissions.DESIGNER for action in grant.actions}
     assert all(any(f"={a.replace(':', '%3A')}" in body for body in asked) for a in granted)
     assert any("aws%3AResourceTag%2Fcomfy-aws" in body for body in asked)
+    [retag] = [body for body in asked if "comfy-aws%3Aidle" in body]  # of tags that change
+    assert "stringList" in retag
+    assert "TaggingAction" not in retag
 
 
 def test_who_may_not_ask_the_simulator_is_told_how(clinic: Clinic) -> None:

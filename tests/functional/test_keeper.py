@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfy_aws.endpoint_plan import WorkerImage, wake_name
+from comfy_aws.endpoint_plan import WorkerImage, plan_scaling, wake_alarm, wake_name
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError
 from comfy_aws.keeper import PATIENCE, Keeper
@@ -61,6 +61,36 @@ def test_from_zero_and_back_though_nobody_looks(parts: Parts, cloud: Cloud, made
     cloud.has_instances("unseen", 0)
     [alarm] = cloud.cloudwatch.describe_alarms(AlarmNames=[wake_name("unseen")])["MetricAlarms"]
     assert alarm["MetricName"] == "HasBacklogWithoutCapacity"
+
+
+def test_a_registration_that_broke_off_is_finished(parts: Parts, cloud: Cloud, made) -> None:
+    spec = EndpointSpec(name="halfway", idle_seconds=0)
+    # What another endpoint of this name has left wakes nobody, and is no mark of this one's end.
+    parts.sagemaker.alarm("put_metric_alarm", wake_alarm("halfway", "arn:aws:autoscaling:gone"))
+    endpoints_of(parts).create(spec)
+    made.append("halfway")
+    cloud.settled("halfway")
+    first = plan_scaling(spec)[0]
+    parts.sagemaker.scale(first.operation, first.request)  # and then its process was killed
+    endpoints_of(parts).get("halfway")
+    cloud.has_instances("halfway", 0)
+    [alarm] = cloud.cloudwatch.describe_alarms(AlarmNames=[wake_name("halfway")])["MetricAlarms"]
+    [policy] = alarm["AlarmActions"]
+    assert policy.endswith(wake_name("halfway"))
+
+
+def test_one_that_was_made_anew_elsewhere_scales_too(parts: Parts, cloud: Cloud, made) -> None:
+    watching, elsewhere = endpoints_of(parts), endpoints_of(parts)
+    spec = EndpointSpec(name="anew", idle_seconds=0)
+    elsewhere.create(spec)
+    watching.wait("anew", timeout=60, every=0.1)
+    elsewhere.delete("anew")
+    eventually(lambda: cloud.describe("anew") is None, "anew is deleted")
+    elsewhere.create(spec)
+    made.append("anew")
+    cloud.settled("anew")
+    watching.list()
+    cloud.has_instances("anew", 0)
 
 
 def test_the_keeper_outlives_what_it_cannot_reach(parts: Parts, cloud: Cloud, made) -> None:

@@ -436,6 +436,8 @@ def test_scaling_needs_an_endpoint_in_service(cloud: Cloud) -> None:
         ("InstanceType", "ml.g99.huge", "enum value set"),
         ("InitialInstanceCount", 0, "greater than or equal to 1"),
         ("ContainerStartupHealthCheckTimeoutInSeconds", 3601, "less than or equal to 3600"),
+        ("InferenceAmiVersion", "al2-ami-of-my-own", "enum value set"),
+        ("InferenceAmiVersion", "al2-ami-sagemaker-inference-neuron-2", "not supported for"),
     ],
 )
 def test_a_variant_out_of_range_is_refused(

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from comfy_aws.aws import Logs
+from comfy_aws.endpoint_plan import log_group
 from comfy_aws.layout import request_key
 from comfy_aws.loglines import LogFilter, written
-from comfy_aws.logs import CloudWatchTail, group_of
+from comfy_aws.logs import CloudWatchTail
 from tests.functional.localstack_support import Cloud
 from tests.functional.parts import Parts
 
@@ -23,7 +24,7 @@ Say = Callable[..., None]
 def say(parts: Parts) -> Iterator[Say]:
     """Puts lines into the endpoint's log group, as the agents of instances do."""
     client = Cloud(parts.state).logs
-    group = group_of(ENDPOINT)
+    group = log_group(ENDPOINT)
     client.create_log_group(logGroupName=group)
     streams: set[str] = set()
 
@@ -40,7 +41,7 @@ def say(parts: Parts) -> Iterator[Say]:
 
 
 def tail_of(parts: Parts, wanted: LogFilter | None = None, **wishes: float) -> CloudWatchTail:
-    return CloudWatchTail(Logs(parts.session), group_of(ENDPOINT), wanted or LogFilter(), **wishes)
+    return CloudWatchTail(Logs(parts.session), log_group(ENDPOINT), wanted or LogFilter(), **wishes)
 
 
 def test_a_log_is_followed_without_gaps_and_repeats(parts, say):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+import pytest
+
 from comfy_aws import permissions
-from comfy_aws.endpoint_plan import TAG, WorkerImage
+from comfy_aws.endpoint_plan import SCALE_TAGS, TAG, WorkerImage
 from comfy_aws.endpoints import Endpoints
+from comfy_aws.errors import AwsDenied
 from comfy_aws.models import EndpointSpec
 from comfy_aws.permissions import DESIGNER
-from tests.functional.localstack_support import WORKER
+from tests.functional.localstack_support import WORKER, Cloud
 from tests.functional.parts import model_node
 
 SERVICES = {
@@ -26,6 +30,7 @@ SAME_AS = {
     "s3:CompleteMultipartUpload": "s3:PutObject", "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "s3:HeadObject": "s3:GetObject", "s3:ListParts": "s3:ListMultipartUploadParts",
     "s3:HeadBucket": "s3:ListBucket", "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
     "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
 }  # fmt: skip
 HERE = "us-east-1:123456789012"
@@ -97,22 +102,86 @@ def resource_of(action: str, asked: dict[str, Any]) -> str:
     return RESOURCES.get(service, lambda _: "*")(asked)
 
 
-def refusal(bucket: str, operation: str, asked: dict[str, Any], images: str = "w") -> str:
-    """Why the designer's policy would refuse a call; empty when it would not."""
+Context = dict[str, Any]
+"""IAM's condition keys in force for a call; those with several values are lists."""
+
+
+def context_of(action: str, asked: dict[str, Any], tags: Iterable[str]) -> Context:
+    """What AWS tells IAM of a call.
+
+    Args:
+        tags: those of the resource that is there already, as ``key=value``.
+    """
+    given = asked.get("Tags") if isinstance(asked.get("Tags"), list) else None
+    context: Context = {f"aws:ResourceTag/{k}": v for k, _, v in (t.partition("=") for t in tags)}
+    if given:
+        context |= {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in given}
+        context["aws:TagKeys"] = [tag["Key"] for tag in given]
+    if action.startswith("application-autoscaling:"):
+        context["application-autoscaling:service-namespace"] = asked["ServiceNamespace"]
+    return context
+
+
+def holds(conditions: dict[str, dict[str, Any]], context: Context) -> bool:
+    return all(
+        _holds(operator, context.get(key), wanted)
+        for operator, keys in conditions.items()
+        for key, wanted in keys.items()
+    )
+
+
+def _holds(operator: str, value: Any, wanted: Any) -> bool:
+    if operator == "Null":
+        return (value is None) == (wanted == "true")
+    patterns = [wanted] if isinstance(wanted, str) else wanted
+    if operator == "ForAllValues:StringEquals":
+        return all(each in patterns for each in value or [])
+    match = {"StringEquals": str.__eq__, "StringLike": fnmatchcase}[operator]
+    return value is not None and any(match(value, pattern) for pattern in patterns)
+
+
+def asked_for(operation: str, asked: dict[str, Any], tags: Iterable[str]) -> Iterator[
+    tuple[str, str, Context]
+]:  # fmt: skip
+    """The permissions that one call needs: its own, and those of what AWS does along with it."""
+    context = context_of(operation, asked, tags)
+    yield operation, resource_of(operation, asked), context
+    name = operation.partition(":")[2]
+    if operation.startswith("sagemaker:Create") and asked.get("Tags"):
+        tagging = {**context, "sagemaker:TaggingAction": name}
+        yield "sagemaker:AddTags", resource_of(operation, asked), tagging
+    if "ExecutionRoleArn" in asked:
+        passed = {"iam:PassedToService": "sagemaker.amazonaws.com"}
+        yield "iam:PassRole", asked["ExecutionRoleArn"], passed
+
+
+def refusal(
+    bucket: str,
+    operation: str,
+    asked: dict[str, Any],
+    *,
+    images: str = "w",
+    tags: Iterable[str] = (f"{TAG}=endpoint",),
+) -> str:
+    """Why the designer's policy would refuse a call; empty when it would not.
+
+    Args:
+        tags: of what is called; those of our own endpoints if not said otherwise.
+    """
     names = permissions.names_of(
         region="us-east-1", account="123456789012", bucket=bucket,
-        execution_role="arn:aws:iam::123456789012:role/r", repository=images,
+        execution_role="*", repository=images,
     )  # fmt: skip
     document = permissions.resolved(permissions.policy(DESIGNER), names)
-    resource = resource_of(operation, asked)
-    for statement in document["Statement"]:
-        wanted = statement.get("Condition", {}).get("StringEquals", {})
-        tag = wanted.get(f"aws:RequestTag/{TAG}")
-        tagged = tag is None or {"Key": TAG, "Value": tag} in asked.get("Tags", [])
-        matches = any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
-        if operation in statement["Action"] and tagged and matches:
-            return ""
-    return f"{operation} on {resource}"
+    for action, resource, context in asked_for(operation, asked, tags):
+        if not any(
+            action in statement["Action"]
+            and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+            and holds(statement.get("Condition", {}), context)
+            for statement in document["Statement"]
+        ):
+            return f"{action} on {resource}"
+    return ""
 
 
 def test_a_designer_stays_within_its_rights(parts):
@@ -128,14 +197,22 @@ def test_a_designer_stays_within_its_rights(parts):
     endpoints.create(EndpointSpec(name="rights"))
     endpoints.wait("rights", timeout=60, every=0.1)
     endpoints.list()
+    assert endpoints.change("rights", max_instances=2, idle_seconds=900).max_instances == 2
+    endpoints.sleep("rights")
+    endpoints.wake("rights")
     parts.sagemaker.invoke_async("rights", "rights-1", body=b"{}")
     endpoints.delete("rights")
+    kept = Cloud(parts.state).logs.describe_log_groups(
+        logGroupNamePrefix="/aws/sagemaker/Endpoints/rights"
+    )
+    assert [group["retentionInDays"] for group in kept["logGroups"]] == [30]
     parts.templates.delete("Rights")
 
     called = {operation for operation, _ in recorder.calls}
     assert {"s3:PutObject", "s3:DeleteObject", "sqs:CreateQueue"} <= called
     assert {"sagemaker:CreateEndpoint", "sagemaker:InvokeEndpointAsync"} <= called
     assert {"application-autoscaling:PutScalingPolicy", "cloudwatch:PutMetricAlarm"} <= called
+    assert {"sagemaker:AddTags", "sagemaker:UpdateEndpointWeightsAndCapacities"} <= called
     refused = {text for call in recorder.calls if (text := refusal(parts.store.bucket, *call))}
     assert refused == set()
 
@@ -151,3 +228,49 @@ def test_what_a_designer_may_not(parts):
         ("cloudwatch:DeleteAlarms", {"AlarmNames": ["another"]}),
     ]:
         assert refusal(bucket, operation, asked), operation
+
+
+SCALE = [{"Key": key, "Value": "1"} for key in SCALE_TAGS]
+
+
+@pytest.mark.parametrize(
+    ("given", "tags"),
+    [
+        (SCALE, ()),  # somebody else's endpoint
+        ([*SCALE, {"Key": TAG, "Value": "endpoint"}], (f"{TAG}=endpoint",)),
+        ([{"Key": TAG, "Value": "endpoint"}], ()),
+        ([], (f"{TAG}=endpoint",)),
+    ],
+)
+def test_a_designer_tags_its_own_endpoints_alone_and_only_their_limits(given, tags):
+    asked = {"ResourceArn": f"arn:aws:sagemaker:{HERE}:endpoint/e", "Tags": given}
+    assert refusal("b", "sagemaker:AddTags", asked, tags=tags)
+    own = {**asked, "Tags": SCALE}
+    assert not refusal("b", "sagemaker:AddTags", own, tags=[f"{TAG}=endpoint"])
+
+
+def test_a_change_that_is_refused_halfway_leaves_the_limits_that_were_told(parts):
+    """Whoever may tag and not scale: the tags tell the limits in force again."""
+    environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER)}
+    worker = WorkerImage(parts.state.image_uri, parts.state.role_arn, environment)
+    endpoints = Endpoints(parts.sagemaker, worker, parts.store.bucket)
+    endpoints.create(EndpointSpec(name="halfway"))
+    endpoints.wait("halfway", timeout=60, every=0.1)
+    refusing = [True]
+
+    def refuse(**_: Any) -> None:
+        if refusing[0]:
+            raise AwsDenied("not authorized to perform: PutScalingPolicy")
+
+    scaling = parts.session.client("application-autoscaling")
+    scaling.meta.events.register("provide-client-params.*.PutScalingPolicy", refuse)
+    try:
+        with pytest.raises(AwsDenied):
+            endpoints.change("halfway", idle_seconds=900)
+        fresh = Endpoints(parts.sagemaker, worker, parts.store.bucket)
+        assert fresh.get("halfway").idle_seconds == EndpointSpec.idle_seconds
+        refusing[0] = False
+        assert fresh.change("halfway", idle_seconds=900).idle_seconds == 900
+    finally:
+        refusing[0] = False
+        endpoints.delete("halfway")

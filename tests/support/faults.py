@@ -61,8 +61,8 @@ class Asked:
         return action[0] if isinstance(action, list) else str(action or self.target)
 
 
-SUBRESOURCES = ("publicAccessBlock", "encryption", "policy", "uploads", "uploadId", "delete",
-                "list-type")  # fmt: skip
+SUBRESOURCES = ("publicAccessBlock", "encryption", "policy", "lifecycle", "uploads", "uploadId",
+                "delete", "list-type")  # fmt: skip
 Fault = Callable[[Asked], Answer | None]
 
 
@@ -131,6 +131,20 @@ ENCRYPTED = (
     "<SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule>"
     "</ServerSideEncryptionConfiguration>"
 )
+
+
+def lifecycle(jobs: str = "jobs/", uploads: str = "") -> str:
+    """Rules by which jobs expire, and unfinished uploads below a prefix."""
+    return (
+        "<LifecycleConfiguration>"
+        f"<Rule><Prefix>{jobs}</Prefix><Status>Enabled</Status>"
+        "<Expiration><Days>30</Days></Expiration></Rule>"
+        f"<Rule><Filter><Prefix>{uploads}</Prefix></Filter><Status>Enabled</Status>"
+        "<AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation>"
+        "</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>"
+    )
+
+
 PRICE = {
     "product": {"attributes": {"instanceName": "ml.g5.xlarge"}},
     "terms": {"OnDemand": {"t": {"priceDimensions": {"d": {"pricePerUnit": {"USD": "1.408"}}}}}},
@@ -139,17 +153,18 @@ PRICE = {
 
 def sound(asked: Asked) -> Answer | None:
     """What AWS says where the local stack has nothing to say; None for all that it has."""
-    if asked.operation == "GET publicAccessBlock":
-        return xml(f"<PublicAccessBlockConfiguration>{BLOCKED}</PublicAccessBlockConfiguration>")
-    if asked.operation == "GET encryption":
-        return xml(ENCRYPTED)
-    if asked.operation == "GET policy":
-        return as_json(TLS_ONLY)
-    if asked.operation == "GetProducts":
-        return as_json({"FormatVersion": "aws_v1", "PriceList": [json.dumps(PRICE)]})
+    rules = {
+        "GET publicAccessBlock": xml(
+            f"<PublicAccessBlockConfiguration>{BLOCKED}</PublicAccessBlockConfiguration>"
+        ),
+        "GET encryption": xml(ENCRYPTED),
+        "GET policy": as_json(TLS_ONLY),
+        "GET lifecycle": xml(lifecycle()),
+        "GetProducts": as_json({"FormatVersion": "aws_v1", "PriceList": [json.dumps(PRICE)]}),
+    }
     if asked.operation == "SimulatePrincipalPolicy":
         return simulated(asked, frozenset())
-    return None
+    return rules.get(asked.operation)
 
 
 def simulated(asked: Asked, forbidden: frozenset[str]) -> Answer:

@@ -7,6 +7,7 @@ there, and in src/comfy_aws/permissions.py if the roles lack it.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -52,6 +53,7 @@ BY_DOCTOR = {"ecr:DescribeImages"}
 # In the seams of S3 and SQS, and not the worker's to call.
 NOT_BY_WORKER = {
     "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
+    "s3:GetLifecycleConfiguration",
     "s3:ListMultipartUploadParts", "sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue",
     "sqs:ReceiveMessage",
 }  # fmt: skip
@@ -92,6 +94,7 @@ SERVICES = {
     "Step": "sagemaker",
     "scale": "application-autoscaling",
     "alarm": "cloudwatch",
+    "log": "logs",
 }
 
 
@@ -193,7 +196,25 @@ def test_endpoints_of_others_are_out_of_reach():
         conditions = grants[f"sagemaker:{action}"].conditions
         assert conditions == {"StringEquals": {"aws:ResourceTag/comfy-aws": "endpoint"}}
     # Else a tag put on another's endpoint would open it.
-    assert "sagemaker:TaggingAction" in grants["sagemaker:AddTags"].conditions["StringEquals"]
+    tagging = [each.conditions["StringEquals"] for each in DESIGNER
+               if "sagemaker:AddTags" in each.actions]  # fmt: skip
+    assert [set(each) for each in tagging] == [
+        {"sagemaker:TaggingAction"},
+        {"aws:ResourceTag/comfy-aws"},
+    ]
+
+
+@pytest.mark.parametrize("region", ["ap-southeast-2", "us-gov-west-1"])
+@pytest.mark.parametrize("grants", [DESIGNER, EXECUTION], ids=["designer", "execution"])
+def test_a_policy_fits_into_a_managed_one_whatever_its_names(grants, region):
+    """IAM counts 6,144 characters without white space; the names here are as long as may be."""
+    role, repository = "comfy-aws-ExecutionRole".ljust(64, "r"), "w" * 64
+    names = permissions.names_of(
+        region=region, account="123456789012", bucket="b" * 63, repository=repository,
+        execution_role=f"arn:{permissions.partition_of(region)}:iam::123456789012:role/{role}",
+    )  # fmt: skip
+    document = permissions.resolved(permissions.policy(grants), names)
+    assert len(json.dumps(document, separators=(",", ":"))) <= 6144
 
 
 def test_placeholders_are_resolved_or_told():

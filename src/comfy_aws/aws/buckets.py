@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy_aws.aws.account import Identity
 from comfy_aws.aws.mapping import mapped
 from comfy_aws.aws.session import Session
-from comfy_aws.errors import AwsNotFound
+from comfy_aws.errors import AwsDenied, AwsNotFound
 
 
 class Buckets:
@@ -20,12 +21,22 @@ class Buckets:
         return self._session.client("s3")
 
     def exists(self, name: str) -> bool:
-        """Raises AwsDenied when the bucket is somebody else's: names are global."""
+        """Raises AwsDenied when the bucket is another account's, though it were open to us.
+
+        Names are global and ours can be guessed: a stranger's bucket would get all that is sent.
+        """
+        owner = Identity(self._session).account()
         try:
             with mapped("s3:HeadBucket", name):
-                self._s3.head_bucket(Bucket=name)
+                self._s3.head_bucket(Bucket=name, ExpectedBucketOwner=owner)
         except AwsNotFound:
             return False
+        except AwsDenied as exc:
+            raise AwsDenied(
+                exc.message, operation=exc.operation, aws_code=exc.aws_code,
+                hint=f"The bucket {name} is another account's, or the credentials (account {owner})"
+                " may not use it. Name another one.",
+            ) from exc  # fmt: skip
         return True
 
     def delete(self, name: str) -> None:

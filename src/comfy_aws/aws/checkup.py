@@ -15,6 +15,7 @@ _UNSET: Final = frozenset(
         "NoSuchPublicAccessBlockConfiguration",
         "ServerSideEncryptionConfigurationNotFoundError",
         "NoSuchBucketPolicy",
+        "NoSuchLifecycleConfiguration",
     }
 )
 """S3's words for a bucket that has no such configuration."""
@@ -22,11 +23,20 @@ _UNSET: Final = frozenset(
 
 @dataclass(frozen=True)
 class BucketRules:
-    """How a bucket is kept: closed to the public, encrypted, and reached by TLS alone."""
+    """How a bucket is kept: closed to the public, encrypted, and reached by TLS alone.
+
+    `expiring`: prefixes whose objects its lifecycle rules delete; "" for all.
+    `clears_uploads`: whether uploads that were never finished go some day.
+    """
 
     private: bool
     encrypted: bool
     tls_only: bool
+    expiring: frozenset[str]
+    clears_uploads: bool
+
+    def expires(self, prefix: str) -> bool:
+        return any(prefix.startswith(each) for each in self.expiring)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,9 @@ class Checkup:
             encryption = _or_nothing(lambda: s3.get_bucket_encryption(Bucket=bucket))
         with mapped("s3:GetBucketPolicy", bucket):
             policy = _or_nothing(lambda: s3.get_bucket_policy(Bucket=bucket))
+        with mapped("s3:GetLifecycleConfiguration", bucket):
+            cycle = _or_nothing(lambda: s3.get_bucket_lifecycle_configuration(Bucket=bucket))
+        rules = [each for each in cycle.get("Rules", []) if each.get("Status") == "Enabled"]
         blocked = block.get("PublicAccessBlockConfiguration", {})
         names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy",
                  "RestrictPublicBuckets")  # fmt: skip
@@ -65,6 +78,10 @@ class Checkup:
             private=all(blocked.get(name) for name in names),
             encrypted=bool(encryption.get("ServerSideEncryptionConfiguration", {}).get("Rules")),
             tls_only=_refuses_plain(json.loads(policy.get("Policy") or "{}")),
+            expiring=frozenset(_prefix(each) for each in rules if "Expiration" in each),
+            clears_uploads=any(
+                not _prefix(each) for each in rules if "AbortIncompleteMultipartUpload" in each
+            ),
         )
 
     def begin_and_abort(self, bucket: str, key: str) -> None:
@@ -99,18 +116,16 @@ class Checkup:
         principal: str,
         actions: Sequence[str],
         resources: Sequence[str],
-        context: Mapping[str, str],
+        context: Mapping[str, str | tuple[str, ...]],
     ) -> dict[str, list[str]]:
         """The actions that IAM's simulator would refuse, each with the resources.
 
         Args:
             principal: ARN of a user or a role.
-            context: values of condition keys, such as a resource's tag.
+            context: values of condition keys, such as a resource's tag; of several allowed values
+                the first stands for all, apart from the keys of tags, of which there may be many.
         """
-        entries = [
-            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-            for key, value in context.items()
-        ]
+        entries = [_entry(key, value) for key, value in context.items()]
         request: dict[str, Any] = {
             "PolicySourceArn": principal, "ActionNames": list(actions),
             "ResourceArns": list(resources), "ContextEntries": entries,
@@ -126,6 +141,13 @@ class Checkup:
         return found
 
 
+def _entry(key: str, value: str | tuple[str, ...]) -> dict[str, Any]:
+    values = [value] if isinstance(value, str) else list(value)
+    if key == "aws:TagKeys":
+        return {"ContextKeyName": key, "ContextKeyValues": values, "ContextKeyType": "stringList"}
+    return {"ContextKeyName": key, "ContextKeyValues": values[:1], "ContextKeyType": "string"}
+
+
 def _or_nothing(call: Any) -> dict[str, Any]:
     """The answer; an empty one where S3 says that nothing of the kind is configured."""
     from botocore.exceptions import ClientError
@@ -137,6 +159,14 @@ def _or_nothing(call: Any) -> dict[str, Any]:
             return {}
         raise
     return answer
+
+
+def _prefix(rule: Mapping[str, Any]) -> str:
+    """What a lifecycle rule is about, in any of the three ways in which that is written."""
+    chosen = rule.get("Filter", {})
+    return str(
+        rule.get("Prefix") or chosen.get("Prefix") or chosen.get("And", {}).get("Prefix") or ""
+    )
 
 
 def _refuses_plain(policy: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""SageMaker with its scaling and alarms: endpoints and their asynchronous invocations."""
+"""SageMaker with its scaling, alarms and logs: endpoints and their asynchronous invocations."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ class SageMaker:
         """Call one CloudWatch operation by its method name, such as ``put_metric_alarm``."""
         client = self._session.client("cloudwatch")
         with mapped(f"cloudwatch:{_camel(operation)}", _named(request)):
+            answer: dict[str, Any] = getattr(client, operation)(**request)
+        return answer
+
+    def log(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Call one CloudWatch Logs operation by its method name, such as ``create_log_group``."""
+        client = self._session.client("logs")
+        with mapped(f"logs:{_camel(operation)}", _named(request)):
             answer: dict[str, Any] = getattr(client, operation)(**request)
         return answer
 
@@ -144,7 +151,7 @@ def _camel(operation: str) -> str:
 
 
 def _named(request: dict[str, Any]) -> str:
-    for key in ("EndpointName", "EndpointConfigName", "ModelName", "ResourceId"):
+    for key in ("EndpointName", "EndpointConfigName", "ModelName", "ResourceId", "logGroupName"):
         if key in request:
             return str(request[key])
     return ""

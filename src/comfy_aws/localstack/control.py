@@ -119,6 +119,11 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
             arn = known.endpoint_config_arn
             message = f'Cannot create already existing endpoint configuration "{arn}".'
             raise ValidationError(message=message)
+        try:
+            for variant in kwargs.get("production_variants") or []:
+                strict.check_ami(variant)
+        except Refused as exc:
+            raise ValidationError(message=exc.message) from exc
         return super().create_endpoint_config(endpoint_config_name, *args, **kwargs)
 
     def create_endpoint(

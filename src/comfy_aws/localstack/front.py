@@ -129,6 +129,11 @@ class Front:
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         """Stream an S3 request to SeaweedFS and its answer back."""
+        owner = request.headers.get(_OWNER, self._identity.account)
+        if owner != self._identity.account:  # whose all buckets here are
+            refused = Refused("AccessDenied", "Access Denied", 403)
+            status, plain, content = refusals.render(refused, refusals.Protocol.S3)
+            return web.Response(status=status, headers=plain, body=content)
         url = URL(self._store.url + request.raw_path, encoded=True)
         headers = CIMultiDict(
             (name, value) for name, value in request.headers.items() if name.lower() not in _HOP
@@ -171,6 +176,7 @@ class Front:
             return web.Response(status=status, headers=plain, body=content)
 
 
+_OWNER: Final = "x-amz-expected-bucket-owner"
 _DROPPED: Final = frozenset({"content-length", *_HOP})
 
 

@@ -1,4 +1,4 @@
-"""What AWS looks up before it takes a model or a scalable target, and moto does not."""
+"""What AWS looks up before it takes a model, a host's AMI or a scalable target; moto does not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from moto.core.exceptions import ServiceException
 from moto.ecr.models import ecr_backends
 from moto.iam.models import iam_backends
 
+from comfy_aws import drivers
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.refusals import Refused
 from comfy_aws.localstack.state import Identity
@@ -63,6 +64,16 @@ def check_image(uri: str, identity: Identity) -> None:
         found = None
     if not found:
         raise Refused("ValidationException", f"Requested image {uri} not found.")
+
+
+def check_ami(variant: dict[str, Any]) -> None:
+    """Raises Refused for an AMI that hosts of the type cannot have; its name is checked before."""
+    kind, ami = str(variant.get("InstanceType", "")), str(variant.get("InferenceAmiVersion", ""))
+    if ami and not drivers.takes(kind, ami):
+        raise Refused(
+            "ValidationException",
+            f"InferenceAmiVersion {ami} is not supported for instance type {kind}.",
+        )
 
 
 def check_scaling(operation: str, wish: dict[str, Any], fleet: Fleet, identity: Identity) -> None:
