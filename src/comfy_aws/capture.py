@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from comfy_aws import formats, gitfiles, hashing, packs, requirements
 from comfy_aws import prompt as graphs
@@ -34,6 +37,10 @@ from comfy_aws.resolve import Catalog, Finding, Library, Resolver
 HASHERS = max(4, os.cpu_count() or 1)
 """Files hashed at once: all cores, because sha256 leaves Python's lock while it works, and a few
 where there are fewer, because disks are waited for."""
+
+
+SPOOLED: Final = 24 * 3600.0
+"""Seconds that an archive waits to be sent; whoever asks for it later makes it anew."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +210,14 @@ class Capturer:
         )
 
     def _origin(self, key: str, path: Path) -> gitfiles.Origin:
+        key += str(gitfiles.state(path))  # a commit changes no file
         if key not in self._origins:
             self._origins[key] = gitfiles.origin(path)
         return self._origins[key]
 
     def _make_archive(self, scanned: packs.Scan) -> BlobRef:
         self._spool.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         with tempfile.NamedTemporaryFile(dir=self._spool, suffix=".part", delete=False) as part:
             temporary = Path(part.name)
         try:
@@ -218,6 +227,13 @@ class Capturer:
         finally:
             temporary.unlink(missing_ok=True)
         return ref
+
+    def _sweep(self) -> None:
+        """Remove archives that nobody has sent, such as those of a preflight."""
+        for left in self._spool.iterdir():
+            with suppress(OSError):  # another capture was faster
+                if left.stat().st_mtime < time.time() - SPOOLED:
+                    left.unlink()
 
     def _spooled(self, ref: BlobRef) -> Path:
         return self._spool / f"{ref.digest}.tar.gz"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,8 +84,10 @@ class Collector:
     def delete(self, garbage: Garbage) -> None:
         """Delete what `plan` found and what is still not named by anything."""
         named = self._named(self._clock() - garbage.grace)
-        self._store.delete(*garbage.models)
         keys = [blob.key for blob in garbage.blobs if _digest(blob.key) not in named]
+        going = set(map(_digest, keys))
+        entries = [key for key, model in self._library() if model.blob.digest in going]
+        self._store.delete(*entries)
         self._store.delete(*keys)
 
     def _named(self, since: float) -> set[str]:
@@ -128,7 +131,8 @@ class Collector:
 
     def _library(self) -> Iterator[tuple[str, ModelFile]]:
         for entry in self._store.list(layout.MODELS):
-            yield entry.key, from_json(ModelFile, self._store.get(entry.key), where=entry.key)
+            with suppress(AwsNotFound):  # taken out at this moment
+                yield entry.key, from_json(ModelFile, self._store.get(entry.key), where=entry.key)
 
 
 def _digest(key: str) -> str:

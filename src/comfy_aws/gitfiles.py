@@ -50,38 +50,67 @@ class Ignored:
 
 def tracked(pack: Path) -> frozenset[str]:
     """The files that git tracks, also those that .gitignore names; empty without a repository."""
-    index = pack / ".git" / "index"
+    folder = _git_folder(pack)
     try:
-        stat = index.stat()
+        stat = (folder / "index").stat() if folder else None
     except OSError:
-        return frozenset()
-    return _tracked(pack, stat.st_mtime_ns, stat.st_size)
+        stat = None
+    return _tracked(pack, stat.st_mtime_ns, stat.st_size) if stat else frozenset()
 
 
 def origin(pack: Path) -> Origin:
     """The remote's URL, without credentials, and the commit, when nothing differs from it."""
     if not (pack / ".git").exists():
         return Origin()
-    changes = _git(pack, "status", "--porcelain", "-z", "--untracked-files=normal")
+    # Without optional locks it writes nothing: the index stays as `state` has seen it.
+    changes = _git(
+        pack, "--no-optional-locks", "status", "--porcelain", "-z", "--untracked-files=normal"
+    )
     commit = _git(pack, "rev-parse", "HEAD")
     if changes is None or commit is None or any(map(_is_change, changes.split("\0"))):
         return Origin()
     url = _git(pack, "config", "--get", "remote.origin.url") or ""
-    return Origin(_without_credentials(url.strip()), commit.strip())
+    return Origin(without_credentials(url.strip()), commit.strip())
+
+
+def state(pack: Path) -> tuple[int, ...]:
+    """Tells that `origin` may be another one, without a call of git; empty without a repository."""
+    folder = _git_folder(pack)
+    if folder is None:
+        return ()
+    times = []
+    for name in ("HEAD", "index", "config", "logs/HEAD"):
+        try:
+            times.append((folder / name).stat().st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return tuple(times)
+
+
+def _git_folder(pack: Path) -> Path | None:
+    """Where git keeps what it knows of a pack; .git is a file in submodules and worktrees."""
+    git = pack / ".git"
+    try:
+        named = git.read_text(encoding="utf-8").strip() if git.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    if named.startswith("gitdir: "):
+        return pack / named.removeprefix("gitdir: ")
+    return git if git.is_dir() else None
 
 
 def _is_change(entry: str) -> bool:
     return bool(entry) and not entry.endswith(("__pycache__/", ".pyc"))
 
 
-def _without_credentials(url: str) -> str:
-    """Tokens are often part of a clone's URL, and must not reach the bucket."""
-    return re.sub(r"^([A-Za-z][\w+.-]*://)[^/@]*@", r"\1", url)
+def without_credentials(text: str) -> str:
+    """The text with its URLs bare: tokens are often part of them, and must not be shown."""
+    return re.sub(r"\b([A-Za-z][\w+.-]*://)[^/@\s]*@", r"\1", text)
 
 
 @lru_cache(maxsize=256)
 def _tracked(pack: Path, _mtime_ns: int, _size: int) -> frozenset[str]:
-    listed = _git(pack, "ls-files", "--cached", "-z")
+    listed = _git(pack, "ls-files", "--cached", "--recurse-submodules", "-z")
     return frozenset(name for name in (listed or "").split("\0") if name)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from comfy_aws import packs
+from comfy_aws import gitfiles, packs
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capture
@@ -89,7 +89,8 @@ def needs(capture: Capture, lacking: Collection[str] | None = None) -> Json:
         ],
         "packs": [
             {"name": p.name, **blob(p.blob), "files": p.files, "left_out": left_out.get(p.name, 0),
-             "classes": list(p.classes), "requirements": list(p.requirements),
+             "classes": list(p.classes),
+             "requirements": [gitfiles.without_credentials(line) for line in p.requirements],
              "url": p.url, "commit": p.commit}
             for p in manifest.packs
         ],

@@ -46,6 +46,7 @@ COMMENT: Final = re.compile(r"(^|\s+)#.*$")
 SPLIT: Final = re.compile(r"\s+#\s*")
 LINE_OPTIONS: Final = re.compile(r"\s--?[a-z].*$")
 URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+LOCAL: Final = re.compile(r"(?:[a-z]+\+)?file:|(?!.*://)")
 DEEPEST_INCLUDE: Final = 8
 """Files that include each other in a circle end here."""
 
@@ -102,6 +103,8 @@ def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
         except InvalidRequirement as exc:
             log.warning("%s asks for %r, which is no requirement: %s", pack.name, text, exc)
             continue
+        if requirement.url and LOCAL.match(requirement.url):
+            requirement.url = None  # a place of the machine that wrote it, as conda's freeze does
         if requirement.marker is None or _applies(requirement):
             requirement.marker = None
             _merge(merged, requirement)

@@ -31,6 +31,11 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     for size, grey in (("small", "0.1"), ("large", "0.4")):
         (base / "models" / "silent" / size).mkdir(parents=True)
         (base / "models" / "silent" / size / "level.txt").write_text(grey)
+    kept = tmp_path_factory.mktemp("kept")  # as on a disk of its own
+    (kept / "net.onnx").write_bytes(b"a net")
+    shutil.move(base / "models" / "silent", kept / "silent")
+    (kept / "net.onnx").rename(kept / "silent" / "net.onnx")
+    (base / "models" / "silent").symlink_to(kept / "silent")
     save_file({"scale": torch.tensor([2.0])}, base / "models" / "silent" / "scale.safetensors")
     # As in a ComfyUI without a base directory, whose own folder is on the path.
     env = {"COMFY_AWS_HOME": str(home), "PYTHONPATH": str(base)}
@@ -72,7 +77,9 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
     assert needed("large", 1) == set()
     source = {"class_type": "SilentGrey", "inputs": {"size": "large", "seed": 1}}
     assert _run(maker, client, source, on_aws=False) == (204, 204, 204)
-    assert needed("large", 2) == {"silent/large/level.txt", "silent/scale.safetensors"}
+    assert needed("large", 2) == {
+        "silent/large/level.txt", "silent/scale.safetensors", "silent/net.onnx"
+    }  # fmt: skip
     assert needed("small", 1) == set()  # what it reads then was never seen
     source["inputs"]["seed"] = 3
     assert _run(maker, client, source, on_aws=True) == (204, 204, 204)

@@ -202,6 +202,30 @@ def test_the_origin_of_a_clean_clone_without_its_secrets(clone):
     assert gitfiles.origin(clone.parent) == ("", "")
 
 
+def test_a_commit_may_make_a_changed_clone_clean_again(clone):
+    write(clone, **{"a.py": "changed"})
+    seen = gitfiles.state(clone)
+    assert gitfiles.origin(clone) == ("", "")
+    assert gitfiles.state(clone) == seen, "asking changes nothing"
+    git(clone, "commit", "-q", "-a", "-m", "second")
+    assert gitfiles.state(clone) != seen
+    assert gitfiles.origin(clone).commit
+    assert gitfiles.state(clone.parent) == ()
+
+
+def test_what_git_tracks_in_and_as_a_submodule(clone, tmp_path):
+    allow = ("-c", "protocol.file.allow=always")
+    outer = tmp_path / "outer"
+    write(outer, **{".gitignore": "*.bin\n", "kept.bin": "k", "b.py": ""})
+    git(tmp_path, "init", "-q", str(outer))
+    git(outer, "add", "-f", ".gitignore", "b.py", "kept.bin")
+    git(outer, *allow, "submodule", "--quiet", "add", str(clone), "inner")
+    git(outer, "commit", "-q", "-m", "first")
+    assert {"outer/kept.bin", "outer/inner/weights.bin"} <= set(names_of(outer))
+    assert "inner/weights.bin" in names_of(outer / "inner")
+    assert gitfiles.origin(outer / "inner").commit
+
+
 def test_models_downloaded_into_a_pack_and_environments_stay_here(tmp_path):
     pack = make(tmp_path / "pack")
     for name, size in (("small.pth", 1000), ("large.pth", packs.LARGEST_MODEL + 1),

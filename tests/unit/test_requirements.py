@@ -195,3 +195,16 @@ def test_the_running_pythons_own_packages_are_walked():
     pins = dict(pin.split("==") for pin in requirements.below(["boto3"]))
     assert pins["botocore"] == version("botocore")
     assert "boto3" not in pins
+
+
+def test_a_place_of_another_machine_is_no_place_for_the_worker(tmp_path):
+    lines = [
+        "numpy @ file:///home/conda/feedstock_root/numpy/work/dist/numpy-2.1.0.whl",
+        "here @ file:///C:/ci/here",
+        "cloned @ git+file:///srv/git/cloned.git",
+        "kept @ https://example.com/kept-1.0.whl",
+    ]
+    (tmp_path / "requirements.txt").write_text("\n".join(lines))
+    found = of_pack(tmp_path, {"numpy": Installed("2.1.0")}.get)
+    assert found == ("cloned", "here", "kept @ https://example.com/kept-1.0.whl",
+                     "numpy==2.1.0  # numpy")  # fmt: skip

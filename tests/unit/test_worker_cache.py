@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -328,3 +331,29 @@ def test_a_second_worker_in_the_directory_is_refused(cloud, restorer):
         Restorer(
             restorer.base.parent, lambda root, evicted: BlobCache(root, cloud.blobs), patience=0
         )
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Files cannot become larger than this; the kernel says so as it does of a disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_is_not_the_fault_of_what_is_written(cloud, restorer):
+    """Else the template would be told to be broken, for everybody."""
+    zeros = "0" * 8000  # small as an archive
+    pack = NodePack("big", cloud.blobs.put(packed("big", {"data.txt": zeros})), ("X",))
+    model = ModelFile("loras", "m.safetensors", cloud.blobs.put(os.urandom(8000)))
+    for manifest in (Manifest(packs=(pack,)), Manifest(models=(model,))):
+        with full_disk(4000), pytest.raises(WorkerError, match="cannot") as caught:
+            restore(restorer, manifest)
+        assert not isinstance(caught.value, PackBroken)
+        assert "more disk" in caught.value.hint
+        restore(restorer, manifest)
+    assert (restorer.base / "custom_nodes/big/data.txt").read_text() == zeros
+    assert not list(restorer.base.glob(".unpacking-*"))

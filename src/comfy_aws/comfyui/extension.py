@@ -28,6 +28,7 @@ def designer() -> Designer:
             )
         PromptServer.instance.add_on_prompt_handler(made.on_prompt)
         made.catalog.reads.install(PromptServer.instance.prompt_queue)
+        PromptServer.instance.add_on_prompt_handler(made.catalog.reads.on_prompt)
         made.log.install()
         Middleware(made).install(PromptServer.instance.app)
         made.take_up()

@@ -1,19 +1,22 @@
 """Watches which model files a local run opens, for those that no widget names.
 
 Face analysers, captioners and the like read fixed files below the models folders. Python tells
-an audit hook of each file that it opens; safetensors opens its files in native code, so its
-`safe_open` is wrapped. During a run this costs a comparison of strings for each opened file; what
-was seen is looked at and written down by a thread of its own afterwards.
+an audit hook of each file that it opens. Some libraries open theirs in native code; what of them
+is loaded gets its opening function wrapped as a prompt starts. During a run this costs a comparison
+of strings for each opened file; what was seen is looked at and written down by a thread of its own
+afterwards.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +34,15 @@ SETTLE_SECONDS: Final = 1.0
 ROOTS_SECONDS: Final = 5.0
 """How long the list of models folders is used again; node packs add folders while they load."""
 
+_NATIVE: Final = (
+    ("safetensors", "safe_open"),
+    ("safetensors.torch", "safe_open"),
+    ("torch.jit", "load"),
+    ("onnxruntime", "InferenceSession.__init__"),
+)
+"""Module and name of what opens a model's file in native code, its path as first argument."""
+
+_MARK: Final = "_aws_notes_reads"
 _CODE: Final = (".py", ".pyc", ".so", ".pyd", ".dll")
 
 Read = tuple[str, str, str]
@@ -49,6 +61,7 @@ class ModelReads:
         self._choices_of = choices_of
         self._queue: Any = None
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._seen: dict[Read, tuple[str, Json]] = {}
         self._done: set[Read] = set()
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
@@ -63,10 +76,6 @@ class ModelReads:
             return
         self._queue = queue
         sys.addaudithook(self._hear)
-        for name in ("safetensors", "safetensors.torch"):
-            module = sys.modules.get(name)  # ComfyUI has loaded it, if it is to be used at all
-            if module is not None and hasattr(module, "safe_open"):
-                module.safe_open = self._noting(module.safe_open)  # type: ignore[attr-defined]
 
     def of(self, class_type: str, inputs: Json) -> list[ModelPath]:
         """The files that such a node has read on this machine, besides those that it names."""
@@ -76,16 +85,44 @@ class ModelReads:
 
     # -- while a prompt runs -------------------------------------------------------------------
 
+    def on_prompt(self, posted: Json) -> Json:
+        """Libraries may have been loaded since the last prompt. The body comes back as it is."""
+        try:
+            self._wrap_native()
+        except Exception:  # a watcher must not break what it watches
+            log.exception("Prompt on AWS could not watch native code that reads models")
+        return posted
+
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open" and type(args[0]) is str and not args[2] & (os.O_WRONLY | os.O_RDWR):
             self._note(args[0])
 
-    def _noting(self, opened: Any) -> Any:
-        def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
-            self._note(os.fspath(filename))
-            return opened(filename, *args, **kwargs)
+    def _wrap_native(self) -> None:
+        """Wrap the functions of `_NATIVE` wherever a module has imported them by name."""
+        for home, name in _NATIVE:
+            owner, _, attribute = name.rpartition(".")
+            holder: Any = sys.modules.get(home)
+            if owner:
+                holder = getattr(holder, owner, None)
+            opened = getattr(holder, attribute, None) if holder is not None else None
+            if opened is None or hasattr(opened, _MARK):
+                continue
+            wrapped = self._noting(opened, is_method=bool(owner))
+            setattr(holder, attribute, wrapped)
+            for module in [] if owner else list(sys.modules.values()):
+                if getattr(module, "__dict__", {}).get(attribute) is opened:
+                    setattr(module, attribute, wrapped)
 
-        return safe_open
+    def _noting(self, opened: Any, *, is_method: bool) -> Any:
+        @functools.wraps(opened)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            path = args[is_method] if len(args) > is_method else next(iter(kwargs.values()), None)
+            if isinstance(path, (str, os.PathLike)):
+                self._note(os.fspath(path))
+            return opened(*args, **kwargs)
+
+        setattr(noting, _MARK, True)
+        return noting
 
     def _note(self, path: str) -> None:
         if not path.startswith(self._model_roots()) or path.endswith(_CODE):
@@ -120,16 +157,18 @@ class ModelReads:
         now = time.monotonic()
         at, roots = self._roots
         if now - at > ROOTS_SECONDS:
-            listed = [folder_paths.models_dir]
-            for folder, (places, _) in folder_paths.folder_names_and_paths.items():
-                listed += [] if folder == "custom_nodes" else places
-            roots = tuple({str(each).rstrip(os.sep) + os.sep for each in listed})
+            places = {folder_paths.models_dir, *(str(place) for place, _ in _places())}
+            roots = tuple({each.rstrip(os.sep) + os.sep for each in places})
             self._roots = (now, roots)
         return roots
 
     # -- afterwards ----------------------------------------------------------------------------
 
     def _write_down(self) -> None:
+        with self._writing:  # whoever asks next waits for what another thread has in its hands
+            self._write_seen()
+
+    def _write_seen(self) -> None:
         with self._lock:
             seen, self._seen = self._seen, {}
             self._done |= seen.keys()
@@ -146,18 +185,23 @@ class ModelReads:
 
 def named(path: Path) -> ModelPath | None:
     """A file below a models folder by ComfyUI's names; None when it is in none of them."""
-    best: tuple[int, str, str] | None = None
+    around = [place for place in _places() if place[0] in path.parents]
+    if not around:
+        return None
+    root, folder = max(around, key=lambda place: len(place[0].parts))
+    return ModelPath(folder, path.relative_to(root).as_posix(), path)
+
+
+def _places() -> Iterator[tuple[Path, str]]:
+    """Where models lie, and under which name ComfyUI knows it: with links and without."""
     for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
         for root in map(Path, roots if folder != "custom_nodes" else ()):
-            if root in path.parents and (best is None or len(root.parts) > best[0]):
-                best = len(root.parts), folder, path.relative_to(root).as_posix()
-    if best is not None:
-        return ModelPath(best[1], best[2], path)
-    models = Path(folder_paths.models_dir)
-    if models not in path.parents:
-        return None
-    folder, *rest = path.relative_to(models).parts
-    return ModelPath(folder, "/".join(rest), path) if rest else None
+            yield root, folder
+            yield root.resolve(), folder
+    with suppress(OSError):
+        for child in Path(folder_paths.models_dir).iterdir():
+            yield child, child.name
+            yield child.resolve(), child.name
 
 
 def _executing() -> tuple[str, str] | None:

@@ -74,6 +74,7 @@ class Overlay:
     key: str
     folder: Path
     lines: frozenset[Line]
+    pins: frozenset[str] = frozenset()
 
     @property
     def packages(self) -> Path:
@@ -114,7 +115,7 @@ class Environments:
         self._find_own = own
         self._clock = clock
         self._own: Mapping[str, Own] = {}
-        self._chosen: dict[tuple[tuple[str, tuple[str, ...]], ...], _Chosen] = {}
+        self._chosen: dict[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...], _Chosen] = {}
         self._storing: set[asyncio.Task[None]] = set()
         self._unusable: set[str] = set()
         self._closed = False
@@ -136,12 +137,12 @@ class Environments:
             Cancelled: `stopped` was done.
         """
         chosen = await self._choose(manifest, told)
-        lines = frozenset(chosen.plan.lines)
-        if current is not None and lines <= current.lines:
+        lines, pins = frozenset(chosen.plan.lines), frozenset(chosen.plan.pins)
+        if current is not None and lines <= current.lines and pins <= current.pins:
             return current
         if not lines:
             return None
-        overlay = Overlay(chosen.key, self._root / chosen.key, lines)
+        overlay = Overlay(chosen.key, self._root / chosen.key, lines, pins)
         if overlay.folder.exists():
             os.utime(overlay.folder)
             return overlay
@@ -165,7 +166,7 @@ class Environments:
         self._closed = True
 
     async def _choose(self, manifest: Manifest, told: Told) -> _Chosen:
-        asked = tuple((pack.name, pack.requirements) for pack in manifest.packs)
+        asked = tuple((pack.name, pack.requirements, pack.pins) for pack in manifest.packs)
         chosen = self._chosen.get(asked)
         if chosen is not None:
             return chosen

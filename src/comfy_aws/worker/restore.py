@@ -13,6 +13,7 @@ at once. Of inputs, which are copies, only the latest stay.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from comfy_aws.errors import PackBroken, WorkerError
 from comfy_aws.models import BlobRef, Manifest, NodePack
@@ -316,9 +318,9 @@ def _unpack(archive: Path, name: str, folder: Path) -> None:
     """Unpack an archive whose single top entry is `name`, whole or not at all."""
     part = folder.parent / f".unpacking-{name}"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
     try:
         with _unreadable(name), tarfile.open(archive) as tar:
+            part.mkdir()
             tar.extractall(part, filter="data")
             entries = [entry.name for entry in part.iterdir()]
             if entries != [name]:
@@ -331,11 +333,20 @@ def _unpack(archive: Path, name: str, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""What a disk says that takes no more: not the fault of what is written."""
+
+
 @contextmanager
 def _unreadable(name: str) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, OSError, EOFError, zlib.error) as exc:
+        if getattr(exc, "errno", None) in _DISK:
+            raise WorkerError(
+                f"The worker cannot unpack the node pack {name!r}: {exc}.",
+                hint="Choose an instance type with more disk.",
+            ) from exc
         raise PackBroken(
             f"The archive of the node pack {name!r} cannot be unpacked: {exc}.",
             hint="Publish the template again.",
