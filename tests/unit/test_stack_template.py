@@ -149,7 +149,7 @@ def test_a_designer_needs_its_network(template):
     rule = template["Rules"]["DesignerIsNotOpen"]["Assertions"][0]
     nobody = template["Parameters"]["DesignerCidr"]["Default"]
     assert rule["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DesignerCidr"}, nobody]}]}
-    assert nobody == "127.0.0.1/32"
+    assert nobody == deploy_plan.NOBODY == "127.0.0.1/32"
 
 
 def test_the_designer_machine_is_closed(resources):
@@ -165,6 +165,23 @@ def test_the_designer_machine_is_closed(resources):
     for name, resource in resources.items():
         if name.startswith("Designer") and name != "DesignerPolicy":
             assert resource["Condition"] == "HasDesigner", name
+
+
+def test_a_sleeping_endpoint_finds_its_image(resources):
+    """It pulls it anew when it wakes, however many were built since."""
+    [rule] = json.loads(
+        resources["Repository"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"]
+    )["rules"]
+    assert rule["selection"]["countNumber"] >= 100
+
+
+def test_another_machine_is_not_a_change(template):
+    replaced = deploy_plan.Change("Modify", "Designer", "AWS::EC2::Instance", "True")
+    stopped = deploy_plan.Change("Modify", "Designer", "AWS::EC2::Instance", "Conditional")
+    deploy_plan.check_changes([stopped])
+    with pytest.raises(ConfigError, match="would be replaced"):
+        deploy_plan.check_changes([stopped, replaced])
+    assert set(template["Resources"]) >= deploy_plan._MACHINE
 
 
 def test_parameters_are_those_that_the_command_line_offers(template):

@@ -32,6 +32,7 @@ _TEXTS: Final = {
     "designer_type": "instance type of a designer machine, such as g5.xlarge",
     "designer_cidr": "network that may reach the designer, such as 203.0.113.7/32",
     "designer_image": "machine image of the designer; AWS's newest Ubuntu with the NVIDIA driver",
+    "models_snapshot": "snapshot that the models volume of a new designer is made of",
     "designer_vpc": "VPC of the designer, in place of the default one",
     "designer_subnet": "public subnet of that VPC",
 }
