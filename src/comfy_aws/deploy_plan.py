@@ -281,6 +281,31 @@ def husk(status: str) -> bool:
     return status in {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "ROLLBACK_FAILED", "CREATE_FAILED"}
 
 
+def failed(status: str) -> bool:
+    """The last change did not come through, whether it was undone or not."""
+    return status.endswith("_FAILED") or "ROLLBACK" in status
+
+
+def stuck(status: str) -> bool:
+    """CloudFormation takes no other change until somebody has seen to this one."""
+    return status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
+
+
+def cure(name: str, status: str) -> str:
+    """What to do about a stack whose last change failed."""
+    at = "" if name == DEFAULT_NAME else f" --name {name}"
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return (
+            "CloudFormation could not undo the last change. Remove the cause that its events tell, "
+            f"then: aws cloudformation continue-update-rollback --stack-name {name}"
+        )
+    if status == "DELETE_FAILED":
+        return f"Remove the cause that its events tell, then: comfy-aws destroy{at}"
+    if husk(status):
+        return f"Remove the cause, then: comfy-aws deploy{at}, which takes away what is left first."
+    return f"The last change failed. Remove the cause, then: comfy-aws update{at}"
+
+
 def succeeded(status: str) -> bool:
     return status in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"}
 

@@ -126,7 +126,7 @@ class Deployments:
             bucket: of a new stack; one that exists is taken up. By default a name of its own.
 
         Raises:
-            Conflict: the stack is changed by somebody else right now.
+            Conflict: the stack is changed by somebody else right now, or stuck in a failed change.
             ConfigError, InvalidName: an option or the name is refused.
             DeployFailed: CloudFormation refuses the change.
         """
@@ -134,6 +134,11 @@ class Deployments:
         if stack is not None and deploy_plan.busy(stack.status):
             raise Conflict(
                 f"The stack {name} is being changed: {stack.status}.", hint="Wait, then try again."
+            )
+        if stack is not None and deploy_plan.stuck(stack.status):
+            raise Conflict(
+                f"The stack {name} cannot be changed: {stack.status}. {stack.reason}".rstrip(),
+                hint=deploy_plan.cure(name, stack.status),
             )
         if stack is not None and deploy_plan.husk(stack.status):
             self._tell(f"Removing what is left of a creation that failed ({stack.status}).")

@@ -1,7 +1,7 @@
 """The stack at AWS, by the command line, on the local stack's CloudFormation.
 
-moto has no resource for a bucket policy, alarms, a budget, a topic's policy and a secret; those
-are held against CloudFormation's schema by tests/unit/test_stack_template.py.
+moto makes most of the resources; tests/unit/test_stack_template.py names those that it does not,
+which are held against CloudFormation's schema alone.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
     deployed = json.loads(shown)
     assert deployed["parameters"]["JobDays"] == "9"
     assert "Building the worker image" in told
+    assert "Nobody is told of alarms" in told
+    assert all(json.loads(line)["progress"] for line in told.splitlines())
 
     settings = config.load(home, {})
     assert settings.target == "aws"
@@ -161,6 +163,12 @@ def test_a_bucket_goes_when_it_is_told_to(run, shared_stack, stack_name):
     _, told = run("destroy", *named, "--yes", "--delete-bucket")
     assert "the bucket to-be-deleted with 1 objects: every template" in told
     assert "to-be-deleted" not in {each["Name"] for each in client.list_buckets()["Buckets"]}
+
+
+def test_a_failure_is_json_among_json(run, stack_name):
+    arguments = ["--name", stack_name, "--job-days", "0", "--yes", "--json"]
+    _, told = run("deploy", *arguments, "--bucket", "Not/A/Bucket", status=1)
+    assert "error" in [json.loads(line) for line in told.splitlines()][-1]
 
 
 REFUSED = [
