@@ -49,13 +49,19 @@ CERTIFICATE_DAYS = 3650
 
 @dataclass(frozen=True)
 class Designer:
-    """What the stack says of the machine. `ready` is the URL that awaits the first success."""
+    """What the stack says of the machine.
+
+    Args:
+        address: IPv4, at which its users reach it.
+        ready: URL that awaits the first success.
+    """
 
     region: str
     bucket: str
     role: str
     repository: str
     login: str
+    address: str
     ready: str = ""
 
 
@@ -112,7 +118,7 @@ def install(designer: Designer, wish: Wish) -> None:
     take_packages()
     take_extension(designer, wish)
     make_login(designer)
-    make_certificate()
+    make_certificate(designer.address)
     serve(wish.ports)
     _installed().write_text(json.dumps(asdict(wish)))
 
@@ -324,7 +330,7 @@ def make_login(designer: Designer) -> None:
     run("chown", "root:www-data", str(files.PASSWORDS))
 
 
-def make_certificate() -> None:
+def make_certificate(address: str) -> None:
     """A certificate of our own: no authority can reach a machine that lets in one network alone."""
     certificate = files.TLS / "certificate.pem"
     if certificate.exists():  # users have compared its fingerprint
@@ -332,7 +338,8 @@ def make_certificate() -> None:
     files.TLS.mkdir(mode=0o700, exist_ok=True)
     run(
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-        "-nodes", "-subj", "/CN=comfy-on-aws", "-days", str(CERTIFICATE_DAYS),
+        "-nodes", "-subj", "/CN=comfy-on-aws", "-addext", f"subjectAltName=IP:{address}",
+        "-days", str(CERTIFICATE_DAYS),
         "-keyout", str(files.TLS / "key.pem"),
         "-out", str(certificate),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ STACK_NAME: Final = re.compile(r"[a-z](-?[a-z0-9]){0,30}")
 """CloudFormation's rule, narrowed: the name becomes part of bucket and repository names."""
 
 DEFAULT_NAME: Final = "comfy-aws"
+NOBODY: Final = "127.0.0.1/32"
+"""The template's default for the network that reaches a designer."""
 WIDEST: Final = 8
 """Bits of the widest network that may reach a designer."""
 
@@ -103,15 +105,18 @@ class DeployOptions:
     designer_vpc: str | None = None
     designer_subnet: str | None = None
     models_gib: int | None = None
+    models_snapshot: str | None = None
     inference_ports: int | None = None
 
     def chosen(self) -> dict[str, str]:
         """The template's parameters that were chosen."""
-        return {
+        chosen = {
             PARAMETERS[each.name]: str(getattr(self, each.name))
             for each in fields(self)
             if getattr(self, each.name) is not None
         }
+        # A machine that goes takes along what only it was made of.
+        return (_OF_ONE_MACHINE if self.designer_type == "" else {}) | chosen
 
 
 PARAMETERS: Final = {
@@ -128,8 +133,19 @@ PARAMETERS: Final = {
     "designer_vpc": "DesignerVpc",
     "designer_subnet": "DesignerSubnet",
     "models_gib": "ModelsGiB",
+    "models_snapshot": "ModelsSnapshot",
     "inference_ports": "InferencePorts",
 }
+_OF_ONE_MACHINE: Final = {"DesignerImage": "", "ModelsSnapshot": ""}
+_FIXED: Final = ("designer_image", "designer_vpc", "designer_subnet", "models_snapshot")
+"""Options that a machine is made with, and cannot change."""
+_ANOTHER_MACHINE: Final = (
+    'Take the machine away, with --designer-type "", which keeps its models volume as a snapshot; '
+    "then add another with --designer-type, --models-snapshot and this option."
+)
+_MACHINE: Final = frozenset({"Designer", "DesignerVolume", "DesignerVolumeAttachment"})
+"""Resources whose replacement would lose the machine or fail half-way."""
+
 NOT_OFFERED: Final = frozenset({"BucketName", "CreateBucket"})
 """Parameters of the template that stay as they are once the stack is made."""
 
@@ -173,15 +189,49 @@ def check_options(options: DeployOptions, known: Mapping[str, str]) -> None:
     """
     if options.designer_cidr is not None:
         check_cidr(options.designer_cidr)
-    elif options.designer_type and not known.get("DesignerType"):
+    elif options.designer_type and known.get("DesignerCidr", NOBODY) == NOBODY:
         raise ConfigError(
             "A designer machine needs the network that may reach it.",
             hint="Add --designer-cidr with your own address, as in 203.0.113.7/32.",
+        )
+    if known.get("DesignerType") and options.designer_type != "":
+        _check_machine(options, known)
+    elif options.models_snapshot and not options.designer_type:
+        raise ConfigError(
+            "A snapshot of models is for a designer machine, and none is added.",
+            hint="Add --designer-type.",
         )
     if options.designer_vpc and not (options.designer_subnet or known.get("DesignerSubnet")):
         raise ConfigError(
             "A VPC for the designer needs a subnet of it.", hint="Add --designer-subnet."
         )
+
+
+def _check_machine(options: DeployOptions, known: Mapping[str, str]) -> None:
+    """Refuse what only another machine could have."""
+    for name in _FIXED:
+        value, before = getattr(options, name), known.get(PARAMETERS[name], "")
+        if value is not None and value != before:
+            raise ConfigError(
+                f"The designer machine cannot change its --{name.replace('_', '-')} "
+                f"from {before or 'none'} to {value or 'none'}.",
+                hint=_ANOTHER_MACHINE,
+            )
+    if options.models_gib is not None and options.models_gib < int(known.get("ModelsGiB") or 0):
+        raise ConfigError(
+            f"A volume cannot become smaller; it has {known['ModelsGiB']} GiB.",
+            hint="Give as many or more.",
+        )
+
+
+def check_changes(changes: Iterable[Change]) -> None:
+    """Refuse a change that would put another machine in the place of the one that is there."""
+    for change in changes:
+        if change.name in _MACHINE and change.replacement == "True":
+            raise ConfigError(
+                f"This version cannot keep the designer machine: {change.name} would be replaced.",
+                hint=_ANOTHER_MACHINE,
+            )
 
 
 def parameters(chosen: Mapping[str, str], known: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -232,12 +282,38 @@ def husk(status: str) -> bool:
     return status in {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "ROLLBACK_FAILED", "CREATE_FAILED"}
 
 
+def failed(status: str) -> bool:
+    """The last change did not come through, whether it was undone or not."""
+    return status.endswith("_FAILED") or "ROLLBACK" in status
+
+
+def stuck(status: str) -> bool:
+    """CloudFormation takes no other change until somebody has seen to this one."""
+    return status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
+
+
+def cure(name: str, status: str) -> str:
+    """What to do about a stack whose last change failed."""
+    at = "" if name == DEFAULT_NAME else f" --name {name}"
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return (
+            "CloudFormation could not undo the last change. Remove the cause that its events tell, "
+            f"then: aws cloudformation continue-update-rollback --stack-name {name}"
+        )
+    if status == "DELETE_FAILED":
+        return f"Remove the cause that its events tell, then: comfy-aws destroy{at}"
+    if husk(status):
+        return f"Remove the cause, then: comfy-aws deploy{at}, which takes away what is left first."
+    return f"The last change failed. Remove the cause, then: comfy-aws update{at}"
+
+
 def succeeded(status: str) -> bool:
     return status in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"}
 
 
 # -- what is told ------------------------------------------------------------------------------
 
+_KEPT: Final = {"AWS::EC2::Volume": "it is kept as a snapshot", "AWS::S3::Bucket": "it is kept"}
 _WORDS: Final = {"Add": "create", "Modify": "change", "Remove": "delete"}
 
 
@@ -247,7 +323,8 @@ def change_line(change: Change) -> str:
         what = "replace"
     elif change.replacement == "Conditional":
         what = "change or replace"
-    return f"  {what:<8} {change.name} ({change.kind})"
+    kept = f"; {_KEPT[change.kind]}" if what == "delete" and change.kind in _KEPT else ""
+    return f"  {what:<8} {change.name} ({change.kind}){kept}"
 
 
 def event_line(event: StackEvent) -> str:

@@ -20,6 +20,7 @@ from comfy_aws.aws import (
     Build,
     Identity,
     Images,
+    Machines,
     ObjectStore,
     SageMaker,
     Session,
@@ -30,7 +31,14 @@ from comfy_aws.config import AwsAccess
 from comfy_aws.deploy_plan import ChangeSet, DeployOptions, StackView
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
-from comfy_aws.errors import AwsError, AwsNotFound, Conflict, DeployFailed, NotFound
+from comfy_aws.errors import (
+    AwsError,
+    AwsNotFound,
+    ConfigError,
+    Conflict,
+    DeployFailed,
+    NotFound,
+)
 
 POLL_SECONDS: Final = 1.0
 TAGS: Final = {"comfy-aws": "stack"}
@@ -89,6 +97,7 @@ class Deployments:
         self._session = Session(access)
         self._stacks = Stacks(self._session)
         self._images = Images(self._session)
+        self._machines = Machines(self._session)
         self._buckets = Buckets(self._session)
         self._sagemaker = SageMaker(self._session)
         self._tell = tell
@@ -117,7 +126,7 @@ class Deployments:
             bucket: of a new stack; one that exists is taken up. By default a name of its own.
 
         Raises:
-            Conflict: the stack is changed by somebody else right now.
+            Conflict: the stack is changed by somebody else right now, or stuck in a failed change.
             ConfigError, InvalidName: an option or the name is refused.
             DeployFailed: CloudFormation refuses the change.
         """
@@ -125,6 +134,11 @@ class Deployments:
         if stack is not None and deploy_plan.busy(stack.status):
             raise Conflict(
                 f"The stack {name} is being changed: {stack.status}.", hint="Wait, then try again."
+            )
+        if stack is not None and deploy_plan.stuck(stack.status):
+            raise Conflict(
+                f"The stack {name} cannot be changed: {stack.status}. {stack.reason}".rstrip(),
+                hint=deploy_plan.cure(name, stack.status),
             )
         if stack is not None and deploy_plan.husk(stack.status):
             self._tell(f"Removing what is left of a creation that failed ({stack.status}).")
@@ -137,6 +151,12 @@ class Deployments:
             chosen["DesignerImage"] = self._images.machine(deploy_plan.DESIGNER_IMAGE)
         request = deploy_plan.parameters(chosen, known)
         change_set = self._proposed(name, request, create=stack is None)
+        if change_set is not None:
+            try:
+                deploy_plan.check_changes(change_set.changes)
+            except ConfigError:
+                self._stacks.discard(change_set.change_set_id)
+                raise
         return Proposal(name, (known | chosen)["BucketName"], stack is None, change_set, chosen)
 
     def _proposed(
@@ -193,12 +213,15 @@ class Deployments:
             known = {event.event_id for event in self._stacks.events(stack_id)}
             # A machine that comes now waits for the bundle and the wish, the stack for the machine.
             awaited = stack is None or _MACHINE not in stack.outputs
+            goes = proposal.chosen.get("DesignerType") == ""
+            volume = self._rest(stack) if stack is not None and goes else ""
             self._stacks.execute(proposal.change_set.change_set_id)
             for seen in self._watch(stack_id, known):
                 sent = sent or self._send(proposal.bucket, packed)
                 if awaited and sent and seen is not None:
                     self._wish(proposal.bucket, {**seen.parameters, **proposal.chosen}, packed.tag)
                     awaited = False
+            self._tell_snapshot(volume)
         stack = self.stack(proposal.name)
         if not sent:
             self._send(proposal.bucket, packed, must=True)
@@ -214,6 +237,18 @@ class Deployments:
         self._store(bucket).put(layout.SOURCE, packed.body, content_type="application/zip")
         self._tell(f"Sent the source bundle ({len(packed.body):,} bytes).")
         return True
+
+    def _rest(self, stack: StackView) -> str:
+        """Stop the machine, so that all is written and its volume can go; returns its volume."""
+        if _MACHINE not in stack.outputs:
+            return ""
+        self._tell("Stopping the designer machine.")
+        self._machines.stop(stack.outputs[_MACHINE])
+        return stack.outputs.get("DesignerVolume", "")
+
+    def _tell_snapshot(self, volume: str) -> None:
+        if snapshot := self._machines.snapshot(volume) if volume else "":
+            self._tell(f"The models volume {volume} is kept as {snapshot}.")
 
     def _wish(self, bucket: str, parameters: Mapping[str, str], tag: str) -> None:
         """What the designer machine shall be; it looks at each of its starts."""
@@ -314,7 +349,9 @@ class Deployments:
         for name in self.endpoints(stack):
             self._tell(f"Deleting the endpoint {name}.")
             endpoints.delete(name)
+        volume = self._rest(stack)
         self._delete(stack)
+        self._tell_snapshot(volume)
         if delete_bucket:
             self._delete_bucket(stack.parameters["BucketName"])
 

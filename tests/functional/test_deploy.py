@@ -1,7 +1,7 @@
 """The stack at AWS, by the command line, on the local stack's CloudFormation.
 
-moto has no resource for a bucket policy, alarms, a budget, a topic's policy and a secret; those
-are held against CloudFormation's schema by tests/unit/test_stack_template.py.
+moto makes most of the resources; tests/unit/test_stack_template.py names those that it does not,
+which are held against CloudFormation's schema alone.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
     deployed = json.loads(shown)
     assert deployed["parameters"]["JobDays"] == "9"
     assert "Building the worker image" in told
+    assert "Nobody is told of alarms" in told
+    assert all(json.loads(line)["progress"] for line in told.splitlines())
 
     settings = config.load(home, {})
     assert settings.target == "aws"
@@ -163,6 +165,12 @@ def test_a_bucket_goes_when_it_is_told_to(run, shared_stack, stack_name):
     assert "to-be-deleted" not in {each["Name"] for each in client.list_buckets()["Buckets"]}
 
 
+def test_a_failure_is_json_among_json(run, stack_name):
+    arguments = ["--name", stack_name, "--job-days", "0", "--yes", "--json"]
+    _, told = run("deploy", *arguments, "--bucket", "Not/A/Bucket", status=1)
+    assert "error" in [json.loads(line) for line in told.splitlines()][-1]
+
+
 REFUSED = [
     (["--designer-type", "g5.xlarge"], "needs the network"),
     (["--designer-type", "g5.xlarge", "--designer-cidr", "0.0.0.0/0"], "open it to too many"),
@@ -170,6 +178,7 @@ REFUSED = [
     (["--designer-type", "g5.xlarge", "--designer-cidr", "128.0.0.0/1"], "open it to too many"),
     (["--designer-cidr", "10.0.0.1/8"], "is not a network"),
     (["--designer-vpc", "vpc-1"], "needs a subnet"),
+    (["--models-snapshot", "snap-1"], "none is added"),
     (["--name", "Large"], "lower-case letters"),
 ]
 
@@ -210,7 +219,9 @@ def test_a_designer_is_a_machine_of_the_stack(run, parts, shared_stack, stack_na
     )["SecurityGroups"]
     rules = [rule for group in groups for rule in group["IpPermissions"]]
     assert {each["CidrIp"] for rule in rules for each in rule["IpRanges"]} == {"203.0.113.7/32"}
-    assert deployed["outputs"]["DesignerUrl"].startswith("https://")
+    # The address is its own, so that it outlives a stop of the machine.
+    address = deployed["outputs"]["DesignerUrl"].removeprefix("https://").removesuffix("/")
+    assert ec2.describe_addresses(PublicIps=[address])["Addresses"]
 
     # What the machine becomes at its next start, and is the worker image's name there, too.
     def wish() -> dict[str, object]:
@@ -221,6 +232,27 @@ def test_a_designer_is_a_machine_of_the_stack(run, parts, shared_stack, stack_na
     changes = ["--comfyui-version", "0.3.76", "--inference-ports", "2"]
     run("update", "--name", stack_name, *changes, "--yes")
     assert wish() == {"bundle": tag, "comfyui": "0.3.76", "ports": 2}
+
+    # Another machine is no change of this one: it is taken away, and added from its snapshot.
+    for option, value in [("--designer-image", "ami-760aaa0f"), ("--models-snapshot", "snap-1")]:
+        _, told = run("update", "--name", stack_name, option, value, "--yes", status=1)
+        assert f"cannot change its {option}" in told
+        assert '--designer-type ""' in told
+    _, told = run("update", "--name", stack_name, "--models-gib", "100", "--yes", status=1)
+    assert "cannot become smaller" in told
+    # What CloudFormation does when a volume goes; moto does not.
+    volume = deployed["outputs"]["DesignerVolume"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    shown, told = run("update", "--name", stack_name, "--designer-type", "", "--yes", "--json")
+    assert told.index("Stopping the designer machine.") < told.index(
+        f"The models volume {volume} is kept as {snapshot}."
+    )
+    without = json.loads(shown)
+    assert "DesignerUrl" not in without["outputs"]
+    assert without["parameters"]["DesignerImage"] == ""
+    options += ["--models-snapshot", snapshot]
+    shown, _ = run("update", "--name", stack_name, *options, "--yes", "--json")
+    assert json.loads(shown)["parameters"]["ModelsSnapshot"] == snapshot
 
     _, told = run("destroy", "--name", stack_name, "--yes")
     assert "its models volume is kept as a snapshot" in told

@@ -24,8 +24,9 @@ SBIN = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
 
 ROOT = Path(__file__).resolve().parents[2]
 DESIGNER = Designer(
-    region="eu-west-1", bucket="b", role="arn:r", repository="registry/worker", login="arn:s"
-)
+    region="eu-west-1", bucket="b", role="arn:r", repository="registry/worker", login="arn:s",
+    address="203.0.113.9",
+)  # fmt: skip
 
 
 def test_the_stack_gives_every_option():
@@ -64,7 +65,7 @@ esac
 """
 PROGRAMS = (
     "apt-get", "aws", "blkid", "chown", "git", "ip", "lsblk", "mount", "resize2fs", "runuser",
-    "systemctl", "udevadm", "useradd",
+    "systemctl", "udevadm", "useradd", *([] if shutil.which("openssl") else ["openssl"]),
 )  # fmt: skip
 BUNDLE = {
     "deploy/install_designer.py": "import os, pathlib, sys\n"
@@ -201,6 +202,17 @@ def test_a_start_makes_the_machine_what_the_last_deploy_wants(installed):
     assert not installed.told("systemctl")
     assert not installed.told("runuser")
     assert len(installed.told("resize2fs")) == 1  # the volume is looked at every time
+
+
+@pytest.mark.skipif("openssl" in PROGRAMS, reason="no certificates here")
+def test_the_certificate_is_of_the_address_and_stays(installed):
+    certificate = files.TLS / "certificate.pem"
+    command = ["openssl", "x509", "-in", str(certificate), "-noout", "-ext", "subjectAltName"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "IP Address:203.0.113.9" in shown
+    before = install_designer.fingerprint()
+    install_designer.make_certificate("203.0.113.9")
+    assert install_designer.fingerprint() == before
 
 
 def test_ports_that_are_no_longer_wanted_stop(installed):

@@ -25,7 +25,11 @@ def test_options_of_the_guide_are_offered():
     named = set(re.findall(r"`--([a-z-]+)`", GUIDE)) - {"json", "bucket", "name", "region"}
     offered = {name.replace("_", "-") for name in PARAMETERS}
     assert named <= offered
-    assert offered - named <= {"designer-type", "inference-ports"}  # in a command
+    assert offered - named <= {
+        "designer-type",
+        "inference-ports",
+        "models-snapshot",
+    }  # in a command
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("iam-policy")])

@@ -47,7 +47,9 @@ BY_SAGEMAKER = {
     "logs:DescribeLogStreams", "logs:PutLogEvents", "cloudwatch:PutMetricData",
 }  # fmt: skip
 # Who deploys has an administrator's rights, not a role of ours.
-BY_OPERATOR = {"aws/buckets.py", "aws/cloudformation.py", "aws/images.py", "deployments.py"}
+BY_OPERATOR = {
+    "aws/buckets.py", "aws/cloudformation.py", "aws/images.py", "aws/machines.py", "deployments.py",
+}  # fmt: skip
 # Of the seams of those who deploy, what the designer's check-up calls as well.
 BY_DOCTOR = {"ecr:DescribeImages"}
 # In the seams of S3 and SQS, and not the worker's to call.

@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from moto.cloudformation.parsing import resource_class_from_type
 
 from comfy_aws import bundle, deploy_plan, layout, permissions
 from comfy_aws.errors import ConfigError
+from comfy_aws.localstack import cloudformation
 from tools import policies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +58,42 @@ def test_cfn_lint_finds_nothing():
         [*command, "--", str(TEMPLATE)], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (0, "")
+
+
+# moto's CloudFormation does not know them, so the tests' stacks have none. Their properties are
+# held against CloudFormation's schema, as all are, by cfn-lint above.
+BY_SCHEMA_ALONE = {
+    "AWS::Budgets::Budget", "AWS::CloudFormation::WaitConditionHandle", "AWS::CloudWatch::Alarm",
+    "AWS::EC2::EIPAssociation", "AWS::S3::BucketPolicy", "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy", "AWS::SecretsManager::Secret",
+}  # fmt: skip
+
+
+def test_each_type_is_made_by_the_local_stack_or_known_to_the_schema(resources):
+    cloudformation.install()
+    types = {each["Type"] for each in resources.values()}
+    assert {each for each in types if resource_class_from_type(each) is None} == BY_SCHEMA_ALONE
+    for each in BY_SCHEMA_ALONE:
+        assert PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", each).schema["properties"]
+
+
+STATUSES = [
+    ("CREATE_COMPLETE", False, ""),
+    ("UPDATE_IN_PROGRESS", False, ""),
+    ("UPDATE_ROLLBACK_COMPLETE", True, "comfy-aws update"),
+    ("UPDATE_FAILED", True, "comfy-aws update"),
+    ("UPDATE_ROLLBACK_FAILED", True, "continue-update-rollback --stack-name painters"),
+    ("DELETE_FAILED", True, "comfy-aws destroy --name painters"),
+    ("ROLLBACK_COMPLETE", True, "comfy-aws deploy --name painters"),
+    ("ROLLBACK_FAILED", True, "comfy-aws deploy --name painters"),
+]
+
+
+@pytest.mark.parametrize(("status", "failed", "cure"), STATUSES)
+def test_a_change_that_failed_has_a_cure(status, failed, cure):
+    assert deploy_plan.failed(status) is failed
+    assert not failed or cure in deploy_plan.cure("painters", status)
+    assert deploy_plan.stuck(status) == (status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
 
 
 def test_it_is_sent_in_one_piece():
@@ -149,7 +188,7 @@ def test_a_designer_needs_its_network(template):
     rule = template["Rules"]["DesignerIsNotOpen"]["Assertions"][0]
     nobody = template["Parameters"]["DesignerCidr"]["Default"]
     assert rule["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DesignerCidr"}, nobody]}]}
-    assert nobody == "127.0.0.1/32"
+    assert nobody == deploy_plan.NOBODY == "127.0.0.1/32"
 
 
 def test_the_designer_machine_is_closed(resources):
@@ -165,6 +204,23 @@ def test_the_designer_machine_is_closed(resources):
     for name, resource in resources.items():
         if name.startswith("Designer") and name != "DesignerPolicy":
             assert resource["Condition"] == "HasDesigner", name
+
+
+def test_a_sleeping_endpoint_finds_its_image(resources):
+    """It pulls it anew when it wakes, however many were built since."""
+    [rule] = json.loads(
+        resources["Repository"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"]
+    )["rules"]
+    assert rule["selection"]["countNumber"] >= 100
+
+
+def test_another_machine_is_not_a_change(template):
+    replaced = deploy_plan.Change("Modify", "Designer", "AWS::EC2::Instance", "True")
+    stopped = deploy_plan.Change("Modify", "Designer", "AWS::EC2::Instance", "Conditional")
+    deploy_plan.check_changes([stopped])
+    with pytest.raises(ConfigError, match="would be replaced"):
+        deploy_plan.check_changes([stopped, replaced])
+    assert set(template["Resources"]) >= deploy_plan._MACHINE
 
 
 def test_parameters_are_those_that_the_command_line_offers(template):

@@ -1,6 +1,6 @@
 """`comfy-aws deploy`, `update`, `status`, `destroy` and `iam-policy`: the stack at AWS.
 
-Progress goes to stderr, a line an event; the result alone to stdout.
+Progress goes to stderr, a line an event, with --json a JSON object; the result alone to stdout.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, Final
 
 from comfy_aws import config, deploy_plan, permissions, services
@@ -32,6 +33,7 @@ _TEXTS: Final = {
     "designer_type": "instance type of a designer machine, such as g5.xlarge",
     "designer_cidr": "network that may reach the designer, such as 203.0.113.7/32",
     "designer_image": "machine image of the designer; AWS's newest Ubuntu with the NVIDIA driver",
+    "models_snapshot": "snapshot that the models volume of a new designer is made of",
     "designer_vpc": "VPC of the designer, in place of the default one",
     "designer_subnet": "public subnet of that VPC",
 }
@@ -47,7 +49,8 @@ def add(topics: Any) -> None:
     update = command(topics, "update", _update, text)
     for each in (deploy, update):
         _add_options(each)
-    command(topics, "status", _status, "show the stack at AWS; exit status 1 when there is none")
+    text = "show the stack at AWS; exit status 1 when there is none, or its last change failed"
+    command(topics, "status", _status, text)
     destroy = command(topics, "destroy", _destroy, "take the stack away; its bucket is kept")
     destroy.add_argument(
         "--delete-bucket", action="store_true", help="delete the bucket with all it holds, too"
@@ -90,7 +93,13 @@ def _add_iam_policy(topics: Any) -> None:
 def _deployments(arguments: argparse.Namespace) -> Deployments:
     settings = config.load()
     settings = replace(settings, region=arguments.region or settings.region)
-    return services.deployments(settings, lambda line: print(line, file=sys.stderr, flush=True))
+    return services.deployments(settings, partial(_tell, arguments))
+
+
+def _tell(arguments: argparse.Namespace, line: str) -> None:
+    """A line of progress; JSON as an error is, so that one reader understands them all."""
+    text = json.dumps({"progress": line.strip()}) if arguments.json else line
+    print(text, file=sys.stderr, flush=True)
 
 
 # -- deploy and update -------------------------------------------------------------------------
@@ -112,7 +121,7 @@ def _change(arguments: argparse.Namespace, deployments: Deployments, bucket: str
     )
     proposal = deployments.propose(arguments.name, options, bucket=bucket)
     for line in _proposed(proposal, deployments.region):
-        print(line, file=sys.stderr)
+        _tell(arguments, line)
     agreed = False
     try:
         agreed = _agreed(arguments, "Go on?")
@@ -123,6 +132,8 @@ def _change(arguments: argparse.Namespace, deployments: Deployments, bucket: str
         return CANCELLED
     deployed = deployments.deploy(proposal)
     config.save(config.default_home(), **deployed.settings(deployments.region))
+    if not deployed.stack.parameters.get("AlertEmail"):
+        _tell(arguments, "Nobody is told of alarms and of the budget: add --alert-email.")
     _show_deployed(arguments, deployed)
     return 0
 
@@ -165,11 +176,14 @@ def _status(arguments: argparse.Namespace) -> int:
     lines = [
         f"The stack {stack.name} in {deployments.region} is {stack.status}. {stack.reason}".rstrip()
     ]
+    failed = deploy_plan.failed(stack.status)
+    if failed:
+        lines.append(deploy_plan.cure(stack.name, stack.status))
     lines += _outputs(stack)
     lines.append(f"  image of new endpoints  {image or 'none'}")
     lines.append(f"  endpoints  {', '.join(endpoints) or 'none'}")
     emit(arguments, {**_json(stack), "image": image, "endpoints": endpoints}, lines)
-    return 0
+    return ERROR if failed else 0
 
 
 def _destroy(arguments: argparse.Namespace) -> int:
@@ -177,9 +191,9 @@ def _destroy(arguments: argparse.Namespace) -> int:
     stack = deployments.stack(arguments.name)
     bucket = stack.parameters["BucketName"]
     objects = deployments.objects(bucket) if arguments.delete_bucket else None
-    print(f"Destroying the stack {stack.name} in {deployments.region} takes away:", file=sys.stderr)
+    _tell(arguments, f"Destroying the stack {stack.name} in {deployments.region} takes away:")
     for line in deploy_plan.losses(stack, deployments.endpoints(stack), delete_bucket=objects):
-        print(line, file=sys.stderr)
+        _tell(arguments, line)
     if not _agreed(arguments, "Destroy it?"):
         return CANCELLED
     deployments.destroy(stack, delete_bucket=arguments.delete_bucket)

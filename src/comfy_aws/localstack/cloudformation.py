@@ -3,7 +3,8 @@
 moto leaves resources it does not know as placeholders without a name. For most of deploy/stack.yaml
 nobody notices; but the CodeBuild project is asked to build, so it becomes one of moto's CodeBuild.
 And a stack that came by a change set has no outputs there, keeps its first parameters, is updated
-with what its conditions leave out, and loses what moto cannot update, such as a machine.
+with what its conditions leave out, loses what moto cannot update, such as a machine, and takes what
+it has removed for what is there when it comes again.
 """
 
 from __future__ import annotations
@@ -134,6 +135,11 @@ def _apply(self: ChangeSet) -> None:
     stack = self.stack
     template = _with_conditions(stack, self.template_dict, self.parameters)
     stack.resource_map.update(template, self.parameters)
+    made = stack.resource_map._parsed_resources  # noqa: SLF001 – moto has no other way to it
+    for name in made.keys() & (
+        self.template_dict["Resources"].keys() - template["Resources"].keys()
+    ):
+        del made[name]
     stack.template_dict, stack.parameters = template, self.parameters
     stack.output_map = stack._create_output_map()  # noqa: SLF001 – moto has no other way to it
 
