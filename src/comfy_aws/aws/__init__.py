@@ -9,6 +9,7 @@ from comfy_aws.aws.buckets import Buckets
 from comfy_aws.aws.checkup import BucketRules, Checkup, Quota
 from comfy_aws.aws.cloudformation import Stacks
 from comfy_aws.aws.images import Build, Images
+from comfy_aws.aws.metrics import Metrics
 from comfy_aws.aws.pricing import Pricing
 from comfy_aws.aws.queues import Message, Queues
 from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
@@ -31,6 +32,7 @@ __all__ = [
     "LogEvent",
     "Logs",
     "Message",
+    "Metrics",
     "ObjectStore",
     "Pricing",
     "Queues",
