@@ -22,7 +22,9 @@ def add(topics: Any) -> None:
     create = command(commands, "create", _create, text)
     create.add_argument("name", nargs="?", help="by default it follows from the template's name")
     create.add_argument("--template", default="", help="template to make ready at the start")
-    create.add_argument("--type", default=_SPEC.instance_type, help="instance type (%(default)s)")
+    create.add_argument("--type", action="append",
+                        help=f"instance type ({_SPEC.instance_type}); given several times, the "
+                        "next ones stand in where AWS has none of the first to give")  # fmt: skip
     for name, default, text in (
         ("min", _SPEC.min_instances, "fewest instances, 0 to stop when idle"),
         ("max", _SPEC.max_instances, "most instances"),
@@ -76,10 +78,12 @@ def _create(arguments: argparse.Namespace) -> int:
     if not (arguments.name or arguments.template):
         raise ConfigError("An endpoint needs a name.", hint="Give one, or --template.")
     endpoints = cloud().endpoints
+    kind, *fallbacks = arguments.type or [_SPEC.instance_type]
     spec = spec_for(
         arguments.name or "",
         arguments.template,
-        instance_type=arguments.type,
+        instance_type=kind,
+        fallbacks=tuple(fallbacks),
         min_instances=arguments.min,
         max_instances=arguments.max,
         initial_instances=arguments.initial,
