@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from comfy_aws.cli import names
 from comfy_aws.cli.common import cloud, command, emit, positive, table, topic, usd
 from comfy_aws.cli.progress import bar
 from comfy_aws.endpoint_plan import spec_for
@@ -57,6 +58,7 @@ def add(topics: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     connected = cloud()
     found = connected.endpoints.list(queue=True)
+    names.saw("endpoint", [each.name for each in found])
     price = {e.instance_type: connected.prices.of(e.instance_type).price for e in found}
     rows = [(e.name, e.status.value, e.instances, f"{e.min_instances}-{e.max_instances}",
              "" if e.backlog is None else e.backlog, e.instance_type,
@@ -90,6 +92,7 @@ def _create(arguments: argparse.Namespace) -> int:
         idle_seconds=arguments.idle,
     )
     endpoint = endpoints.create(spec)
+    names.changed("endpoint", came=endpoint.name)
     if arguments.wait:
         with bar(arguments) as progress:
             endpoint = endpoints.wait(endpoint.name, timeout=arguments.timeout, progress=progress)
@@ -147,5 +150,6 @@ def _sleep(arguments: argparse.Namespace) -> int:
 
 def _delete(arguments: argparse.Namespace) -> int:
     cloud().endpoints.delete(arguments.name)
+    names.changed("endpoint", went=arguments.name)
     emit(arguments, {"deleted": arguments.name}, [f"Deleting the endpoint {arguments.name}."])
     return 0
