@@ -30,6 +30,9 @@ START_SECONDS: Final = 600
 """Cool-down after instances are added: what one takes to start, pull the image and answer. Before
 that the backlog is as long as before, and with a shorter one it would add one more every minute."""
 
+MOST_TYPES: Final = 5
+"""Of the instance pools of a variant, which SageMaker's guide has for async endpoints, too."""
+
 LOG_DAYS: Final = 30
 """Days that the lines of an endpoint's workers are kept; SageMaker itself would for ever."""
 
@@ -69,6 +72,8 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
         *scale_tags(spec),
         {"Key": f"{TAG}:type", "Value": spec.instance_type},
     ]
+    if spec.fallbacks:
+        tags.append({"Key": f"{TAG}:fallbacks", "Value": " ".join(spec.fallbacks)})
     environment = dict(worker.environment)
     if spec.template:
         environment["COMFY_AWS_WARM_TEMPLATE"] = spec.template
@@ -110,10 +115,14 @@ def plan_create(spec: EndpointSpec, worker: WorkerImage, bucket: str) -> list[St
 
 def _variant(spec: EndpointSpec) -> dict[str, Any]:
     ami = drivers.ami_for(spec.instance_type)
+    kinds: dict[str, Any] = {"InstanceType": spec.instance_type}
+    if spec.fallbacks:
+        ranked = enumerate((spec.instance_type, *spec.fallbacks), start=1)
+        kinds = {"InstancePools": [{"InstanceType": k, "Priority": rank} for rank, k in ranked]}
     return {
         "VariantName": VARIANT,
         "ModelName": spec.name,
-        "InstanceType": spec.instance_type,
+        **kinds,
         "InitialInstanceCount": spec.initial_instances,
         "ContainerStartupHealthCheckTimeoutInSeconds": STARTUP_SECONDS,
         "ModelDataDownloadTimeoutInSeconds": STARTUP_SECONDS,
@@ -218,6 +227,8 @@ def spec_for(name: str = "", template: str = "", **wishes: Any) -> EndpointSpec:
         ConfigError: a wish has the wrong type.
     """
     for wish, value in wishes.items():
+        if wish == "fallbacks":
+            continue
         wanted = str if wish == "instance_type" else int
         if not isinstance(value, wanted) or isinstance(value, bool):
             what = "a text" if wanted is str else "a whole number"
@@ -248,22 +259,37 @@ def check_spec(spec: EndpointSpec, worker: WorkerImage) -> None:
             f"The first number of instances is 1 to {spec.max_instances} (the maximum); "
             f"got {spec.initial_instances}."
         )
-    if not spec.instance_type.startswith("ml."):
-        raise ConfigError(
-            f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {spec.instance_type!r}."
-        )
-    driver = drivers.driver_of(spec.instance_type, drivers.ami_for(spec.instance_type))
-    if driver is not None and driver < drivers.NEEDED:
-        raise ConfigError(
-            f"SageMaker's {spec.instance_type} has NVIDIA driver {driver}; workers need "
-            f"{drivers.NEEDED} or newer.",
-            hint="Take another instance type; `comfy-aws cost --prices` lists those that suit.",
-        )
+    _check_types((spec.instance_type, *spec.fallbacks))
     for value, what in ((worker.image, "image"), (worker.role, "execution role")):
         if not value:
             raise ConfigError(
                 f"No {what} is set for SageMaker's workers.",
                 hint="Deploy the stack, or set it in the settings.",
+            )
+
+
+def _check_types(kinds: tuple[str, ...]) -> None:
+    if len(set(kinds)) != len(kinds) or len(kinds) > MOST_TYPES:
+        raise ConfigError(
+            f"An endpoint has 1 to {MOST_TYPES} different instance types; got {', '.join(kinds)}."
+        )
+    for kind in kinds:
+        if not kind.startswith("ml."):
+            raise ConfigError(
+                f"An instance type begins with 'ml.', such as ml.g5.xlarge; got {kind!r}."
+            )
+        ami = drivers.ami_for(kind)
+        driver = drivers.driver_of(kind, ami)
+        if driver is not None and driver < drivers.NEEDED:
+            raise ConfigError(
+                f"SageMaker's {kind} has NVIDIA driver {driver}; workers need "
+                f"{drivers.NEEDED} or newer.",
+                hint="Take another instance type; `comfy-aws cost --prices` lists those that suit.",
+            )
+        if ami != drivers.ami_for(kinds[0]):
+            raise ConfigError(
+                f"{kinds[0]} and {kind} cannot stand in for each other: their hosts need different "
+                "AMIs, of which an endpoint has one."
             )
 
 

@@ -311,7 +311,7 @@ class Endpoints:
             status=EndpointStatus(raw["EndpointStatus"]),
             created=seconds(raw.get("CreationTime")),
             updated=seconds(raw.get("LastModifiedTime")),
-            instance_type=spec.instance_type,
+            instance_type=_running(variant) or spec.instance_type,
             instances=variant.get("CurrentInstanceCount", 0),
             desired_instances=variant.get("DesiredInstanceCount", 0),
             min_instances=spec.min_instances,
@@ -350,6 +350,7 @@ class Endpoints:
         spec = EndpointSpec(
             name=raw["EndpointName"],
             instance_type=tags.get(f"{TAG}:type", ""),
+            fallbacks=tuple(tags.get(f"{TAG}:fallbacks", "").split()),
             min_instances=int(tags.get(f"{TAG}:min", 0)),
             max_instances=int(tags.get(f"{TAG}:max", 1)),
             idle_seconds=int(tags.get(f"{TAG}:idle", 600)),
@@ -400,6 +401,13 @@ class Endpoints:
 def _key(raw: dict[str, Any]) -> str:
     """Tells an endpoint from another one of the same name that was there before."""
     return f"{raw['EndpointArn']}@{seconds(raw.get('CreationTime'))}"
+
+
+def _running(variant: dict[str, Any]) -> str:
+    """The type that most instances have, of an endpoint with several; empty while none runs."""
+    pools: list[dict[str, Any]] = variant.get("InstancePools") or []
+    most = max(pools, key=lambda pool: int(pool["CurrentInstanceCount"]), default={})
+    return str(most["InstanceType"]) if most.get("CurrentInstanceCount") else ""
 
 
 def _exists(name: str) -> Conflict:

@@ -280,10 +280,14 @@ _TAKES_JOBS = frozenset(
 
 @dataclass(frozen=True)
 class EndpointSpec:
-    """What the user asks for. Instances scale between `min_instances` and `max_instances`."""
+    """What the user asks for. Instances scale between `min_instances` and `max_instances`.
+
+    `fallbacks`: types that stand in, in this order, where AWS has none of `instance_type` to give.
+    """
 
     name: str
     instance_type: str = "ml.g5.xlarge"
+    fallbacks: tuple[str, ...] = ()
     min_instances: int = 0
     max_instances: int = 1
     initial_instances: int = 1

@@ -33,6 +33,8 @@ _SCALING_ROLE: Final = (
     f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/aws-service-role/{_SCALING}/"
     "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
 )
+METRICS: Final = "PromptOnAws"
+"""CloudWatch's namespace of what workers count, such as JobsFailed by bucket."""
 _PLACEHOLDER: Final = re.compile(r"\$\{([^}]+)\}")
 _PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
@@ -112,7 +114,7 @@ EXECUTION: Final = (
         "PutMetrics",
         ("cloudwatch:PutMetricData",),
         ("*",),
-        {"StringLike": {"cloudwatch:namespace": ("/aws/sagemaker/*", "AWS/SageMaker")}},
+        {"StringLike": {"cloudwatch:namespace": ("/aws/sagemaker/*", "AWS/SageMaker", METRICS)}},
     ),
 )
 """What SageMaker runs the worker as: the worker's own calls, and SageMaker's on its behalf."""

@@ -38,8 +38,7 @@ class Router:
         self._lock = threading.Lock()
         self._chosen: dict[str, tuple[float, str]] = {}
         self._versions: dict[str, tuple[float, TemplateVersion]] = {}
-        self._checked: dict[str, float] = {}
-        self._types: dict[str, str] = {}
+        self._types: dict[str, tuple[float, str]] = {}
 
     def version(self, template: str) -> TemplateVersion:
         """The template's current version, read at most every KEPT seconds. Raises NotFound."""
@@ -79,9 +78,7 @@ class Router:
 
     def usage(self, endpoint: str, template: str) -> Usage:
         """What a job of this template uses there. Raises EndpointUnusable."""
-        if endpoint not in self._types:  # an endpoint keeps its type
-            self._types[endpoint] = self._endpoints.usable(endpoint).instance_type
-        return Usage(endpoint, self._types[endpoint], template)
+        return Usage(endpoint, self._ask(endpoint), template)
 
     def _choose(self, template: str) -> str:
         wanted = self._templates.get(template).endpoint if template else ""
@@ -95,19 +92,24 @@ class Router:
 
     def check(self, endpoint: str) -> None:
         """Raises EndpointUnusable when the endpoint takes no jobs; asks every KEPT seconds."""
+        self._ask(endpoint)
+
+    def _ask(self, endpoint: str) -> str:
+        """The type of its instances, in whose place another one may come at any time."""
         now = self._clock()
         with self._lock:
-            if now - self._checked.get(endpoint, -KEPT) < KEPT:
-                return
-        self._endpoints.usable(endpoint)
+            known = self._types.get(endpoint)
+        if known and now - known[0] < KEPT:
+            return known[1]
+        kind = self._endpoints.usable(endpoint).instance_type
         with self._lock:
-            self._checked[endpoint] = now
+            self._types[endpoint] = (now, kind)
+        return kind
 
     def forget(self, endpoint: str) -> None:
         """The endpoint refused a job: ask again."""
         with self._lock:
             self._types.pop(endpoint, None)
-            self._checked.pop(endpoint, None)
             self._chosen = {
                 template: kept for template, kept in self._chosen.items() if kept[1] != endpoint
             }

@@ -98,6 +98,10 @@ IMAGE = WorkerImage("image", "role")
         ({"initial_instances": 0}, "first number of instances"),
         ({"initial_instances": 5}, "first number of instances"),
         ({"instance_type": "g5.xlarge"}, "begins with 'ml.'"),
+        ({"fallbacks": ("g6.xlarge",)}, "begins with 'ml.'"),
+        ({"fallbacks": ("ml.g5.xlarge",)}, "different instance types"),
+        ({"fallbacks": tuple(f"ml.g{n}.xlarge" for n in range(6, 11))}, "1 to 5"),
+        ({"fallbacks": ("ml.m5.xlarge",)}, "cannot stand in"),
     ],
 )
 def test_an_endpoint_out_of_range(spec, message):

@@ -14,7 +14,19 @@ from botocore.config import Config
 from botocore.exceptions import ParamValidationError
 
 from comfy_aws import stack
-from tests.functional.localstack_support import Cloud, alive, eventually, processes_with, refused
+from comfy_aws.aws import SageMaker, Session
+from comfy_aws.endpoint_plan import WorkerImage
+from comfy_aws.endpoints import Endpoints
+from comfy_aws.models import EndpointSpec
+from tests.functional.localstack_support import (
+    WORKER,
+    Cloud,
+    alive,
+    eventually,
+    processes_with,
+    refused,
+)
+from tests.functional.parts import access_to
 
 
 @pytest.fixture(scope="session")
@@ -404,6 +416,35 @@ def test_no_more_instances_than_the_quota(cloud: Cloud, home: Path, echo: str) -
         quotas.unlink()
         cloud.sagemaker.delete_endpoint_config(EndpointConfigName="beyond")
         cloud.sagemaker.delete_model(ModelName="beyond")
+
+
+def test_the_next_type_stands_in_where_there_is_none_of_the_first(
+    cloud: Cloud, home: Path, echo: str
+) -> None:
+    session = Session(access_to(cloud.state))
+    environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER)}
+    worker = WorkerImage(cloud.state.image_uri, cloud.state.role_arn, environment)
+    endpoints = Endpoints(SageMaker(session), worker, cloud.state.bucket)
+    quotas = home / "quotas.json"
+    quotas.write_text(json.dumps({"ml.g5.xlarge": 0}))
+    try:
+        made = endpoints.create(EndpointSpec("pools", fallbacks=("ml.g6.xlarge",)))
+        assert made.instance_type == "ml.g5.xlarge"  # as wished, while none runs
+        assert endpoints.wait("pools", timeout=60, every=0.1).instance_type == "ml.g6.xlarge"
+    finally:
+        quotas.unlink()
+        endpoints.delete("pools")
+    pool = {"InstanceType": "ml.g5.xlarge", "Priority": 1}
+    for wrong, text in (
+        ({"InstancePools": [pool, pool]}, "must differ"),
+        ({"InstancePools": [pool], "InstanceType": "ml.g5.xlarge"}, "either"),
+        ({}, "either"),
+    ):
+        variant = {"VariantName": "main", "ModelName": echo, "InitialInstanceCount": 1, **wrong}
+        with refused("ValidationException", 400, text):
+            cloud.sagemaker.create_endpoint_config(
+                EndpointConfigName="odd", ProductionVariants=[variant]
+            )
 
 
 def test_scaling_needs_an_endpoint_in_service(cloud: Cloud) -> None:

@@ -1,8 +1,12 @@
-"""Logs of endpoints on a local stack: followed without gaps and repeats, and by job."""
+"""Logs: endpoints' on a local stack, without gaps and repeats and by job; a machine's journal."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +19,7 @@ from comfy_aws.loglines import LogFilter, written
 from comfy_aws.logs import CloudWatchTail
 from tests.functional.localstack_support import Cloud
 from tests.functional.parts import Parts
+from tests.unit.test_loglines import JOURNALCTL
 
 ENDPOINT = "logs-test"
 Say = Callable[..., None]
@@ -111,3 +116,36 @@ def test_the_command_line(parts, say, terminal):
     assert terminal("logs", "job", job) == "", "the endpoint does not exist any more"
     assert "journal" in terminal("logs", "designer", status=1)
     assert "no start-up log" in terminal("logs", "designer", "--start-up", status=1)
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    """The file that a journalctl on the PATH reads its lines from."""
+    lines, program = tmp_path / "lines", tmp_path / "bin" / "journalctl"
+    program.parent.mkdir()
+    program.write_text(JOURNALCTL.format(python=sys.executable, lines=str(lines)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(program.parent), os.environ["PATH"]]))
+    return lines
+
+
+def test_the_designers_journal_by_the_command_line(journal, terminal):
+    journal.write_text("one\ntwo\nthree\n")
+    told = terminal("logs", "designer", "--last", "2").splitlines()
+    assert [line.rpartition(" ")[2] for line in told] == ["two", "three"]
+    assert terminal("logs", "designer", "--text", "TWO").count("\n") == 1
+
+
+def test_a_log_is_followed_by_the_command_line_until_it_is_interrupted(journal):
+    journal.write_text("one\n")
+    command = [sys.executable, "-m", "comfy_aws.cli", "logs", "designer", "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        heard = (json.loads(line)["text"] for line in following.stdout)
+        try:
+            assert next(heard) == "one"
+            with journal.open("a") as lines:
+                lines.write("two\n")
+            assert next(heard) == "two"
+        finally:
+            following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 130

@@ -26,7 +26,7 @@ MODEL_URL = "https://example.com/files/model.safetensors"
 # What cannot be run here, and what runs it.
 ELSEWHERE = {
     "comfy-aws logs designer --last 200": "needs systemd's journal; test_logs.py has one",
-    "comfy-aws logs designer --start-up": "needs cloud-init's log; test_logs.py has one",
+    "comfy-aws logs designer --start-up": "needs cloud-init's log; test_loglines.py has one",
     "comfy-aws logs designer --follow": "never ends; test_logs.py ends it",
     "comfy-aws port --count 2 --comfyui ~/ComfyUI": "never ends; tests/comfy/test_port.py ends it",
 }

@@ -12,6 +12,7 @@ import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ from comfy_aws.models import (
     Outcome,
     to_json,
 )
+from comfy_aws.permissions import METRICS
 from tests.comfy.comfyui_process import comfyui_path
+from tests.functional.localstack_support import eventually
 from tests.functional.worker_harness import (
     Cloud,
     WorkerProcess,
@@ -190,6 +193,25 @@ def test_a_nodes_exception(worker, cloud, manifest):
     assert "out of paint" in result.error["exception_message"]
     assert any("in fail" in line for line in result.error["traceback"])
     assert "execution_error" in types(finished(cloud, job, result))
+
+
+def test_failures_are_counted_for_the_alarm_and_refusals_are_not(worker, cloud, manifest):
+    cloudwatch = cloud.session.client("cloudwatch")
+    now, hour = datetime.now(timezone.utc), timedelta(hours=1)
+
+    def counted() -> float:
+        found = cloudwatch.get_metric_statistics(
+            Namespace=METRICS, MetricName="JobsFailed", Period=60, Statistics=["Sum"],
+            Dimensions=[{"Name": "Bucket", "Value": cloud.store.bucket}],
+            StartTime=now - hour, EndTime=now + hour,
+        )  # fmt: skip
+        return sum(point["Sum"] for point in found["Datapoints"])
+
+    before = counted()
+    worker.run(request({"1": node("EmptyImage", width=-1), "2": node("PreviewImage")}))
+    fails = request({"7": node("TestFail", message="out of paint")}, manifest=manifest)
+    assert worker.run(fails).outcome is Outcome.ERROR
+    eventually(lambda: counted() == before + 1, "the failure is counted")
 
 
 def test_a_graph_that_comfyui_refuses(worker, cloud):

@@ -68,7 +68,7 @@ class Cloud:
             bucket=BUCKET, region="us-east-1", endpoint_url=self.url,
             access_key_id="test", secret_access_key="test",
         )  # fmt: skip
-        session = Session(access)
+        self.session = session = Session(access)
         session.client("s3").create_bucket(Bucket=BUCKET)
         self.store, self.queues, self.blobs = (
             ObjectStore(session), Queues(session), Blobs(ObjectStore(session)),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from comfy_aws import cli
+from comfy_aws import cli, config
+from comfy_aws.cli import names
 
 STARTS = {"bash": ("bashrc", "--rcfile", "bashrc"), "zsh": (".zshrc",)}
 """The file that each shell reads, and how it is told."""
@@ -83,10 +84,35 @@ LINES = {
     "comfy-aws jobs fetch --outp": "<jobs><fetch><--output>",
     "comfy-aws run Name --input a": "<run><Name><--input><a picture.png>",
     "comfy-aws run Name --endpoint a": "<run><Name><--endpoint><a>",
+    "comfy-aws run Por": "<run><Portrait>",
+    "comfy-aws template show Por": "<template><show><Portrait>",
+    "comfy-aws run Name --endpoint post": "<run><Name><--endpoint><posters>",
+    "comfy-aws endpoint wake post": "<endpoint><wake><posters>",
+    "comfy-aws logs endpoint post": "<logs><endpoint><posters>",
+    "comfy-aws jobs fetch 0f": "<jobs><fetch><0f7c-41>",
+    "comfy-aws logs endpoint posters --job 0f": "<logs><endpoint><posters><--job><0f7c-41>",
     "comfy-aws iam-policy exec": "<iam-policy><execution>",
     "comfy-aws --vers": "<--version>",
 }
 """What a TAB makes of a line, as the arguments that follow."""
+
+
+@pytest.fixture(autouse=True)
+def known(tmp_path, monkeypatch):
+    """What commands have seen."""
+    monkeypatch.setenv("COMFY_AWS_HOME", str(tmp_path / "home of mine"))
+    names.saw("template", ["Portrait", "Studio"])
+    names.changed("endpoint", came="posters")
+    names.saw("job", ["0f7c-41", "$(touch never)"])
+
+
+def test_names_come_and_go():
+    file = config.default_home() / "names" / "templates"
+    names.changed("template", came="New", went="Portrait")
+    assert file.read_text() == "New\nStudio\n"
+    names.saw("template", [])
+    assert file.read_text() == ""
+    assert "never" not in (config.default_home() / "names" / "jobs").read_text()
 
 
 def need(shell: str) -> None:

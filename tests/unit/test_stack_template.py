@@ -239,8 +239,12 @@ def test_every_log_is_kept_for_a_while_only(resources):
 
 def test_alarms_and_budget_tell_somebody(resources):
     alarms = {n: r for n, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
-    assert set(alarms) == {"FailedAlarm", "WaitingAlarm", "AwakeAlarm"}
+    assert set(alarms) == {"FailedAlarm", "FailedJobsAlarm", "WaitingAlarm", "AwakeAlarm"}
     for alarm in alarms.values():
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": "Alerts"}]
+    failed = alarms["FailedJobsAlarm"]["Properties"]  # what the worker counts
+    [by] = failed["Dimensions"]
+    named = (failed["Namespace"], failed["MetricName"], by["Name"], by["Value"])
+    assert named == (permissions.METRICS, "JobsFailed", "Bucket", {"Ref": "BucketName"})
     told = json.dumps(resources["Budget"]["Properties"]["NotificationsWithSubscribers"])
     assert told.count('"Ref": "Alerts"') == 2

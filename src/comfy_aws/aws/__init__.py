@@ -10,6 +10,7 @@ from comfy_aws.aws.checkup import BucketRules, Checkup, Quota
 from comfy_aws.aws.cloudformation import Stacks
 from comfy_aws.aws.images import Build, Images
 from comfy_aws.aws.machines import Machines
+from comfy_aws.aws.metrics import Metrics
 from comfy_aws.aws.pricing import Pricing
 from comfy_aws.aws.queues import Message, Queues
 from comfy_aws.aws.sagemaker import INLINE_BODY, Accepted, SageMaker, seconds
@@ -33,6 +34,7 @@ __all__ = [
     "Logs",
     "Machines",
     "Message",
+    "Metrics",
     "ObjectStore",
     "Pricing",
     "Queues",

@@ -1,6 +1,7 @@
 """`comfy-aws completion`: scripts by which bash, zsh and fish complete the command line.
 
-Written from the parser itself and static: a TAB starts no Python. See docs/adr/0008.
+Written from the parser itself and static: a TAB starts no Python. Names of templates, endpoints and
+jobs come from the files of `names`. See docs/adr/0008.
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ _comfy_aws() {
         esac
     done
     [[ "$current" == "=" ]] && current=""
-    local options="" words="" files=""
+    local options="" words="" files="" named=""
     case "$at" in
 @nodes@
     esac
     case "$at $before" in
 @values@
     esac
+    named="${COMFY_AWS_HOME:-$HOME/.comfy-aws}/names/$named"
+    [[ -f "$named" && -r "$named" ]] && words+=" $(<"$named")"
     if [[ "$current" == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$current"))
     else
@@ -87,16 +90,17 @@ def bash(tree: list[Node]) -> str:
     for node in tree:
         options = " ".join(name for option in node.options for name in option.names)
         words = " ".join([*(word for word, _ in node.words), *node.values])
-        files = "files=1" if node.takes_files else ""
+        files = "files=1" if node.takes_files else "files="
         lines.append(f"        {_quoted(_at(node.path))}) options={_quoted(options)} "
-                     f"words={_quoted(words)} {files};;")  # fmt: skip
+                     f"words={_quoted(words)} {files} named={node.named} ;;")  # fmt: skip
         for option in node.options:
             if not option.takes:
                 continue
             files = "files=1" if option.takes == "file" else "files="
             names = "|".join(_quoted(f"{_at(node.path)} {name}") for name in option.names)
             words = _quoted(" ".join(option.values))
-            values.append(f"        {names}) options= words={words} {files} ;;")
+            named = f"named={option.named}"
+            values.append(f"        {names}) options= words={words} {files} {named} ;;")
     script = _BASH.replace("@steps@", "\n".join(steps)).replace("@nodes@", "\n".join(lines))
     return script.replace("@values@", "\n".join(values))
 
@@ -108,10 +112,20 @@ def _at(path: tuple[str, ...]) -> str:
 # -- zsh ---------------------------------------------------------------------------------------
 
 
+_ZSH: Final = """\
+_comfy_aws_names() { # FILE: a name a line
+    local file="${COMFY_AWS_HOME:-$HOME/.comfy-aws}/names/$1"
+    local -a found
+    [[ -r $file ]] && found=(${(f)"$(<$file)"})
+    compadd -a found
+}
+"""
+
+
 def zsh(tree: list[Node]) -> str:
     """One function a node, by `_arguments`, which shows what each word and option is for."""
     functions = "\n".join(_zsh_function(node) for node in tree)
-    return f"#compdef {PROGRAM}\n{functions}\ncompdef _comfy_aws {PROGRAM}\n"
+    return f"#compdef {PROGRAM}\n{_ZSH}{functions}\ncompdef _comfy_aws {PROGRAM}\n"
 
 
 def _zsh_function(node: Node) -> str:
@@ -132,12 +146,16 @@ def _zsh_function(node: Node) -> str:
     # An empty list and no empty action: that one would end the search for options, too.
     files = node.takes_files and not node.values
     rest = "_files" if files else f"({' '.join(node.values)})"
+    if node.named:
+        rest = f" _comfy_aws_names {node.named}"  # the blank keeps zsh from adding words of its own
     lines.append(f"    '*: :{rest}'")
     return f"{name}() {{\n    _arguments \\\n" + "\n".join(lines) + "\n}"
 
 
 def _zsh_option(option: Option) -> Iterator[str]:
     value = f":value:({' '.join(option.values)})" if option.values else ":value:"
+    if option.named:
+        value = f":name: _comfy_aws_names {option.named}"
     tail = {"": "", "file": ":file:_files"}.get(option.takes, value)
     for name in option.names:
         equals = "=" if tail and name.startswith("--") else ""
@@ -166,6 +184,11 @@ function __comfy_aws_at # only|any WORD…: whether these are the words so far, 
         test $words[$i] = $path[$i]; or return 1
     end
 end
+function __comfy_aws_names # FILE: a name a line
+    set -l home ~/.comfy-aws
+    set -q COMFY_AWS_HOME; and set home $COMFY_AWS_HOME
+    test -r $home/names/$argv[1]; and cat $home/names/$argv[1]
+end
 complete -c comfy-aws -f
 """
 
@@ -179,6 +202,8 @@ def fish(tree: list[Node]) -> str:
         lines += [f"{here} -a {word} -d {_quoted(about)}" for word, about in node.words]
         if node.values:
             lines.append(f"{here} -a {_quoted(' '.join(node.values))}")
+        if node.named:
+            lines.append(f"{here} -a '(__comfy_aws_names {node.named})'")
         if node.takes_files:
             lines.append(f"{here} -F")
         lines += [_fish_option(here, option) for option in node.options]
@@ -192,6 +217,8 @@ def _fish_option(here: str, option: Option) -> str:
     value = {"": "", "file": " -r -F"}.get(option.takes, " -x")
     if option.values:
         value = f" -x -a {_quoted(' '.join(option.values))}"
+    if option.named:
+        value = f" -x -a '(__comfy_aws_names {option.named})'"
     return f"{here} {names}{value} -d {_quoted(option.about)}"
 
 

@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from comfy_aws.cli import names
 from comfy_aws.cli.common import cloud, command, emit, positive, table, topic, usd
 from comfy_aws.cli.progress import bar
 from comfy_aws.endpoint_plan import spec_for
@@ -22,7 +23,9 @@ def add(topics: Any) -> None:
     create = command(commands, "create", _create, text)
     create.add_argument("name", nargs="?", help="by default it follows from the template's name")
     create.add_argument("--template", default="", help="template to make ready at the start")
-    create.add_argument("--type", default=_SPEC.instance_type, help="instance type (%(default)s)")
+    create.add_argument("--type", action="append",
+                        help=f"instance type ({_SPEC.instance_type}); given several times, the "
+                        "next ones stand in where AWS has none of the first to give")  # fmt: skip
     for name, default, text in (
         ("min", _SPEC.min_instances, "fewest instances, 0 to stop when idle"),
         ("max", _SPEC.max_instances, "most instances"),
@@ -55,6 +58,7 @@ def add(topics: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     connected = cloud()
     found = connected.endpoints.list(queue=True)
+    names.saw("endpoint", [each.name for each in found])
     price = {e.instance_type: connected.prices.of(e.instance_type).price for e in found}
     rows = [(e.name, e.status.value, e.instances, f"{e.min_instances}-{e.max_instances}",
              "" if e.backlog is None else e.backlog, e.instance_type,
@@ -76,16 +80,19 @@ def _create(arguments: argparse.Namespace) -> int:
     if not (arguments.name or arguments.template):
         raise ConfigError("An endpoint needs a name.", hint="Give one, or --template.")
     endpoints = cloud().endpoints
+    kind, *fallbacks = arguments.type or [_SPEC.instance_type]
     spec = spec_for(
         arguments.name or "",
         arguments.template,
-        instance_type=arguments.type,
+        instance_type=kind,
+        fallbacks=tuple(fallbacks),
         min_instances=arguments.min,
         max_instances=arguments.max,
         initial_instances=arguments.initial,
         idle_seconds=arguments.idle,
     )
     endpoint = endpoints.create(spec)
+    names.changed("endpoint", came=endpoint.name)
     if arguments.wait:
         with bar(arguments) as progress:
             endpoint = endpoints.wait(endpoint.name, timeout=arguments.timeout, progress=progress)
@@ -143,5 +150,6 @@ def _sleep(arguments: argparse.Namespace) -> int:
 
 def _delete(arguments: argparse.Namespace) -> int:
     cloud().endpoints.delete(arguments.name)
+    names.changed("endpoint", went=arguments.name)
     emit(arguments, {"deleted": arguments.name}, [f"Deleting the endpoint {arguments.name}."])
     return 0

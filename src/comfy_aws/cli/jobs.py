@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from comfy_aws.cli import names
 from comfy_aws.cli.common import (
     DONE,
     ERROR,
@@ -70,6 +71,7 @@ def _jobs(arguments: argparse.Namespace) -> int:
 
     since = time.time() - arguments.days * DAY if arguments.days else 0.0
     found = chosen_jobs(cloud().store, wanted, arguments.limit, since=since)
+    names.saw("job", [job.id for job in found])
     rows = [(job.id, moment(job.sent), job.outcome or OPEN,
              f"{job.ended - job.sent:.0f} s" if job.ended else "", job.outputs,
              job.usage.template, job.usage.endpoint, job.error.partition("\n")[0])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from comfy_aws import config, services
+from comfy_aws.cli import names
 from comfy_aws.cli.common import (
     DONE,
     INTERRUPTED,
@@ -80,6 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
         desk.jobs.start(order, watcher)
         status = watcher.follow(desk, order.job_id, until_sent=arguments.no_wait)
         view = desk.jobs.view(order.job_id)
+    names.changed("job", came=order.job_id)
     report = there.job_reports.of(order.job_id, view)
     if arguments.output is not None:
         with shown:

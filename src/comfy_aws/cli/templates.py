@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_aws import hosted
+from comfy_aws.cli import names
 from comfy_aws.cli.common import (
     cell,
     cloud,
@@ -66,6 +67,7 @@ def add(topics: Any) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     found = cloud().templates.list()
+    names.saw("template", [each.name for each in found])
     rows = [(t.name, t.version, size_text(t.size), moment(t.updated), t.author, t.endpoint,
              t.description) for t in found]  # fmt: skip
     head = ("NAME", "VERSION", "SIZE", "CHANGED", "AUTHOR", "ENDPOINT", "DESCRIPTION")
@@ -123,6 +125,7 @@ def _range(parameter: Parameter) -> str:
 
 def _delete(arguments: argparse.Namespace) -> int:
     cloud().templates.delete(arguments.name)
+    names.changed("template", went=arguments.name)
     emit(arguments, {"deleted": arguments.name}, [f"Deleted the template {arguments.name}."])
     return 0
 
@@ -163,6 +166,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
 def _rename(arguments: argparse.Namespace) -> int:
     template = cloud().templates.rename(arguments.name, arguments.new)
+    names.changed("template", came=template.name, went=arguments.name)
     emit(arguments, to_dict(template), [f"{arguments.name} is named {template.name} now."])
     return 0
 
@@ -186,6 +190,7 @@ def _import(arguments: argparse.Namespace) -> int:
         template = cloud().template_files.take_in(
             arguments.file, name=arguments.name, author=_author(), progress=progress
         )
+    names.changed("template", came=template.name)
     emit(arguments, to_dict(template), [f"The template {template.name} is there."])
     return 0
 
@@ -221,6 +226,7 @@ def _publish(arguments: argparse.Namespace) -> int:
             "comfy_aws.comfyui.publish", question, progress=progress, **hosted_by(arguments)
         )
     template = answer["template"]
+    names.changed("template", came=template["name"])
     text = f"{template['name']} is published: version {template['version']}, "
     emit(arguments, template, [text + f"{size_text(template['size'])} of files."])
     return 0

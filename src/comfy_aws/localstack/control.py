@@ -96,12 +96,7 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
     def _check_quota(self, name: str, deployment: Deployment, counts: Mapping[str, int]) -> None:
         """Whether an endpoint may have so many instances of each variant. Of all that live."""
         for variant in deployment.variants:
-            used = sum(
-                endpoint.desired.get(each.name, 0)
-                for endpoint in self.fleet.all()
-                for each in endpoint.deployment.variants
-                if each.instance_type == variant.instance_type
-            )
+            used = self._used(variant.instance_type)
             known = self.fleet.find(name)
             more = counts.get(variant.name, 0) - (known.desired[variant.name] if known else 0)
             if more <= 0:
@@ -110,6 +105,21 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
                 self.quotas.check(variant.instance_type, used, more)
             except Refused as exc:
                 raise _LimitExceeded(exc.message) from exc
+
+    def _used(self, instance_type: str) -> int:
+        return sum(
+            endpoint.desired.get(each.name, 0)
+            for endpoint in self.fleet.all()
+            for each in endpoint.deployment.variants
+            if each.instance_type == instance_type
+        )
+
+    def _first_free(self, kinds: tuple[str, ...], count: int) -> str:
+        """The most wanted type of which there are enough; AWS asks its stock, and we the quota."""
+        for kind in kinds:
+            if self._used(kind) + count <= self.quotas.of(kind):
+                return kind
+        return kinds[0]
 
     def create_endpoint_config(
         self, endpoint_config_name: str, *args: Any, **kwargs: Any
@@ -121,6 +131,7 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
             raise ValidationError(message=message)
         try:
             for variant in kwargs.get("production_variants") or []:
+                strict.check_pools(variant)
                 strict.check_ami(variant)
         except Refused as exc:
             raise ValidationError(message=exc.message) from exc
@@ -211,20 +222,23 @@ class LocalSageMaker(SageMakerModelBackend):  # type: ignore[misc]
     def _variant(self, fields: Mapping[str, Any]) -> Variant:
         model = self.describe_model(fields["ModelName"])
         container: dict[str, Any] = model.primary_container or next(iter(model.containers), {})
-        if "InstanceType" not in fields:
-            raise ValidationError(message="The local stack runs instances, nothing serverless.")
+        ranked = sorted(fields.get("InstancePools", []), key=lambda pool: int(pool["Priority"]))
+        pools = tuple(str(pool["InstanceType"]) for pool in ranked)
+        count = int(fields.get("InitialInstanceCount", 1))
+        kind = self._first_free(pools, count) if pools else str(fields["InstanceType"])
         return Variant(
             name=fields["VariantName"],
             model=fields["ModelName"],
             image=container.get("Image", ""),
-            instances=int(fields.get("InitialInstanceCount", 1)),
+            instances=count,
             weight=float(fields.get("InitialVariantWeight", 1.0)),
             environment={k: str(v) for k, v in (container.get("Environment") or {}).items()},
             startup_seconds=float(
                 fields.get("ContainerStartupHealthCheckTimeoutInSeconds")
                 or _DEFAULT_STARTUP_SECONDS
             ),
-            instance_type=str(fields["InstanceType"]),
+            instance_type=kind,
+            pools=pools,
         )
 
 
@@ -256,6 +270,7 @@ def _describe(endpoint: Endpoint, arn: str) -> dict[str, Any]:
                 "DesiredWeight": endpoint.weights[variant.name],
                 "CurrentInstanceCount": endpoint.ready(variant.name),
                 "DesiredInstanceCount": endpoint.desired[variant.name],
+                **_pools(variant, endpoint.ready(variant.name)),
             }
             for variant in deployment.variants
         ],
@@ -265,6 +280,17 @@ def _describe(endpoint: Endpoint, arn: str) -> dict[str, Any]:
     if endpoint.failure:
         answer["FailureReason"] = endpoint.failure
     return answer
+
+
+def _pools(variant: Variant, ready: int) -> dict[str, Any]:
+    if not variant.pools:
+        return {}
+    counts = {kind: ready if kind == variant.instance_type else 0 for kind in variant.pools}
+    return {
+        "InstancePools": [
+            {"InstanceType": kind, "CurrentInstanceCount": count} for kind, count in counts.items()
+        ]
+    }
 
 
 def _update_endpoint(self: SageMakerResponse) -> ActionResult:
@@ -278,8 +304,8 @@ def _update_endpoint(self: SageMakerResponse) -> ActionResult:
     return ActionResult({"EndpointArn": arn})
 
 
-def _any_instance_type(_self: FakeEndpointConfig, _instance_type: str) -> None:
-    """botocore's enumeration has been checked already, and is newer than moto's list."""
+def _any_variants(_self: FakeEndpointConfig, _variants: list[dict[str, Any]]) -> None:
+    """They have been checked already; botocore's model is newer than what moto knows."""
 
 
 class ControlPlane:
@@ -304,7 +330,7 @@ class ControlPlane:
         sagemaker_backends[account][region] = self.sagemaker
         self.scaling = applicationautoscaling_backends[account][region]
         setattr(SageMakerResponse, "update_endpoint", _update_endpoint)  # noqa: B010
-        setattr(FakeEndpointConfig, "validate_instance_type", _any_instance_type)  # noqa: B010
+        setattr(FakeEndpointConfig, "validate_production_variants", _any_variants)  # noqa: B010
         cloudformation.install()
         fleet.on_change = self._endpoint_changed
         fleet.on_deleted = self._endpoint_deleted

@@ -43,6 +43,8 @@ class Variant:
     environment: dict[str, str]
     startup_seconds: float
     instance_type: str = ""
+    pools: tuple[str, ...] = ()
+    """The types that it may have, most wanted first; empty where there is one alone."""
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,24 @@ def check_image(uri: str, identity: Identity) -> None:
 
 def check_ami(variant: dict[str, Any]) -> None:
     """Raises Refused for an AMI that hosts of the type cannot have; its name is checked before."""
-    kind, ami = str(variant.get("InstanceType", "")), str(variant.get("InferenceAmiVersion", ""))
-    if ami and not drivers.takes(kind, ami):
-        raise Refused(
-            "ValidationException",
-            f"InferenceAmiVersion {ami} is not supported for instance type {kind}.",
-        )
+    ami = str(variant.get("InferenceAmiVersion", ""))
+    for each in [variant, *variant.get("InstancePools", [])]:
+        kind = str(each.get("InstanceType", ""))
+        if ami and kind and not drivers.takes(kind, ami):
+            raise Refused(
+                "ValidationException",
+                f"InferenceAmiVersion {ami} is not supported for instance type {kind}.",
+            )
+
+
+def check_pools(variant: dict[str, Any]) -> None:
+    """Raises Refused unless there is one type, or pools with a rank of their own each."""
+    pools = variant.get("InstancePools", [])
+    if bool(pools) == ("InstanceType" in variant):
+        raise Refused("ValidationException", "Specify either InstanceType or InstancePools.")
+    for what in ("InstanceType", "Priority"):
+        if len({pool[what] for pool in pools}) != len(pools):
+            raise Refused("ValidationException", f"The {what} of each InstancePool must differ.")
 
 
 def check_scaling(operation: str, wish: dict[str, Any], fleet: Fleet, identity: Identity) -> None:

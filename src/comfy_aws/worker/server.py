@@ -21,20 +21,22 @@ from contextlib import suppress
 from aiohttp import web
 
 from comfy_aws import coldstart, layout
-from comfy_aws.aws import ObjectStore, Queues, Session
+from comfy_aws.aws import Metrics, ObjectStore, Queues, Session
 from comfy_aws.blobs import Blobs
 from comfy_aws.config import WorkerConfig
-from comfy_aws.errors import Cancelled, ComfyAwsError, PromptRejected, WorkerError
+from comfy_aws.errors import AwsError, Cancelled, ComfyAwsError, PromptRejected, WorkerError
 from comfy_aws.models import (
     JobRequest,
     JobResult,
     Manifest,
+    Outcome,
     Template,
     TemplateVersion,
     from_json,
     to_json,
 )
 from comfy_aws.packfaults import PackFaults
+from comfy_aws.permissions import METRICS
 from comfy_aws.worker.cache import BlobCache
 from comfy_aws.worker.environment import Environments
 from comfy_aws.worker.execution import Execution, Stop
@@ -56,6 +58,9 @@ LAST_WORDS = 3.0
 SAID_EVERY = 2.0
 """Seconds between two lines of the log about one phase: pages show from them how it goes on."""
 
+FAILURES = frozenset({Outcome.ERROR, Outcome.FAILED})
+"""Ends that somebody should look at; a graph that ComfyUI refuses tells its user enough."""
+
 BODY_BYTES = 1024**3
 """SageMaker's own limit for an asynchronous request."""
 
@@ -73,9 +78,11 @@ class Worker:
         store: ObjectStore,
         queues: Queues,
         shelf: Shelf,
+        metrics: Metrics,
         drain: float = DRAIN,
     ) -> None:
         self._config = config
+        self._metrics = metrics
         self._stage = stage
         self._store = store
         self._queues = queues
@@ -159,8 +166,10 @@ class Worker:
             job, stage=self._stage, store=self._store, queues=self._queues, shelf=self._shelf,
             abandoned=abandoned,
         )  # fmt: skip
+        failed = False
         try:
             result = await self._current.run()
+            failed = result.outcome in FAILURES
             log.info("%s %s", result.outcome.value, result.timings)
             self._warm |= self._stage.runner.running
             return result
@@ -169,10 +178,12 @@ class Worker:
             JOURNAL.job = ""
             self._idle.set()
             self._finished.append(job.job_id)
-            self._chore = asyncio.ensure_future(self._after_job())
+            self._chore = asyncio.ensure_future(self._after_job(failed=failed))
 
-    async def _after_job(self) -> None:
+    async def _after_job(self, *, failed: bool) -> None:
         """What need not keep the answer waiting."""
+        if failed:
+            await asyncio.to_thread(self._count_failure)
         if self._shelf.due:
             finished, self._finished = self._finished, []
             await asyncio.to_thread(self._shelf.sweep)
@@ -181,6 +192,13 @@ class Worker:
         if not self._stage.runner.running:
             async with self._turn:
                 await self._start_again()
+
+    def _count_failure(self) -> None:
+        """The stack's alarm watches this: to SageMaker, a job whose end is told did not fail."""
+        try:
+            self._metrics.count(METRICS, "JobsFailed", Bucket=self._config.access.bucket)
+        except AwsError as exc:  # a role of before has no right to
+            log.info("The failure is not counted: %s", exc)
 
     async def _start_again(self) -> None:
         """The runner died under the last job; the next one should not have to wait for it."""
@@ -239,7 +257,7 @@ def build(config: WorkerConfig, *, drain: float = DRAIN) -> Worker:
     stage = Stage(restorer, runner, Environments(config.directory, store, blobs), PackFaults(store))
     return Worker(
         config, stage=stage, store=store, queues=Queues(session),
-        shelf=Shelf(restorer.base), drain=drain,
+        shelf=Shelf(restorer.base), metrics=Metrics(session), drain=drain,
     )  # fmt: skip
 
 

@@ -1,0 +1,44 @@
+"""Names that a TAB offers: templates, endpoints and jobs as the last commands saw them.
+
+A file a kind below `names` in the state folder, a name a line, which the scripts of `completion`
+read without starting Python. What a page does meanwhile is in them after the next list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from comfy_aws import config
+
+KINDS: Final = {"template": "templates", "endpoint": "endpoints", "job": "jobs"}
+"""The file of names for each word by which commands call an argument."""
+
+MOST: Final = 1000
+"""Names of a kind; of more the first ones, which are the newest."""
+
+_PLAIN: Final = re.compile(r"[\w.-]+", re.ASCII)
+"""What no shell reads anything into."""
+
+
+def saw(kind: str, names: Iterable[str]) -> None:
+    """These are all there are, the likeliest first."""
+    plain = [name for name in dict.fromkeys(names) if _PLAIN.fullmatch(name)]
+    with suppress(OSError):  # a state folder that cannot be written to completes nothing
+        config.write_atomically(_file(kind), "".join(f"{name}\n" for name in plain[:MOST]))
+
+
+def changed(kind: str, *, came: str = "", went: str = "") -> None:
+    """One came, or went, or both: it was renamed."""
+    try:
+        known = _file(kind).read_text().split()
+    except OSError:
+        known = []
+    saw(kind, [*filter(None, [came]), *(name for name in known if name != went)])
+
+
+def _file(kind: str) -> Path:
+    return config.default_home() / "names" / KINDS[kind]
