@@ -110,11 +110,22 @@ export class Panel {
     }, signal)
     return h(
       'div',
-      { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel' },
+      { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel', on: { keydown: keepToList } },
       new Header(store, actions, signal).element,
       shown.element
     )
   }
+}
+
+/**
+ * A key chooses in a list that has the focus. ComfyUI's shortcuts, which spare text fields alone,
+ * are not meant.
+ *
+ * @param {KeyboardEvent} event
+ */
+function keepToList(event) {
+  const isShortcut = event.ctrlKey || event.altKey || event.metaKey
+  if (event.target instanceof HTMLSelectElement && !isShortcut) event.stopPropagation()
 }
 
 /** Whether it is known that this ComfyUI is a designer's. */
