@@ -185,6 +185,14 @@ def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
     expect(page.find(LOCK)).to_have_count(0)
     assert "Dropped" not in stack.template_names()
 
+    # A server that takes the question and never answers does not hold the page.
+    page.tab.route("**/aws/publishes/*", lambda route: None)
+    page.tab.evaluate("() => sessionStorage.setItem('aws.tab', '{\"publish\": \"lost\"}')")
+    page.reload()
+    expect(page.find(LOCK)).to_contain_text("Looking for the publish")
+    expect(page.toast("The publish was lost sight of")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
+
 
 def test_cancelling_a_cloud_job_leaves_a_local_run_alone(page, stack):
     ensure_endpoint(stack)

@@ -7,6 +7,12 @@ import { t } from './i18n.js'
 /** Jobs that are asked for at once. */
 export const JOBS = 100
 
+/** After so long nothing will come of a question. */
+const GIVE_UP_MS = 60_000
+
+/** The page is locked while it asks: it must learn soon that nobody answers. */
+const LOCKED_MS = 5000
+
 /** An answer other than 2xx, or none at all (`status` 0). */
 export class ServerError extends Error {
   /**
@@ -221,12 +227,14 @@ export class Server {
    * @returns {Promise<Aws.Publish>}
    */
   async publishState(id) {
-    return (await this.#call('GET', `/aws/publishes/${encodeURIComponent(id)}`)).publish
+    const route = `/aws/publishes/${encodeURIComponent(id)}`
+    return (await this.#call('GET', route, undefined, AbortSignal.timeout(LOCKED_MS))).publish
   }
 
   /** @param {string} id */
   cancelPublish(id) {
-    return this.#call('DELETE', `/aws/publishes/${encodeURIComponent(id)}`)
+    const route = `/aws/publishes/${encodeURIComponent(id)}`
+    return this.#call('DELETE', route, undefined, AbortSignal.timeout(LOCKED_MS))
   }
 
   /** @returns {Promise<Aws.Endpoint[]>} */
@@ -407,8 +415,9 @@ export class Server {
    * @returns {Promise<any>} the JSON of a 2xx answer; null when it has none
    */
   async #call(method, route, body, signal) {
+    const patience = method === 'GET' ? AbortSignal.timeout(GIVE_UP_MS) : null
     /** @type {RequestInit} */
-    const options = { method, signal: signal ?? null, cache: 'no-store' }
+    const options = { method, signal: signal ?? patience, cache: 'no-store' }
     if (body) {
       options.body = JSON.stringify(body)
       options.headers = { 'Content-Type': 'application/json' }
@@ -426,7 +435,7 @@ export class Server {
     try {
       response = await this.#fetch(route, options)
     } catch (error) {
-      if (options.signal?.aborted) throw error
+      if (options.signal?.aborted && !isTimeout(error)) throw error
       throw offline()
     }
     if (response.ok) return response
@@ -437,6 +446,11 @@ export class Server {
 /** @param {Record<string, string>} values */
 function query(values) {
   return new URLSearchParams(values).toString()
+}
+
+/** @param {unknown} error */
+function isTimeout(error) {
+  return error instanceof DOMException && error.name === 'TimeoutError'
 }
 
 function offline() {
