@@ -514,6 +514,7 @@ export const EN = Object.freeze({
   'transfers.title': 'On their way',
   'transfers.cancel': 'Cancel {name}',
   'transfers.dismiss': 'Dismiss {name}',
+  'transfers.retry': 'Try {name} again',
   'transfers.progress': 'Progress of {name}',
   'transfers.bytes': '{done} of {total}',
   'transfers.kind.url': 'From {source}',

@@ -512,6 +512,7 @@ export const JA = Object.freeze({
   'transfers.title': '転送',
   'transfers.cancel': '{name} をキャンセル',
   'transfers.dismiss': '{name} の表示を消す',
+  'transfers.retry': '{name} を再試行',
   'transfers.progress': '{name} の進行状況',
   'transfers.bytes': '{done}／{total}',
   'transfers.kind.url': '{source} から',

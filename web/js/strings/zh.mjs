@@ -512,6 +512,7 @@ export const ZH = Object.freeze({
   'transfers.title': '传输',
   'transfers.cancel': '取消 {name}',
   'transfers.dismiss': '不再显示 {name}',
+  'transfers.retry': '重试 {name}',
   'transfers.progress': '{name} 的进度',
   'transfers.bytes': '{done}/{total}',
   'transfers.kind.url': '来自 {source}',
