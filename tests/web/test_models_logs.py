@@ -220,3 +220,15 @@ def test_ten_thousand_lines_do_not_freeze_the_page(page: ComfyPage, designer: De
     assert page.find("aws-log").locator("b").count() == 0
     page.find("aws-logs-text").fill("typed at once")
     expect(page.find("aws-logs-text")).to_have_value("typed at once")
+
+    with page.tab.expect_request("**/aws/logs?*level=error*"):
+        page.find("aws-logs-level").select_option("error")
+    page.find("aws-logs-follow").click()
+    expect(page.find("aws-logs-state")).to_have_text("2,000 lines, paused")
+    with page.tab.expect_download() as download:
+        page.find("aws-logs-download").click()
+    assert download.value.suggested_filename == "designer.log"
+    # As on a page that came by plain HTTP from another machine.
+    page.tab.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.find("aws-logs-copy").click()
+    expect(page.toast("The lines are copied")).to_be_visible()

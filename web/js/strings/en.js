@@ -549,6 +549,7 @@ export const EN = Object.freeze({
   'logs.copy': 'Copy the lines',
   'logs.copied': 'The lines are copied',
   'logs.copyFailed': 'The lines cannot be copied',
+  'logs.copyFailed.hint': 'The browser does not allow it here. Download them instead.',
   'logs.download': 'Download the lines as a file',
   'logs.lines': 'Lines of the log',
   'logs.empty': 'No lines yet. New ones appear here.',

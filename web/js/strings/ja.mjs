@@ -547,6 +547,7 @@ export const JA = Object.freeze({
   'logs.copy': '行をコピー',
   'logs.copied': '行をコピーしました',
   'logs.copyFailed': '行をコピーできません',
+  'logs.copyFailed.hint': 'このページではブラウザーが許可していません。代わりにダウンロードしてください。',
   'logs.download': '行をファイルとしてダウンロード',
   'logs.lines': 'ログの行',
   'logs.empty': '行はまだありません。新しい行はここに表示されます。',

@@ -547,6 +547,7 @@ export const ZH = Object.freeze({
   'logs.copy': '复制日志行',
   'logs.copied': '已复制日志行',
   'logs.copyFailed': '无法复制日志行',
+  'logs.copyFailed.hint': '浏览器在此处不允许复制。请改为下载。',
   'logs.download': '将日志行下载为文件',
   'logs.lines': '日志行',
   'logs.empty': '还没有日志行，新的日志行会显示在这里。',
