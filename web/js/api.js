@@ -2,7 +2,7 @@
  * The /aws routes; docs/openapi.yaml describes them.
  */
 
-import { t } from './i18n.js'
+import { locale, named as wordOf, t } from './i18n.js'
 
 /** Jobs that are asked for at once. */
 export const JOBS = 100
@@ -25,6 +25,20 @@ export class ServerError extends Error {
     this.status = status
     this.problem = problem
   }
+}
+
+/**
+ * A problem of the server's in the page's language: what kind it is, and behind it what the server
+ * itself says, which is English.
+ *
+ * @param {Aws.Problem} problem
+ * @returns {Aws.Problem}
+ */
+export function spoken(problem) {
+  const { code, message } = problem
+  const kind = locale() === 'en' ? code : wordOf('error.code', code)
+  // A kind that has no words is shown as the server says it.
+  return kind === code ? problem : { ...problem, message: t('error.behind', { kind, message }) }
 }
 
 /**
@@ -84,8 +98,9 @@ export class Server {
    * @param {AbortSignal} signal
    * @returns {Promise<{ok: boolean, error: Aws.Problem | null}>}
    */
-  checkName(name, signal) {
-    return this.#call('POST', '/aws/templates/check', { name }, signal)
+  async checkName(name, signal) {
+    const { ok, error } = await this.#call('POST', '/aws/templates/check', { name }, signal)
+    return { ok, error: error && spoken(error) }
   }
 
   /**
@@ -464,7 +479,7 @@ function offline() {
  */
 function refused(status, answer) {
   const problem = answer?.error?.message ? answer.error : unexpected(status)
-  return new ServerError(status, { hint: '', ...problem })
+  return new ServerError(status, spoken({ hint: '', ...problem }))
 }
 
 /** @param {string} text */

@@ -7,7 +7,7 @@
  */
 
 import { told } from './actions.js'
-import { problemOf, ServerError } from './api.js'
+import { problemOf, ServerError, spoken } from './api.js'
 import { unmarked } from './canvas.js'
 import { t } from './i18n.js'
 import { target } from './store.js'
@@ -160,10 +160,10 @@ export class Publishing {
     } else if (state === 'cancelled') {
       this.#comfy.toast('info', t('publish.cancelled', { name }), t('publish.cancelled.hint'))
     } else if (error?.code === 'conflict') {
-      this.#onConflict(name, error)
+      this.#onConflict(name, spoken(error))
     } else {
       this.#canvas.outline(Object.keys(error?.node_errors ?? {}))
-      this.#comfy.toast('error', t('publish.failed', { name }), error ? told(error) : '')
+      this.#comfy.toast('error', t('publish.failed', { name }), error ? told(spoken(error)) : '')
     }
   }
 
