@@ -70,9 +70,10 @@ def test_publish_create_endpoint_tick_and_run(page, stack):
     page.load(load_workflow())
     page.show_connected_panel()
 
+    page.watch(LOCK)  # what the bucket has already is published in a moment
     begin_publish(page, "Story")
-    expect(page.find(LOCK)).to_be_visible()
     expect(page.toast("“Story” is published")).to_be_visible()
+    assert "Publishing “Story”" in page.watched()
     expect(page.find(LOCK)).to_have_count(0)
     expect(page.tab.locator("[data-testid=aws-template][data-name=Story]")).to_have_attribute(
         "aria-current", "true"
@@ -288,3 +289,17 @@ def test_templates_and_endpoints_are_deleted_after_a_question(page, stack):
     page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
     assert "Old" not in stack.template_names()
+
+
+def test_what_does_not_answer_can_be_asked_again(page, stack):
+    page.show_connected_panel()
+    for name, click in (("templates", "aws-templates-refresh"), ("status", "aws-refresh")):
+        page.tab.route(f"**/aws/{name}", lambda route: route.abort())
+        page.find(click).click()
+        retry = page.find(f"aws-{name}-retry")
+        expect(retry).to_be_visible()
+        expect(page.tab.get_by_text("ComfyUI does not answer.").first).to_be_visible()
+        page.tab.unroute(f"**/aws/{name}")
+        retry.click()
+        expect(retry).to_be_hidden()
+    expect(page.find("aws-new-workflow")).to_be_visible()

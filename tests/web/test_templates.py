@@ -103,6 +103,11 @@ def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
 
     page.find("aws-new-workflow").click()
     expect(page.find("aws-preflight-send")).to_have_text("All of it is in the bucket already.")
+    page.find("aws-name-use-cover").uncheck()
+    page.find("aws-name-input").fill("Bare")
+    page.find("aws-name-ok").click()
+    expect(page.toast("“Bare” is published")).to_be_visible()
+    assert stack.call("GET", "/aws/templates/Bare")["template"]["cover"] is None
 
 
 def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
@@ -177,6 +182,11 @@ def test_search_details_versions_and_roll_back(page, stack):
     page.tab.keyboard.press("Escape")
     expect(page.find("aws-details")).to_have_count(0)
     expect(row(page, "Versions")).to_contain_text("v1 ·")
+
+    open_details(page, "Another")
+    page.find("aws-details-delete").click()
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
+    expect(row(page, "Another")).to_have_count(0)
 
 
 def test_a_template_is_renamed_and_edited(page, stack):
