@@ -30,6 +30,18 @@ TEMPLATE = "Access"
 BARE_FIELD = "() => document.querySelector('.aws-panel').append(document.createElement('input'))"
 FOCUSED = "() => document.activeElement?.dataset.testid ?? document.activeElement?.tagName"
 MOST_STOPS = 60
+WIDTHS = [320, 800]
+OVERFLOWS = """(widths) => {
+  const panel = document.querySelector('.aws-panel')
+  const found = widths.flatMap((width) => {
+    panel.style.width = `${width}px`
+    const wide = [panel, ...panel.querySelectorAll('.aws-scroll, .aws-card, .aws-section')]
+    return wide.filter((each) => each.scrollWidth > each.clientWidth)
+      .map((each) => `${width}: ${each.className} ${each.scrollWidth} > ${each.clientWidth}`)
+  })
+  panel.style.width = ''
+  return found
+}"""
 
 # Only our own elements: the page around them is ComfyUI's.
 LOOK = """async () => {
@@ -73,6 +85,7 @@ def test_no_page_of_the_panel_has_a_serious_fault(axed: ComfyPage) -> None:
         axed.find(f"aws-page-{name}").click()
         axed.tab.wait_for_timeout(500)  # its lists arrive
         found[name] = faults(axed)
+        found[f"{name} in a narrow or wide panel"] = set(axed.tab.evaluate(OVERFLOWS, WIDTHS))
     row = axed.tab.locator(f"[data-testid=aws-template][data-name={TEMPLATE}]")
     row.click()
     axed.find("aws-toggle").check()

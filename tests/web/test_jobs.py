@@ -163,6 +163,8 @@ def test_a_job_whose_node_fails_shows_it(panel: ComfyPage, stack: Designer) -> N
     expect_state(row, "failed")
     expect(row.get_by_test_id("aws-job-message")).to_contain_text("output")
     expect(row.get_by_test_id("aws-job-advice")).to_contain_text("Look at the node")
+    selected = "() => Object.keys(window.app.canvas.selected_nodes ?? {})"
+    panel.tab.wait_for_function(f"(id) => ({selected})().join() === id", arg=SAVE_ID)
     panel.tab.locator("[role=dialog]").wait_for()  # ComfyUI tells it, too
     panel.tab.keyboard.press("Escape")
     panel.tab.locator("[role=dialog]").wait_for(state="detached")
@@ -171,7 +173,6 @@ def test_a_job_whose_node_fails_shows_it(panel: ComfyPage, stack: Designer) -> N
     row.get_by_test_id("aws-job-show-node").click()
     panel.wait_for_marked(SAVE_ID)
     assert panel.node_count() == len(load_workflow()["nodes"])
-    selected = "() => Object.keys(window.app.canvas.selected_nodes ?? {})"
     assert panel.tab.evaluate(selected) == [SAVE_ID]
 
 
@@ -210,7 +211,9 @@ def test_jobs_by_state_and_older_ones(panel: ComfyPage, stack: Designer) -> None
 
     rows = panel.find("aws-job")
     expect(rows).to_have_count(SHOWN_AT_FIRST)
-    panel.find("aws-jobs-filter").select_option("succeeded")
+    panel.find("aws-jobs-filter").press("l")  # elsewhere it closes the panel
+    panel.tab.wait_for_timeout(300)
+    panel.find("aws-jobs-filter").select_option("succeeded", timeout=5000)
     expect(rows.first).to_have_attribute("data-id", done[-1])
     expect(row_of(panel, done[0])).to_have_count(0)
     panel.find("aws-jobs-more").click()

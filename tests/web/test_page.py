@@ -70,9 +70,10 @@ def test_publish_create_endpoint_tick_and_run(page, stack):
     page.load(load_workflow())
     page.show_connected_panel()
 
+    page.watch(LOCK)  # what the bucket has already is published in a moment
     begin_publish(page, "Story")
-    expect(page.find(LOCK)).to_be_visible()
     expect(page.toast("“Story” is published")).to_be_visible()
+    assert "Publishing “Story”" in page.watched()
     expect(page.find(LOCK)).to_have_count(0)
     expect(page.tab.locator("[data-testid=aws-template][data-name=Story]")).to_have_attribute(
         "aria-current", "true"
@@ -86,6 +87,11 @@ def test_publish_create_endpoint_tick_and_run(page, stack):
     expect(page.find("aws-target-problem")).to_contain_text("not in service yet")
     expect(endpoint).to_have_attribute("data-status", "InService", timeout=2 * TIMEOUT_MS)
     expect(page.find("aws-target-warning")).to_be_hidden()
+    expect(page.toast("Runs go to ")).to_be_visible()  # what they cost, though it was on before
+    name = str(endpoint.get_attribute("data-name"))
+    with page.tab.expect_response("**/aws/templates/Story"):
+        page.find("aws-target-endpoint").select_option(name)
+    assert stack.call("GET", "/aws/templates/Story")["template"]["endpoint"] == name
 
     page.record(NODES)
     prompt_id = page.run()
@@ -131,7 +137,11 @@ def test_a_taken_name_is_said_and_can_get_a_new_version(page, stack):
     ensure_template(stack, "Taken")
     page.load(load_workflow())
     page.show_connected_panel()
+    page.find("aws-new-workflow").click()
+    page.find("aws-name-description").fill("of another workflow")
+    page.find("aws-name-cancel").click()
     begin_publish(page, "Taken")
+    expect(page.find("aws-name-description")).to_have_value("")
     expect(page.find("aws-name-message")).to_contain_text("Taken")
     expect(page.find("aws-name-input")).to_have_value("Taken")
     expect(page.find(LOCK)).to_have_count(0)
@@ -152,6 +162,13 @@ def begin_large_publish(page: ComfyPage, designer: Designer, name: str) -> None:
     page.find(LOCK).wait_for()
 
 
+def wait_for_template(designer: Designer, name: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while name not in designer.template_names():
+        assert time.monotonic() < deadline, f"{name} was not published"
+        time.sleep(0.1)
+
+
 def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
     queued = set(stack.call("GET", "/history"))
     begin_large_publish(page, stack, "Locked")
@@ -170,9 +187,16 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
 
         page.reload()
         expect(page.find(LOCK)).to_contain_text("Locked")
+        page.tab.goto("about:blank")
 
+    # It ends while nobody looks; who comes back is told, and sees that the canvas is what it was.
+    wait_for_template(stack, "Locked")
+    page.open()
     expect(page.toast("“Locked” is published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
+    page.show_connected_panel()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    assert page.node_count() == nodes
     assert set(stack.call("GET", "/history")) == queued
     assert stack.call("GET", "/queue") == {"queue_running": [], "queue_pending": []}
 
@@ -184,6 +208,14 @@ def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
     expect(page.toast("“Dropped” was not published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
     assert "Dropped" not in stack.template_names()
+
+    # A server that takes the question and never answers does not hold the page.
+    page.tab.route("**/aws/publishes/*", lambda route: None)
+    page.tab.evaluate("() => sessionStorage.setItem('aws.tab', '{\"publish\": \"lost\"}')")
+    page.reload()
+    expect(page.find(LOCK)).to_contain_text("Looking for the publish")
+    expect(page.toast("The publish was lost sight of")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
 
 
 def test_cancelling_a_cloud_job_leaves_a_local_run_alone(page, stack):
@@ -241,12 +273,33 @@ def test_a_chosen_template_is_shown_on_the_canvas_in_a_tab_of_its_name(page, sta
 
 def test_templates_and_endpoints_are_deleted_after_a_question(page, stack):
     ensure_template(stack, "Old")
+    page.load(load_workflow())
     page.show_connected_panel()
     page.tab.get_by_role("button", name="Delete template Old").click()
     page.tab.locator("[role=dialog]").get_by_role("button", name="Cancel").click()
     row = page.tab.locator("[data-testid=aws-template][data-name=Old]")
     expect(row).to_be_visible()
+    # The key asks of the row that has the focus, and leaves the selected node alone.
+    page.tab.evaluate("() => window.app.canvas.selectNodes([window.app.graph.nodes[0]])")
+    row.press("Delete")
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Cancel").click()
+    page.tab.locator("[role=dialog]").wait_for(state="detached")
+    assert page.node_count() == len(load_workflow()["nodes"])
     page.tab.get_by_role("button", name="Delete template Old").click()
     page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
     assert "Old" not in stack.template_names()
+
+
+def test_what_does_not_answer_can_be_asked_again(page, stack):
+    page.show_connected_panel()
+    for name, click in (("templates", "aws-templates-refresh"), ("status", "aws-refresh")):
+        page.tab.route(f"**/aws/{name}", lambda route: route.abort())
+        page.find(click).click()
+        retry = page.find(f"aws-{name}-retry")
+        expect(retry).to_be_visible()
+        expect(page.tab.get_by_text("ComfyUI does not answer.").first).to_be_visible()
+        page.tab.unroute(f"**/aws/{name}")
+        retry.click()
+        expect(retry).to_be_hidden()
+    expect(page.find("aws-new-workflow")).to_be_visible()

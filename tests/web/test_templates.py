@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,11 @@ def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
 
     page.find("aws-new-workflow").click()
     expect(page.find("aws-preflight-send")).to_have_text("All of it is in the bucket already.")
+    page.find("aws-name-use-cover").uncheck()
+    page.find("aws-name-input").fill("Bare")
+    page.find("aws-name-ok").click()
+    expect(page.toast("“Bare” is published")).to_be_visible()
+    assert stack.call("GET", "/aws/templates/Bare")["template"]["cover"] is None
 
 
 def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
@@ -147,6 +155,31 @@ def test_search_details_versions_and_roll_back(page, stack):
     page.find("aws-template-search").fill("")
 
     open_details(page, "Versions")
+    # The form shows what is chosen for it, under the names and in the order that are given.
+    page.find("aws-choice").locator("summary").click()
+    ticked = page.find("aws-choices").locator("[data-testid=aws-choice-show]:checked")
+    found = ticked.count()
+    assert found > 1
+    for box in ticked.all()[::-1]:
+        box.uncheck()
+    expect(page.find("aws-choice-save")).to_be_disabled()
+    for name, called in (("seed", "Dice"), ("steps", "Effort")):
+        line = page.tab.locator(f"[data-testid=aws-choice-row][data-name='{SAMPLER_ID}.{name}']")
+        line.get_by_test_id("aws-choice-show").check()
+        line.get_by_test_id("aws-choice-label").fill(called)
+    page.find("aws-choice-save").click()
+    expect(page.find("aws-choice-note")).to_have_text("The form is saved.")
+    expect(ticked).to_have_count(2)
+    page.find("aws-choice-up").nth(1).click()
+    page.find("aws-choice-save").click()
+    with page.tab.context.expect_page() as opened:
+        page.find("aws-details-form").click()
+    labels = opened.value.locator("form label").filter(has_text=re.compile("Dice|Effort"))
+    expect(labels).to_have_text(["Effort", "Dice"])
+    opened.value.close()
+    page.find("aws-choice-rule").click()
+    expect(ticked).to_have_count(found)
+
     versions = page.find("aws-version")
     expect(versions).to_have_count(2)
     expect(versions.first).to_have_attribute("data-current", "true")
@@ -161,10 +194,18 @@ def test_search_details_versions_and_roll_back(page, stack):
     expect(page.find("aws-details")).to_have_count(0)
     expect(row(page, "Versions")).to_contain_text("v1 ·")
 
+    open_details(page, "Another")
+    page.find("aws-details-delete").click()
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
+    expect(row(page, "Another")).to_have_count(0)
+
 
 def test_a_template_is_renamed_and_edited(page, stack):
     for name in ("Before", "Owned"):
         publish_versions(stack, name)
+    aside = drafts_of(stack, "Before", "100000") / "2026-01-02T03-04-05-678Z.json"
+    aside.parent.mkdir(parents=True)
+    aside.write_text(json.dumps(load_workflow()))
     if "After" in stack.template_names():
         stack.call("DELETE", "/aws/templates/After")
     page.show_connected_panel()
@@ -177,6 +218,7 @@ def test_a_template_is_renamed_and_edited(page, stack):
     field.fill("no spaces")
     expect(page.find("aws-rename-message")).to_contain_text("a space is not one")
     field.fill("After")
+    expect(page.find("aws-rename-message")).to_have_text("This name is free.")
     page.find("aws-edit-description").fill("Now with words")
     page.find("aws-edit-save").click()
     expect(page.find("aws-details-title")).to_have_text("After")
@@ -185,6 +227,22 @@ def test_a_template_is_renamed_and_edited(page, stack):
     expect(row(page, "Before")).to_have_count(0)
     assert stack.call("GET", "/aws/templates/After")["template"]["description"] == "Now with words"
     expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+
+    # Its earlier drafts have come along, and can be opened by their time.
+    page.find("aws-draft-all").click()
+    expect(page.find("aws-draft-row")).to_have_count(1)
+    expect(page.find("aws-draft-row")).to_contain_text("2026")
+    page.find("aws-draft-open").click()
+    expect(page.find("aws-drafts")).to_have_count(0)
+    expect(page.find("aws-draft-published")).to_be_visible()
+    assert not aside.exists()
+
+
+def drafts_of(designer: Designer, template: str, mask: str) -> Path:
+    """The folder of a template's earlier drafts; `mask` tells its capitals."""
+    bucket = designer.call("GET", "/aws/status")["bucket"]
+    user = designer.process.base_dir / "user" / "default"
+    return user / "aws-drafts" / str(bucket) / f"{template}~{mask}"
 
 
 def test_a_template_goes_out_as_a_file_and_comes_in(page, stack, tmp_path: Path):
@@ -276,3 +334,64 @@ def test_local_work_is_there_after_a_visit_to_a_template(page, stack):
     page.find("aws-local").click()
     expect(page.find("aws-local")).to_have_attribute("aria-current", "true")
     assert seed_of(page) == 7
+
+    # What is on its way when the page closes is kept by the next one.
+    page.tab.route("**/userdata/aws-drafts*", lambda route: None)
+    with page.tab.expect_request("**/userdata/aws-drafts*"):
+        change_seed(page, 8)
+    page.tab.unroute("**/userdata/aws-drafts*")
+    page.reload()
+    drafts = stack.process.base_dir / "user" / "default" / "aws-drafts"
+    wait_for_draft(drafts / "local.json", 8)
+
+
+def test_two_tabs_of_local_work_are_both_kept(page, stack):
+    """Each has one file, however often they take turns."""
+    folder = stack.process.base_dir / "user" / "default" / "aws-drafts" / "local"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_suffix(".json").unlink(missing_ok=True)
+    for name, seed in (("first", 21), ("second", 22)):
+        page.load(load_workflow(), name=name)
+        page.show_connected_panel()
+        change_seed(page, seed)
+        wait_for_draft(folder.with_suffix(".json"), seed)
+    [first] = folder.iterdir()
+    assert seed_in(first) == 21
+    for seed, way in ((31, "Previous"), (32, "Next"), (33, "Previous"), (34, "Next")):
+        page.tab.evaluate(
+            "(id) => window.app.extensionManager.command.execute(id)",
+            f"Workspace.{way}OpenedWorkflow",
+        )
+        page.tab.wait_for_timeout(300)
+        change_seed(page, seed)
+        wait_for_draft(folder.with_suffix(".json"), seed)
+    [aside] = folder.iterdir()
+    assert seed_in(aside) == 33
+
+    page.find("aws-draft-all").click()
+    page.find("aws-draft-open").click()
+    expect(page.find("aws-drafts")).to_have_count(0)
+    wait_for_draft(folder.with_suffix(".json"), 33)
+    expect(page.find("aws-draft-text")).to_have_text("Kept as the draft of Local.")
+    page.tab.wait_for_function(
+        """(id) => window.app.graph.getNodeById(id).widgets
+             .find(({ name }) => name === 'seed').value === 33""",
+        arg=int(SAMPLER_ID),
+    )
+    [aside] = folder.iterdir()
+    assert seed_in(aside) == 34
+
+
+def seed_in(draft: Path) -> int:
+    try:
+        nodes = json.loads(draft.read_text())["nodes"]
+    except (OSError, ValueError):
+        return 0  # just being written
+    return int(next(n for n in nodes if str(n["id"]) == SAMPLER_ID)["widgets_values"][0])
+
+
+def wait_for_draft(draft: Path, seed: int) -> None:
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while seed_in(draft) != seed:
+        assert time.monotonic() < deadline, f"the draft with the seed {seed} is not kept"
+        time.sleep(0.05)

@@ -62,6 +62,12 @@ export class LongList {
       this.#top = this.element.scrollTop
       this.#draw()
     })
+    // A list that was hidden meanwhile may be scrolled elsewhere.
+    new ResizeObserver(() => {
+      if (this.#top === this.element.scrollTop) return
+      this.#top = this.element.scrollTop
+      this.#draw()
+    }).observe(this.element)
   }
 
   /** @param {readonly T[]} items all of them */
@@ -90,7 +96,7 @@ export class LongList {
         setAttribute(element, 'aria-posinset', at + 1)
         setAttribute(element, 'aria-setsize', this.#items.length)
         update(item)
-        for (const part of element.querySelectorAll(`${this.#stops}, button`)) {
+        for (const part of element.querySelectorAll(`${this.#stops}, button, a`)) {
           setAttribute(part, 'tabindex', at === this.#stopAt ? '0' : '-1')
         }
       },
