@@ -32,8 +32,8 @@ FOCUSED = "() => document.activeElement?.dataset.testid ?? document.activeElemen
 MOST_STOPS = 60
 
 # Only our own elements: the page around them is ComfyUI's.
-LOOK = """async () => {
-  const { violations } = await axe.run({ include: [['.aws']] })
+LOOK = """async (part = '.aws') => {
+  const { violations } = await axe.run({ include: [[part]] })
   return violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .flatMap(({ id, nodes }) => nodes.map(
