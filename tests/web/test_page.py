@@ -156,6 +156,13 @@ def begin_large_publish(page: ComfyPage, designer: Designer, name: str) -> None:
     page.find(LOCK).wait_for()
 
 
+def wait_for_template(designer: Designer, name: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while name not in designer.template_names():
+        assert time.monotonic() < deadline, f"{name} was not published"
+        time.sleep(0.1)
+
+
 def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
     queued = set(stack.call("GET", "/history"))
     begin_large_publish(page, stack, "Locked")
@@ -174,9 +181,16 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
 
         page.reload()
         expect(page.find(LOCK)).to_contain_text("Locked")
+        page.tab.goto("about:blank")
 
+    # It ends while nobody looks; who comes back is told, and sees that the canvas is what it was.
+    wait_for_template(stack, "Locked")
+    page.open()
     expect(page.toast("“Locked” is published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
+    page.show_connected_panel()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    assert page.node_count() == nodes
     assert set(stack.call("GET", "/history")) == queued
     assert stack.call("GET", "/queue") == {"queue_running": [], "queue_pending": []}
 
