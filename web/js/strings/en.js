@@ -389,6 +389,7 @@ export const EN = Object.freeze({
   'settings.save': 'Save',
   'settings.saving': 'Saving…',
   'settings.test': 'Test connection',
+  'settings.saveAndTest': 'Save and test',
   'settings.testing': 'Trying what is needed…',
   'settings.checks': 'What was tried',
   'settings.passed': 'Everything that was tried works.',

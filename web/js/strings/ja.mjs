@@ -387,6 +387,7 @@ export const JA = Object.freeze({
   'settings.save': '保存',
   'settings.saving': '保存中…',
   'settings.test': '接続をテスト',
+  'settings.saveAndTest': '保存してテスト',
   'settings.testing': '必要な項目を確認中…',
   'settings.checks': '確認した項目',
   'settings.passed': '確認した項目はすべて正常です。',

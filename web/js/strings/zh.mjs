@@ -387,6 +387,7 @@ export const ZH = Object.freeze({
   'settings.save': '保存',
   'settings.saving': '正在保存…',
   'settings.test': '测试连接',
+  'settings.saveAndTest': '保存并测试',
   'settings.testing': '正在检查所需项目…',
   'settings.checks': '已检查的项目',
   'settings.passed': '检查的项目全部正常。',

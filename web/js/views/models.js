@@ -101,6 +101,10 @@ export class ModelsPage {
     reload()
   }
 
+  again() {
+    void this.#library.load()
+  }
+
   #narrow() {
     this.#limit = STEP
     this.#draw(this.#library.state)
