@@ -18,6 +18,9 @@ LEAST_BYTES: Final = 1024 * 1024
 WINDOW: Final = 8.0
 """Seconds over which a transfer's speed is told: a line has ups and downs."""
 
+LEAST_SECONDS: Final = 1.5
+"""What a transfer does sooner tells of its start alone: connections open, buffers fill."""
+
 
 class Speed:
     """The speed of one transfer, from its progress.
@@ -39,7 +42,7 @@ class Speed:
         while len(self._steps) > 2 and now - self._steps[1][0] >= WINDOW:
             self._steps.popleft()
         began, before = self._steps[0]
-        return (done - before) / (now - began) if now > began else 0.0
+        return (done - before) / (now - began) if now - began >= LEAST_SECONDS else 0.0
 
 
 class UploadRate:

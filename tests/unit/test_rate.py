@@ -33,6 +33,8 @@ def test_the_speed_is_that_of_the_last_seconds():
     now = 0.0
     speed = Speed(lambda: now)
     assert speed.take(0) == 0
+    now = 1.0
+    assert speed.take(1) == 0, "the first second tells nothing"
     now = 2.0
     assert speed.take(200) == 100
     for second in range(3, 30):

@@ -296,7 +296,7 @@ def fresh_page(browser: Browser, url: str) -> Iterator[ComfyPage]:
     page.open()
     try:
         yield page
-        assert page.complaints == []
+        assert page.complaints == [], page.complaints
     finally:
         page.close()
 
@@ -317,6 +317,6 @@ def other_page(browser: Browser, url: str) -> Iterator[ComfyPage]:
     page = ComfyPage(context, url).open()
     try:
         yield page
-        assert page.complaints == []
+        assert page.complaints == [], page.complaints
     finally:
         context.close()

@@ -205,7 +205,9 @@ def test_jobs_by_state_and_older_ones(panel: ComfyPage, stack: Designer) -> None
 
     rows = panel.find("aws-job")
     expect(rows).to_have_count(SHOWN_AT_FIRST)
-    panel.find("aws-jobs-filter").select_option("succeeded")
+    panel.find("aws-jobs-filter").press("l")  # elsewhere it closes the panel
+    panel.tab.wait_for_timeout(300)
+    panel.find("aws-jobs-filter").select_option("succeeded", timeout=5000)
     expect(rows.first).to_have_attribute("data-id", done[-1])
     expect(row_of(panel, done[0])).to_have_count(0)
     panel.find("aws-jobs-more").click()

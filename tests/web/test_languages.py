@@ -84,6 +84,9 @@ def test_a_workflow_is_published_in_japanese(spoken: ComfyPage, stack: Designer)
     field = spoken.find("aws-name-input")
     field.fill("図")
     expect(spoken.find("aws-name-message")).to_contain_text("「図」は使えません")
+    field.fill(TEMPLATE)
+    expect(spoken.find("aws-name-message")).to_contain_text("同じものがすでにあるか")
+    expect(spoken.find("aws-name-message")).to_contain_text(TEMPLATE)  # the server's own words
     field.press("Escape")
     expect(dialog).to_have_count(0)
     spoken.watch("aws-lock")  # what the bucket has already is published in a moment

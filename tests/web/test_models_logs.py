@@ -14,6 +14,7 @@ from tests.pipeline.install import load_workflow
 from tests.support.fileserver import served
 from tests.web.browser import TIMEOUT_MS, ComfyPage
 from tests.web.designer import Designer
+from tests.web.test_page import ensure_template
 
 pytestmark = [
     pytest.mark.browser,
@@ -92,6 +93,11 @@ def test_a_model_from_a_url_sent_to_the_bucket_and_deleted(
     field.fill("file:///etc/passwd")
     field.press("Enter")
     expect(page.find("aws-models-url-problem")).to_contain_text("http or https one")
+    field.fill("http://127.0.0.1:9/x.safetensors")
+    page.find("aws-models-url-name-input").fill("../../x.safetensors")
+    field.press("Enter")
+    expect(page.find("aws-models-url-problem")).to_contain_text("../../x.safetensors")
+    page.find("aws-models-url-name-input").fill("")
     with served(safetensors(1)) as site:
         site.filename, site.hold = name, threading.Event()
         field.fill(site.url)
@@ -100,6 +106,11 @@ def test_a_model_from_a_url_sent_to_the_bucket_and_deleted(
         transfer = page.find("aws-transfer")
         expect(transfer).to_have_attribute("data-state", "running")
         site.hold.set()
+        expect(page.find("aws-transfer-error")).to_contain_text("has the sha256")
+        with page.tab.expect_request("**/aws/models/url") as again:
+            page.find("aws-transfer-retry").click()
+        assert again.value.post_data_json["sha256"] == "0" * 64
+        expect(transfer).to_have_count(1)
         expect(page.find("aws-transfer-error")).to_contain_text("has the sha256")
         page.find("aws-transfer-stop").click()
         expect(transfer).to_have_count(0)
@@ -142,6 +153,7 @@ def forget_transfers(page: ComfyPage) -> None:
 
 def test_files_that_are_dropped(page: ComfyPage, stack: Designer) -> None:
     name, body = "dropped.safetensors", safetensors(2)
+    ensure_template(stack, "Users")
     page.load(load_workflow())
     show(page, "models")
     page.find("aws-models-folder").select_option(FOLDER)
@@ -161,8 +173,17 @@ def test_files_that_are_dropped(page: ComfyPage, stack: Designer) -> None:
         expect(page.find("aws-transfer")).to_have_count(0)
     drop_model(page, "cut.safetensors", body[:-1])
     expect(page.find("aws-transfer-error")).to_contain_text("is cut off")
+    with page.tab.expect_request("**/aws/models/upload?*"):
+        page.find("aws-transfer-retry").click()
+    expect(page.find("aws-transfer")).to_have_count(1)
+    expect(page.find("aws-transfer-error")).to_contain_text("is cut off")
     page.find("aws-transfer-stop").click()
     assert page.node_count() == before, "ComfyUI took the file, too"
+
+    used = model(page, "tiny_sd3.safetensors")
+    used.get_by_test_id("aws-model-delete").click()
+    expect(page.find("aws-model-users")).to_contain_text("Users")
+    page.find("aws-model-delete-cancel").click()
 
     model(page, name).get_by_test_id("aws-model-delete").focus()
     page.tab.keyboard.press("Enter")
@@ -199,3 +220,15 @@ def test_ten_thousand_lines_do_not_freeze_the_page(page: ComfyPage, designer: De
     assert page.find("aws-log").locator("b").count() == 0
     page.find("aws-logs-text").fill("typed at once")
     expect(page.find("aws-logs-text")).to_have_value("typed at once")
+
+    with page.tab.expect_request("**/aws/logs?*level=error*"):
+        page.find("aws-logs-level").select_option("error")
+    page.find("aws-logs-follow").click()
+    expect(page.find("aws-logs-state")).to_have_text("2,000 lines, paused")
+    with page.tab.expect_download() as download:
+        page.find("aws-logs-download").click()
+    assert download.value.suggested_filename == "designer.log"
+    # As on a page that came by plain HTTP from another machine.
+    page.tab.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.find("aws-logs-copy").click()
+    expect(page.toast("The lines are copied")).to_be_visible()

@@ -131,7 +131,11 @@ def test_a_taken_name_is_said_and_can_get_a_new_version(page, stack):
     ensure_template(stack, "Taken")
     page.load(load_workflow())
     page.show_connected_panel()
+    page.find("aws-new-workflow").click()
+    page.find("aws-name-description").fill("of another workflow")
+    page.find("aws-name-cancel").click()
     begin_publish(page, "Taken")
+    expect(page.find("aws-name-description")).to_have_value("")
     expect(page.find("aws-name-message")).to_contain_text("Taken")
     expect(page.find("aws-name-input")).to_have_value("Taken")
     expect(page.find(LOCK)).to_have_count(0)
@@ -152,6 +156,13 @@ def begin_large_publish(page: ComfyPage, designer: Designer, name: str) -> None:
     page.find(LOCK).wait_for()
 
 
+def wait_for_template(designer: Designer, name: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while name not in designer.template_names():
+        assert time.monotonic() < deadline, f"{name} was not published"
+        time.sleep(0.1)
+
+
 def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
     queued = set(stack.call("GET", "/history"))
     begin_large_publish(page, stack, "Locked")
@@ -170,9 +181,16 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
 
         page.reload()
         expect(page.find(LOCK)).to_contain_text("Locked")
+        page.tab.goto("about:blank")
 
+    # It ends while nobody looks; who comes back is told, and sees that the canvas is what it was.
+    wait_for_template(stack, "Locked")
+    page.open()
     expect(page.toast("“Locked” is published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
+    page.show_connected_panel()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    assert page.node_count() == nodes
     assert set(stack.call("GET", "/history")) == queued
     assert stack.call("GET", "/queue") == {"queue_running": [], "queue_pending": []}
 
@@ -184,6 +202,14 @@ def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
     expect(page.toast("“Dropped” was not published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
     assert "Dropped" not in stack.template_names()
+
+    # A server that takes the question and never answers does not hold the page.
+    page.tab.route("**/aws/publishes/*", lambda route: None)
+    page.tab.evaluate("() => sessionStorage.setItem('aws.tab', '{\"publish\": \"lost\"}')")
+    page.reload()
+    expect(page.find(LOCK)).to_contain_text("Looking for the publish")
+    expect(page.toast("The publish was lost sight of")).to_be_visible()
+    expect(page.find(LOCK)).to_have_count(0)
 
 
 def test_cancelling_a_cloud_job_leaves_a_local_run_alone(page, stack):
@@ -241,11 +267,18 @@ def test_a_chosen_template_is_shown_on_the_canvas_in_a_tab_of_its_name(page, sta
 
 def test_templates_and_endpoints_are_deleted_after_a_question(page, stack):
     ensure_template(stack, "Old")
+    page.load(load_workflow())
     page.show_connected_panel()
     page.tab.get_by_role("button", name="Delete template Old").click()
     page.tab.locator("[role=dialog]").get_by_role("button", name="Cancel").click()
     row = page.tab.locator("[data-testid=aws-template][data-name=Old]")
     expect(row).to_be_visible()
+    # The key asks of the row that has the focus, and leaves the selected node alone.
+    page.tab.evaluate("() => window.app.canvas.selectNodes([window.app.graph.nodes[0]])")
+    row.press("Delete")
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Cancel").click()
+    page.tab.locator("[role=dialog]").wait_for(state="detached")
+    assert page.node_count() == len(load_workflow()["nodes"])
     page.tab.get_by_role("button", name="Delete template Old").click()
     page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)

@@ -17,6 +17,9 @@ pytestmark = [
 
 expect.set_options(timeout=TIMEOUT_MS)
 
+DENIED = {"name": "write", "state": "failed", "message": "AWS does not permit it.",
+          "hint": "Let the role write.", "permission": "s3:PutObject"}  # fmt: skip
+
 
 def open_settings(page: ComfyPage) -> None:
     page.show_connected_panel()
@@ -62,6 +65,10 @@ def test_what_is_missing_is_told_with_its_cure(page: ComfyPage, stack: Designer)
         page.find("aws-setting-target").select_option("aws")
         page.find("aws-setting-bucket").fill("nobodys-bucket")
         page.find("aws-setting-profile").fill("no-such-profile")
+        page.find("aws-page-logs").click()
+        page.find("aws-page-settings").click()
+        expect(page.find("aws-setting-bucket")).to_have_value("nobodys-bucket")
+        expect(page.find("aws-settings-test")).to_have_text("Save and test")
         page.find("aws-settings-test").click()
         check = page.tab.locator("[data-testid=aws-check][data-name=region]")
         expect(check).to_have_attribute("data-state", "failed")
@@ -70,5 +77,13 @@ def test_what_is_missing_is_told_with_its_cure(page: ComfyPage, stack: Designer)
         skipped = page.tab.locator("[data-testid=aws-check][data-state=skipped]")
         expect(skipped).to_have_count(21)
         expect(page.find("aws-checks-sum")).to_contain_text("Not working")
+        expect(page.find("aws-settings-test")).to_have_text("Test connection")
+        page.find("aws-page-run").click()
+        page.find("aws-page-settings").click()
+        expect(page.find("aws-checks-sum")).to_contain_text("Not working")
+
+        page.tab.route("**/aws/test", lambda route: route.fulfill(json={"checks": [DENIED]}))
+        page.find("aws-settings-test").click()
+        expect(page.find("aws-check").locator("code")).to_have_text("s3:PutObject")
     finally:
         stack.call("PUT", "/aws/settings", {"target": "local", "bucket": "", "profile": ""})

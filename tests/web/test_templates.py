@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,9 @@ def test_search_details_versions_and_roll_back(page, stack):
 def test_a_template_is_renamed_and_edited(page, stack):
     for name in ("Before", "Owned"):
         publish_versions(stack, name)
+    aside = drafts_of(stack, "Before", "100000") / "2026-01-02T03-04-05-678Z.json"
+    aside.parent.mkdir(parents=True)
+    aside.write_text(json.dumps(load_workflow()))
     if "After" in stack.template_names():
         stack.call("DELETE", "/aws/templates/After")
     page.show_connected_panel()
@@ -166,6 +172,7 @@ def test_a_template_is_renamed_and_edited(page, stack):
     field.fill("no spaces")
     expect(page.find("aws-rename-message")).to_contain_text("a space is not one")
     field.fill("After")
+    expect(page.find("aws-rename-message")).to_have_text("This name is free.")
     page.find("aws-edit-description").fill("Now with words")
     page.find("aws-edit-save").click()
     expect(page.find("aws-details-title")).to_have_text("After")
@@ -174,6 +181,22 @@ def test_a_template_is_renamed_and_edited(page, stack):
     expect(row(page, "Before")).to_have_count(0)
     assert stack.call("GET", "/aws/templates/After")["template"]["description"] == "Now with words"
     expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+
+    # Its earlier drafts have come along, and can be opened by their time.
+    page.find("aws-draft-all").click()
+    expect(page.find("aws-draft-row")).to_have_count(1)
+    expect(page.find("aws-draft-row")).to_contain_text("2026")
+    page.find("aws-draft-open").click()
+    expect(page.find("aws-drafts")).to_have_count(0)
+    expect(page.find("aws-draft-published")).to_be_visible()
+    assert not aside.exists()
+
+
+def drafts_of(designer: Designer, template: str, mask: str) -> Path:
+    """The folder of a template's earlier drafts; `mask` tells its capitals."""
+    bucket = designer.call("GET", "/aws/status")["bucket"]
+    user = designer.process.base_dir / "user" / "default"
+    return user / "aws-drafts" / str(bucket) / f"{template}~{mask}"
 
 
 def test_a_template_goes_out_as_a_file_and_comes_in(page, stack, tmp_path: Path):
@@ -265,3 +288,64 @@ def test_local_work_is_there_after_a_visit_to_a_template(page, stack):
     page.find("aws-local").click()
     expect(page.find("aws-local")).to_have_attribute("aria-current", "true")
     assert seed_of(page) == 7
+
+    # What is on its way when the page closes is kept by the next one.
+    page.tab.route("**/userdata/aws-drafts*", lambda route: None)
+    with page.tab.expect_request("**/userdata/aws-drafts*"):
+        change_seed(page, 8)
+    page.tab.unroute("**/userdata/aws-drafts*")
+    page.reload()
+    drafts = stack.process.base_dir / "user" / "default" / "aws-drafts"
+    wait_for_draft(drafts / "local.json", 8)
+
+
+def test_two_tabs_of_local_work_are_both_kept(page, stack):
+    """Each has one file, however often they take turns."""
+    folder = stack.process.base_dir / "user" / "default" / "aws-drafts" / "local"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_suffix(".json").unlink(missing_ok=True)
+    for name, seed in (("first", 21), ("second", 22)):
+        page.load(load_workflow(), name=name)
+        page.show_connected_panel()
+        change_seed(page, seed)
+        wait_for_draft(folder.with_suffix(".json"), seed)
+    [first] = folder.iterdir()
+    assert seed_in(first) == 21
+    for seed, way in ((31, "Previous"), (32, "Next"), (33, "Previous"), (34, "Next")):
+        page.tab.evaluate(
+            "(id) => window.app.extensionManager.command.execute(id)",
+            f"Workspace.{way}OpenedWorkflow",
+        )
+        page.tab.wait_for_timeout(300)
+        change_seed(page, seed)
+        wait_for_draft(folder.with_suffix(".json"), seed)
+    [aside] = folder.iterdir()
+    assert seed_in(aside) == 33
+
+    page.find("aws-draft-all").click()
+    page.find("aws-draft-open").click()
+    expect(page.find("aws-drafts")).to_have_count(0)
+    wait_for_draft(folder.with_suffix(".json"), 33)
+    expect(page.find("aws-draft-text")).to_have_text("Kept as the draft of Local.")
+    page.tab.wait_for_function(
+        """(id) => window.app.graph.getNodeById(id).widgets
+             .find(({ name }) => name === 'seed').value === 33""",
+        arg=int(SAMPLER_ID),
+    )
+    [aside] = folder.iterdir()
+    assert seed_in(aside) == 34
+
+
+def seed_in(draft: Path) -> int:
+    try:
+        nodes = json.loads(draft.read_text())["nodes"]
+    except (OSError, ValueError):
+        return 0  # just being written
+    return int(next(n for n in nodes if str(n["id"]) == SAMPLER_ID)["widgets_values"][0])
+
+
+def wait_for_draft(draft: Path, seed: int) -> None:
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while seed_in(draft) != seed:
+        assert time.monotonic() < deadline, f"the draft with the seed {seed} is not kept"
+        time.sleep(0.05)

@@ -2,10 +2,16 @@
  * The /aws routes; docs/openapi.yaml describes them.
  */
 
-import { t } from './i18n.js'
+import { locale, named as wordOf, t } from './i18n.js'
 
 /** Jobs that are asked for at once. */
 export const JOBS = 100
+
+/** After so long nothing will come of a question. */
+const GIVE_UP_MS = 60_000
+
+/** The page is locked while it asks: it must learn soon that nobody answers. */
+const LOCKED_MS = 5000
 
 /** An answer other than 2xx, or none at all (`status` 0). */
 export class ServerError extends Error {
@@ -19,6 +25,20 @@ export class ServerError extends Error {
     this.status = status
     this.problem = problem
   }
+}
+
+/**
+ * A problem of the server's in the page's language: what kind it is, and behind it what the server
+ * itself says, which is English.
+ *
+ * @param {Aws.Problem} problem
+ * @returns {Aws.Problem}
+ */
+export function spoken(problem) {
+  const { code, message } = problem
+  const kind = locale() === 'en' ? code : wordOf('error.code', code)
+  // A kind that has no words is shown as the server says it.
+  return kind === code ? problem : { ...problem, message: t('error.behind', { kind, message }) }
 }
 
 /**
@@ -78,8 +98,9 @@ export class Server {
    * @param {AbortSignal} signal
    * @returns {Promise<{ok: boolean, error: Aws.Problem | null}>}
    */
-  checkName(name, signal) {
-    return this.#call('POST', '/aws/templates/check', { name }, signal)
+  async checkName(name, signal) {
+    const { ok, error } = await this.#call('POST', '/aws/templates/check', { name }, signal)
+    return { ok, error: error && spoken(error) }
   }
 
   /**
@@ -221,12 +242,14 @@ export class Server {
    * @returns {Promise<Aws.Publish>}
    */
   async publishState(id) {
-    return (await this.#call('GET', `/aws/publishes/${encodeURIComponent(id)}`)).publish
+    const route = `/aws/publishes/${encodeURIComponent(id)}`
+    return (await this.#call('GET', route, undefined, AbortSignal.timeout(LOCKED_MS))).publish
   }
 
   /** @param {string} id */
   cancelPublish(id) {
-    return this.#call('DELETE', `/aws/publishes/${encodeURIComponent(id)}`)
+    const route = `/aws/publishes/${encodeURIComponent(id)}`
+    return this.#call('DELETE', route, undefined, AbortSignal.timeout(LOCKED_MS))
   }
 
   /** @returns {Promise<Aws.Endpoint[]>} */
@@ -407,8 +430,9 @@ export class Server {
    * @returns {Promise<any>} the JSON of a 2xx answer; null when it has none
    */
   async #call(method, route, body, signal) {
+    const patience = method === 'GET' ? AbortSignal.timeout(GIVE_UP_MS) : null
     /** @type {RequestInit} */
-    const options = { method, signal: signal ?? null, cache: 'no-store' }
+    const options = { method, signal: signal ?? patience, cache: 'no-store' }
     if (body) {
       options.body = JSON.stringify(body)
       options.headers = { 'Content-Type': 'application/json' }
@@ -426,7 +450,7 @@ export class Server {
     try {
       response = await this.#fetch(route, options)
     } catch (error) {
-      if (options.signal?.aborted) throw error
+      if (options.signal?.aborted && !isTimeout(error)) throw error
       throw offline()
     }
     if (response.ok) return response
@@ -437,6 +461,11 @@ export class Server {
 /** @param {Record<string, string>} values */
 function query(values) {
   return new URLSearchParams(values).toString()
+}
+
+/** @param {unknown} error */
+function isTimeout(error) {
+  return error instanceof DOMException && error.name === 'TimeoutError'
 }
 
 function offline() {
@@ -450,7 +479,7 @@ function offline() {
  */
 function refused(status, answer) {
   const problem = answer?.error?.message ? answer.error : unexpected(status)
-  return new ServerError(status, { hint: '', ...problem })
+  return new ServerError(status, spoken({ hint: '', ...problem }))
 }
 
 /** @param {string} text */

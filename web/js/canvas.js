@@ -14,7 +14,8 @@
  * @property {string} template name of the template that the canvas belongs to; empty for Local
  * @property {number} [version] the published version that it began as
  * @property {string} [print] fingerprint of that version as this page shows it
- * @property {string} [tab] the tab that kept it as a draft
+ * @property {string} [tab] the browser's tab that kept it as a draft
+ * @property {string} [place] ComfyUI's tab in it
  * @property {number} [saved] when, in seconds since the epoch
  */
 

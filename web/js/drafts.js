@@ -44,13 +44,14 @@ export class Drafts {
     await this.#call('POST', `${route(`${this.#stem(environment)}.json`)}?overwrite=true`, workflow)
   }
 
-  /** @param {string} environment whose draft is put aside, if it has one */
+  /**
+   * @param {string} environment whose draft is put aside, if it has one
+   * @returns {Promise<string>} the file that has it then
+   */
   async putAside(environment) {
-    const stem = this.#stem(environment)
-    const stamp = new Date().toISOString().replace(/[:.]/g, '-')
-    await this.#move(`${stem}.json`, `${stem}/${stamp}.json`)
-    const old = (await this.earlier(environment)).slice(KEPT)
-    await Promise.all(old.map((file) => this.#call('DELETE', route(file))))
+    const file = await this.#aside(environment)
+    await this.#prune(environment)
+    return file
   }
 
   /** @param {string} environment whose draft is not needed any more */
@@ -70,20 +71,53 @@ export class Drafts {
     return names.sort().reverse().map((name) => `${folder}/${name.split('/').at(-1)}`)
   }
 
-  /** @param {string} environment whose newest draft put aside becomes its draft again */
-  async takeBack(environment) {
+  /**
+   * A draft put aside becomes the environment's draft again; the one of now is put aside for it.
+   *
+   * @param {string} environment
+   * @param {string} [file] one of those put aside; the newest when it is left out
+   */
+  async takeBack(environment, file) {
     const [newest] = await this.earlier(environment)
-    if (newest) await this.#move(newest, `${this.#stem(environment)}.json`)
+    const wanted = file ?? newest
+    if (!wanted) return this.read(environment)
+    await this.#aside(environment)
+    await this.#move(wanted, `${this.#stem(environment)}.json`)
+    await this.#prune(environment)
     return this.read(environment)
   }
 
+  /** @param {string} file of a draft put aside that is not needed any more */
+  async drop(file) {
+    await this.#call('DELETE', route(file), undefined, true)
+  }
+
   /**
+   * Its draft and those put aside follow a template to its new name.
+   *
    * @param {string} name of a template
    * @param {string} renamed
    */
   async rename(name, renamed) {
     await this.putAside(renamed)
-    await this.#move(`${this.#stem(name)}.json`, `${this.#stem(renamed)}.json`)
+    const [from, to] = [this.#stem(name), this.#stem(renamed)]
+    await this.#move(`${from}.json`, `${to}.json`)
+    const earlier = await this.earlier(name)
+    await Promise.all(earlier.map((file) => this.#move(file, file.replace(`${from}/`, `${to}/`))))
+  }
+
+  /** @param {string} environment */
+  async #aside(environment) {
+    const stem = this.#stem(environment)
+    const file = `${stem}/${new Date().toISOString().replace(/[:.]/g, '-')}.json`
+    await this.#move(`${stem}.json`, file)
+    return file
+  }
+
+  /** @param {string} environment of which there may be one too many */
+  async #prune(environment) {
+    const old = (await this.earlier(environment)).slice(KEPT)
+    await Promise.all(old.map((file) => this.drop(file)))
   }
 
   /**
@@ -137,6 +171,15 @@ export class Drafts {
     if (mayLack && response.status === 404) return null
     throw failure(response.status)
   }
+}
+
+/**
+ * @param {string} file of a draft put aside
+ * @returns {number} when, in seconds since the epoch
+ */
+export function asideAt(file) {
+  const stamp = file.split('/').at(-1)?.replace(/T(\d+)-(\d+)-(\d+)-(\d+Z).*/, 'T$1:$2:$3.$4')
+  return Date.parse(stamp ?? '') / 1000
 }
 
 /** @param {string} file */

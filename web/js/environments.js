@@ -8,6 +8,7 @@
 
 import { problemOf } from './api.js'
 import { fingerprint, marked, markOf, ownerOf } from './canvas.js'
+import { asideAt } from './drafts.js'
 import { t } from './i18n.js'
 
 /** @typedef {import('./canvas.js').Workflow} Workflow */
@@ -17,7 +18,12 @@ const KEEP_MS = 1000
 
 const STASH = 'aws.draft'
 
-/** @typedef {{workflow: Workflow, place: string}} Seen a canvas, and ComfyUI's tab that showed it */
+/**
+ * @typedef {object} Seen a canvas
+ * @property {Workflow} workflow
+ * @property {string} place ComfyUI's tab that showed it
+ * @property {string} tab the browser's tab
+ */
 
 export class Environments {
   #comfy
@@ -33,8 +39,17 @@ export class Environments {
   #pending = null
   /** @type {Map<string, string>} fingerprints of what this page has kept or opened */
   #kept = new Map()
-  /** @type {Map<string, string>} ComfyUI's tabs that they were kept from */
+  /** @type {Map<string, string>} ComfyUI's tabs that show the draft of each environment */
   #places = new Map()
+  /**
+   * The drafts that gave way to one of another open tab, by the tab that shows them: each is
+   * needed until that tab itself is kept anew.
+   *
+   * @type {Map<string, Map<string, string>>}
+   */
+  #asides = new Map()
+  /** @type {Set<Seen>} those being kept */
+  #keeping = new Set()
   /** @type {Promise<unknown>} writes follow one another */
   #writing = Promise.resolve()
   /** @type {Promise<void> | null} set once what an earlier page left is being kept */
@@ -42,6 +57,12 @@ export class Environments {
   /** Fingerprints of the canvas that ComfyUI showed by itself, and of the one loaded last. */
   #first = ''
   #loaded = ''
+  /** @type {(shown: void) => void} */
+  #tellShown = () => {}
+  /** Resolved once ComfyUI shows a graph. */
+  shown = new Promise((/** @type {(shown: void) => void} */ resolve) => {
+    this.#tellShown = resolve
+  })
 
   /**
    * @param {object} parts
@@ -76,6 +97,7 @@ export class Environments {
     if (mark && !mark.print && mark.version) this.#canvas.mark = { ...mark, print }
     this.#first ||= print
     this.#loaded = print
+    this.#tellShown()
     this.#show()
   }
 
@@ -115,41 +137,71 @@ export class Environments {
       this.#fail(t('templates.openFailed', { name }), error)
     }
     this.#show()
+    void this.#lookForEarlier(name)
   }
 
-  /** Show the draft that was put aside last. */
-  async showDraft() {
-    const name = this.#canvas.mark?.template ?? ''
-    try {
-      await this.flush()
-      const draft = await this.#inTurn(() => this.#drafts.takeBack(name))
-      if (draft) await this.#openDraft(name, draft)
-    } catch (error) {
-      this.#fail(t('templates.openFailed', { name }), error)
-    }
-    this.#show()
+  /** @returns {Promise<{file: string, at: number}[]>} drafts put aside, the newest first */
+  async earlier() {
+    const files = await this.#drafts.earlier(this.#canvas.mark?.template ?? '')
+    return files.map((file) => ({ file, at: asideAt(file) }))
   }
 
   /**
-   * What is on the canvas was published: it belongs to that template now.
+   * Show a draft that was put aside; the one of now is put aside for it.
+   *
+   * @param {string} [file] the last one when it is left out
+   */
+  async showDraft(file) {
+    const name = this.#canvas.mark?.template ?? ''
+    try {
+      await this.flush()
+      const draft = await this.#inTurn(() => this.#drafts.takeBack(name, file))
+      if (draft) await this.#openDraft(name, draft)
+    } catch (error) {
+      this.#fail(t('templates.openFailed', { name: name || t('local') }), error)
+    }
+    this.#show()
+    void this.#lookForEarlier(name)
+  }
+
+  /**
+   * A version was published: the canvas that still shows it belongs to that template now.
    *
    * @param {string} name
    * @param {number} version
+   * @param {string} print fingerprint of what was sent
+   * @returns {boolean} whether the canvas shows it
    */
-  async published(name, version) {
-    clearTimeout(this.#timer)
-    this.#pending = null
-    const print = fingerprint(this.#canvas.workflow())
-    this.#canvas.mark = { template: name, version, print }
+  published(name, version, print) {
+    const shows = fingerprint(this.#canvas.workflow()) === print
+    if (shows) {
+      clearTimeout(this.#timer)
+      this.#pending = null
+      this.#canvas.mark = { template: name, version, print }
+    }
+    void this.#publishedDraft(name, print)
+    return shows
+  }
+
+  /**
+   * The draft of what is published now is not needed any more, and another one must not hide it.
+   *
+   * @param {string} name
+   * @param {string} print
+   */
+  async #publishedDraft(name, print) {
     this.#kept.delete(name)
     try {
-      const draft = await this.#drafts.read(name)
-      if (draft && fingerprint(draft) === print) await this.#drafts.remove(name)
-      else if (draft) await this.#drafts.putAside(name)
+      await this.#inTurn(async () => {
+        const draft = await this.#drafts.read(name)
+        if (draft && fingerprint(draft) === print) await this.#drafts.remove(name)
+        else if (draft) await this.#drafts.putAside(name)
+      })
     } catch (error) {
       this.#fail(t('draft.notKept'), error)
     }
     this.#show()
+    void this.#lookForEarlier(name)
   }
 
   /**
@@ -159,6 +211,12 @@ export class Environments {
   async renamed(name, renamed) {
     await this.flush()
     await this.#inTurn(() => this.#drafts.rename(name, renamed))
+    for (const known of [this.#kept, this.#places]) {
+      const value = known.get(name)
+      if (value !== undefined) known.set(renamed, value)
+      known.delete(name)
+    }
+    this.#asides.delete(name) // their files have other names now
     this.#canvas.rename(name, renamed)
     this.#show()
   }
@@ -180,8 +238,9 @@ export class Environments {
     await this.#writing
   }
 
-  /** What a closing page could not keep is kept now, once a page. */
+  /** What a closing page could not keep is kept now, once a page and once it is known where. */
   resume() {
+    if (!this.#store.state.status) return Promise.resolve()
     return (this.#resumed ??= this.#resumeNow())
   }
 
@@ -203,7 +262,7 @@ export class Environments {
    * @returns {Seen}
    */
   #seen(workflow) {
-    return { workflow, place: this.#canvas.place }
+    return { workflow, place: this.#canvas.place, tab: this.#comfy.clientId }
   }
 
   /** @param {Workflow} workflow */
@@ -247,8 +306,13 @@ export class Environments {
   }
 
   /** @param {Seen} seen */
-  #keep(seen) {
-    return this.#inTurn(() => this.#keepNow(seen))
+  async #keep(seen) {
+    this.#keeping.add(seen)
+    try {
+      await this.#inTurn(() => this.#keepNow(seen))
+    } finally {
+      this.#keeping.delete(seen)
+    }
   }
 
   /**
@@ -265,33 +329,42 @@ export class Environments {
   }
 
   /** @param {Seen} seen */
-  async #keepNow({ workflow, place }) {
+  async #keepNow({ workflow, place, tab }) {
     const owner = ownerOf(workflow)
     const print = fingerprint(workflow)
+    const asides = this.#asides.get(owner) ?? new Map()
     const there = await this.#drafts.read(owner)
-    if (there && fingerprint(there) !== print && this.#isOthers(there, owner, place)) {
-      await this.#drafts.putAside(owner)
+    if (there && fingerprint(there) !== print && this.#isOthers(there, owner, { place, tab })) {
+      const by = markOf(there)
+      const file = await this.#drafts.putAside(owner)
+      if (by?.place !== undefined && by.place !== place && by.tab === tab) asides.set(by.place, file)
+      this.#asides.set(owner, asides)
+      void this.#lookForEarlier(owner)
     }
-    const [tab, saved] = [this.#comfy.clientId, Date.now() / 1000]
-    const mark = { ...markOf(workflow), template: owner, tab, saved }
+    const mark = { ...markOf(workflow), template: owner, tab, place, saved: Date.now() / 1000 }
     await this.#drafts.write(owner, marked(workflow, mark))
+    // What this tab was before is not needed any more: tabs that take turns keep one file each.
+    const before = asides.get(place)
+    asides.delete(place)
+    if (before) await this.#drafts.drop(before)
     this.#kept.set(owner, print)
-    this.#places.set(owner, place)
+    if (tab === this.#comfy.clientId) this.#places.set(owner, place)
     this.#store.set({ draftProblem: null })
     this.#show()
   }
 
   /**
-   * Whether a draft is not simply what this canvas was a moment ago.
+   * Whether a draft is not simply what a canvas was a moment ago.
    *
    * @param {Workflow} draft
    * @param {string} owner
-   * @param {string} place
+   * @param {{place: string, tab: string}} where the canvas is
    */
-  #isOthers(draft, owner, place) {
-    const before = this.#places.get(owner)
+  #isOthers(draft, owner, { place, tab }) {
+    const mark = markOf(draft)
+    const before = this.#places.get(owner) ?? (mark?.tab === tab ? mark.place : undefined)
     if (before !== undefined && before !== place) return true
-    return markOf(draft)?.tab !== this.#comfy.clientId && fingerprint(draft) !== this.#kept.get(owner)
+    return mark?.tab !== tab && fingerprint(draft) !== this.#kept.get(owner)
   }
 
   /**
@@ -304,6 +377,8 @@ export class Environments {
     await this.#canvas.open(draft, name || t('local'), { ...mark, template: name })
     // As this page shows it, which may set a thing or two by itself.
     this.#kept.set(name, fingerprint(this.#canvas.workflow()))
+    this.#places.set(name, this.#canvas.place)
+    this.#asides.delete(name) // the tab may have shown one of them
   }
 
   /** @param {string} name */
@@ -311,6 +386,7 @@ export class Environments {
     const { workflow, version } = await this.#server.template(name)
     this.#kept.delete(name)
     await this.#canvas.open(workflow, name, { template: name, version })
+    this.#asides.delete(name)
   }
 
   /** Tell the views whose the canvas is, and how it stands to what is published. */
@@ -340,19 +416,22 @@ export class Environments {
 
   /** What is not yet kept waits in the browser while the page closes. */
   #stash() {
-    const seen = this.#pending
-    if (!seen || !this.#isNew(seen.workflow, this.#loaded)) return
-    try {
-      this.#storage.setItem(this.#stashed(ownerOf(seen.workflow)), JSON.stringify(seen))
-    } catch (error) {
-      console.warn('[aws] The last change could not be stashed.', error)
+    const pending = this.#pending && this.#isNew(this.#pending.workflow, this.#loaded)
+    // What is on its way may not arrive: the page takes its requests with it.
+    for (const seen of [...this.#keeping, ...(pending && this.#pending ? [this.#pending] : [])]) {
+      try {
+        const key = this.#stashed(`${ownerOf(seen.workflow)}/${seen.place}`)
+        this.#storage.setItem(key, JSON.stringify(seen))
+      } catch (error) {
+        console.warn('[aws] The last change could not be stashed.', error)
+      }
     }
   }
 
-  /** @param {string} owner */
-  #stashed(owner) {
+  /** @param {string} canvas its environment, and ComfyUI's tab that shows it */
+  #stashed(canvas) {
     const bucket = this.#store.state.status?.bucket ?? ''
-    return [STASH, this.#comfy.user, bucket, owner].join('/')
+    return [STASH, this.#comfy.user, bucket, canvas].join('/')
   }
 
   /**

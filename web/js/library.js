@@ -5,6 +5,7 @@
  * that page is shown.
  */
 
+import { told } from './actions.js'
 import { problemOf } from './api.js'
 import { t } from './i18n.js'
 
@@ -33,6 +34,8 @@ export class Library extends EventTarget {
   }
   /** Transfers that this tab started: it alone refreshes its canvas for them. */
   #own = new Set()
+  /** @type {Map<string, Aws.FetchRequest>} by the ids of the transfers that this tab began from a URL */
+  #fetches = new Map()
   /** @type {Map<string, Upload>} */
   #uploads = new Map()
   #uploading = false
@@ -57,6 +60,10 @@ export class Library extends EventTarget {
   /** Listen to the server; once a page. */
   listen() {
     this.#comfy.on('aws.model', ({ transfer }) => this.#hear(transfer))
+    window.addEventListener('beforeunload', (event) => {
+      // An upload ends with its page.
+      if (this.#uploading) event.preventDefault()
+    })
   }
 
   /**
@@ -95,7 +102,9 @@ export class Library extends EventTarget {
    */
   async fetchUrl(request) {
     try {
-      this.#started(await this.#server.fetchModel(request))
+      const transfers = await this.#server.fetchModel(request)
+      for (const { id } of transfers) this.#fetches.set(id, request)
+      this.#started(transfers)
       return null
     } catch (error) {
       return problemOf(error)
@@ -139,6 +148,36 @@ export class Library extends EventTarget {
   }
 
   /**
+   * Whether this page knows how to begin a transfer again that came to nothing.
+   *
+   * @param {Aws.Transfer} transfer
+   */
+  canRetry({ id, kind, state }) {
+    if (state !== 'failed' && state !== 'cancelled') return false
+    return this.#uploads.has(id) || this.#fetches.has(id) || kind === 'push' || kind === 'pull'
+  }
+
+  /**
+   * Begin a transfer again that came to nothing, in place of it.
+   *
+   * @param {Aws.Transfer} transfer
+   */
+  async retry(transfer) {
+    const { id, kind, folder, name } = transfer
+    const file = this.#uploads.get(id)?.file
+    const request = this.#fetches.get(id)
+    await this.stop(transfer)
+    if (file) {
+      this.upload([file], folder)
+    } else if (kind === 'push' || kind === 'pull') {
+      await this.move(kind, [{ folder, name }])
+    } else if (request) {
+      const problem = await this.fetchUrl(request)
+      if (problem) this.#comfy.toast('error', t('models.moveFailed', { name }), told(problem))
+    }
+  }
+
+  /**
    * Cancel a transfer that is under way, dismiss one that has ended.
    *
    * @param {Aws.Transfer} transfer
@@ -158,7 +197,9 @@ export class Library extends EventTarget {
         problemOf(error) // it is gone already
       }
     }
-    if (ended) this.#drop(transfer.id)
+    if (!ended) return
+    this.#drop(transfer.id)
+    this.#fetches.delete(transfer.id)
   }
 
   /**

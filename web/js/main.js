@@ -28,6 +28,9 @@ import { RunButton } from './views/run_button.js'
 
 const TAB = 'aws'
 
+/** A page that is not ready by then is as ready as it will be. */
+const READY_MS = 15_000
+
 const comfy = new Comfy(app, api)
 const server = new Server(
   (route, options) => comfy.fetch(route, options),
@@ -49,6 +52,12 @@ const environments = new Environments({
   storage: window.localStorage,
   choose: (name) => actions.choose(name),
 })
+/** @type {(ready: Promise<unknown>) => void} */
+let tellReady = () => {}
+/** The page shows a graph and knows its server; sooner the end of a publish means nothing to it. */
+const ready = new Promise((/** @type {(ready: Promise<unknown>) => void} */ resolve) => {
+  tellReady = resolve
+})
 const fleet = new Fleet({ server, comfy, store, actions })
 const desk = new JobDesk({ server, comfy, store, actions, canvas, environments })
 const notice = new CostNotice(store, comfy, window.localStorage)
@@ -59,10 +68,10 @@ const publishing = new Publishing({
   store,
   session,
   canvas,
+  ready,
   onStart: () => environments.flush(),
-  onDone: (name, version) => {
-    void environments.published(name, version)
-    actions.choose(name)
+  onDone: (name, version, print) => {
+    if (environments.published(name, version, print)) actions.choose(name)
     void actions.reload('templates')
   },
 })
@@ -114,6 +123,13 @@ async function newWorkflow() {
   if (!connected(store.state)) await actions.refresh()
   if (connected(store.state)) nameDialog.open()
   else comfy.toast('warn', t('command.notConnected'), t('setup.notConnected.hint'))
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
 }
 
 function loadStyle() {
@@ -187,13 +203,12 @@ app.registerExtension({
     speak(comfy.locale)
     marker.wrap(api)
     publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
+    publishing.lockAgain()
     const forever = new AbortController().signal
     store.watch(['status'], ({ status }) => {
       document.documentElement.dataset.awsRole = status?.role ?? ''
     }, forever)
     lock = new LockDialog(store, () => publishing.cancel(), forever)
-    // Not awaited, here and below: the page is ready before the server has answered.
-    void publishing.resume()
   },
   afterConfigureGraph: () => environments.loaded(),
   setup() {
@@ -208,6 +223,10 @@ app.registerExtension({
     })
     comfy.onLocale(speak)
     showRunButton()
-    void actions.refresh().then(() => environments.resume())
+    // Not awaited: the page is ready before the server has answered.
+    const refreshed = actions.refresh()
+    void refreshed.then(() => environments.resume())
+    tellReady(Promise.race([Promise.all([refreshed, environments.shown]), pause(READY_MS)]))
+    void publishing.resume()
   },
 })

@@ -7,8 +7,8 @@
  */
 
 import { told } from './actions.js'
-import { problemOf, ServerError } from './api.js'
-import { unmarked } from './canvas.js'
+import { problemOf, ServerError, spoken } from './api.js'
+import { fingerprint, unmarked } from './canvas.js'
 import { t } from './i18n.js'
 import { target } from './store.js'
 
@@ -24,6 +24,7 @@ export class Publishing {
   #session
   #canvas
   #onStart
+  #ready
   #answeredAt = 0
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
@@ -38,16 +39,18 @@ export class Publishing {
    * @param {import('./store.js').Store} parts.store
    * @param {import('./session.js').Session} parts.session
    * @param {import('./canvas.js').Canvas} parts.canvas
+   * @param {Promise<unknown>} parts.ready what came of a publish can be told from then on
    * @param {() => Promise<void>} parts.onStart keeps what is on the canvas, or throws
-   * @param {(name: string, version: number) => void} parts.onDone a template was published from
-   *   this tab
+   * @param {(name: string, version: number, print: string) => void} parts.onDone a template was
+   *   published from this tab; `print` is the fingerprint of what was sent
    */
-  constructor({ server, comfy, store, session, canvas, onStart, onDone }) {
+  constructor({ server, comfy, store, session, canvas, ready, onStart, onDone }) {
     this.#server = server
     this.#comfy = comfy
     this.#store = store
     this.#session = session
     this.#canvas = canvas
+    this.#ready = ready
     this.#onStart = onStart
     this.#onDone = onDone
   }
@@ -62,10 +65,15 @@ export class Publishing {
     this.#comfy.on('aws.publish', (publish) => this.#take(publish))
   }
 
+  /** Lock the page at once that was locked before a reload. */
+  lockAgain() {
+    const id = this.#session.read().publish
+    if (id) this.#lock(reconnecting(id))
+  }
+
   /** Take up what a reload interrupted. */
   async resume() {
     const id = this.#session.read().publish
-    if (id) this.#lock(reconnecting(id))
     try {
       const publishes = id ? [await this.#server.publishState(id)] : await this.#server.publishes()
       const own = publishes.find((publish) => publish.id === id || this.#isOurs(publish))
@@ -89,6 +97,7 @@ export class Publishing {
       this.#canvas.outline([])
       await this.#onStart()
       const { workflow, prompt } = await this.#comfy.graph()
+      this.#session.write({ print: fingerprint(workflow) })
       const publish = await this.#server.publish({
         workflow: unmarked(workflow),
         prompt,
@@ -146,24 +155,37 @@ export class Publishing {
       this.#store.set({ publish })
       return
     }
-    this.#release()
-    this.#tell(publish)
+    void this.#end(publish)
   }
 
   /** @param {Aws.Publish} publish one that has ended */
-  #tell({ name, state, version, error }) {
+  async #end(publish) {
+    clearTimeout(this.#timer)
+    await this.#ready
+    // Its event and an answer may both tell of the end.
+    if (publish.id !== this.#store.state.publish?.id) return
+    const { print } = this.#session.read()
+    this.#release()
+    this.#tell(publish, print)
+  }
+
+  /**
+   * @param {Aws.Publish} publish one that has ended
+   * @param {string} print fingerprint of what was sent
+   */
+  #tell({ name, state, version, error }, print) {
     if (state === 'done') {
-      this.#onDone(name, version ?? 1)
+      this.#onDone(name, version ?? 1, print)
       const isUsable = target(this.#store.state).endpoint !== undefined
       const key = isUsable ? 'publish.version' : 'publish.version.noEndpoint'
       this.#comfy.toast('success', t('publish.done', { name }), t(key, { version: version ?? 1 }))
     } else if (state === 'cancelled') {
       this.#comfy.toast('info', t('publish.cancelled', { name }), t('publish.cancelled.hint'))
     } else if (error?.code === 'conflict') {
-      this.#onConflict(name, error)
+      this.#onConflict(name, spoken(error))
     } else {
       this.#canvas.outline(Object.keys(error?.node_errors ?? {}))
-      this.#comfy.toast('error', t('publish.failed', { name }), error ? told(error) : '')
+      this.#comfy.toast('error', t('publish.failed', { name }), error ? told(spoken(error)) : '')
     }
   }
 

@@ -4,7 +4,14 @@
 
 const KEY = 'aws.tab'
 
-/** @typedef {{on: boolean, template: string, publish: string, page: string}} Remembered */
+/**
+ * @typedef {object} Remembered
+ * @property {boolean} on
+ * @property {string} template
+ * @property {string} publish id of the one that locks the page
+ * @property {string} print fingerprint of what it publishes
+ * @property {string} page
+ */
 
 export class Session {
   #storage
@@ -16,17 +23,21 @@ export class Session {
 
   /** @returns {Remembered} */
   read() {
-    const empty = { on: false, template: '', publish: '', page: '' }
+    /** @type {Record<string, unknown>} */
+    let stored = {}
     try {
-      const stored = JSON.parse(this.#storage.getItem(KEY) ?? '{}')
-      return {
-        on: stored.on === true,
-        template: typeof stored.template === 'string' ? stored.template : '',
-        publish: typeof stored.publish === 'string' ? stored.publish : '',
-        page: typeof stored.page === 'string' ? stored.page : '',
-      }
+      stored = JSON.parse(this.#storage.getItem(KEY) ?? '{}')
     } catch {
-      return empty
+      // Somebody else's, or cut off: as if there were nothing.
+    }
+    const text = (/** @type {unknown} */ value) => (typeof value === 'string' ? value : '')
+    const { on, template, publish, print, page } = stored
+    return {
+      on: on === true,
+      template: text(template),
+      publish: text(publish),
+      print: text(print),
+      page: text(page),
     }
   }
 

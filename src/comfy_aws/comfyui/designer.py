@@ -137,6 +137,11 @@ class Designer:
         """Whether the services have been built: before that there is no live cloud job."""
         return self._services is not None
 
+    @property
+    def built(self) -> Services | None:
+        """The services as far as they have been built: asking waits for nothing."""
+        return self._services
+
     def forget_services(self) -> None:
         """The configuration has changed: build the services anew when they are needed."""
         with self._lock:

@@ -2,14 +2,17 @@
  * Whose the canvas is: a draft or the published version, and the way from one to the other.
  */
 
+import { told } from '../actions.js'
 import { h, icon, setText } from '../dom.js'
 import { t } from '../i18n.js'
+import { DraftsDialog } from './drafts_dialog.js'
 
 export class DraftBar {
   #text = h('span', { testid: 'aws-draft-text' })
   #problem = h('span', { class: 'aws-error-text', testid: 'aws-draft-problem' })
   #published
   #earlier
+  #all
   #align
   #owner = ''
 
@@ -24,6 +27,10 @@ export class DraftBar {
       h('button', { type: 'button', class: 'aws-link', testid, on: { click } })
     this.#published = button('aws-draft-published', () => void environments.showPublished())
     this.#earlier = button('aws-draft-earlier', () => void environments.showDraft())
+    const dialog = new DraftsDialog(environments)
+    signal.addEventListener('abort', () => dialog.close())
+    this.#all = button('aws-draft-all', () => void dialog.open(this.#owner || t('local')))
+    setText(this.#all, t('draft.all'))
     this.#align = button('aws-draft-align', () => actions.choose(this.#owner))
     setText(this.#published, t('draft.showPublished'))
     setText(this.#earlier, t('draft.showEarlier'))
@@ -32,7 +39,7 @@ export class DraftBar {
       { class: 'aws-draft', role: 'status', testid: 'aws-draft' },
       icon('pi-pencil'),
       h('div', { class: 'aws-draft-words' }, this.#text, this.#problem, this.#published,
-        this.#earlier, this.#align)
+        this.#earlier, this.#all, this.#align)
     )
     store.watch(['draft', 'draftProblem', 'template', 'templates'], (state) => this.#draw(state), signal)
   }
@@ -46,11 +53,13 @@ export class DraftBar {
     this.#owner = owner
     const newest = templates.items.find((item) => item.name === owner)?.version ?? version
     setText(this.#text, isOther ? t('draft.other', { name: owner || t('local') }) : words(draft, newest))
+    const hasEarlier = !isOther && earlier
     this.#published.hidden = isOther || owner === '' || !edited
-    this.#earlier.hidden = isOther || edited || !earlier
+    this.#earlier.hidden = !hasEarlier || edited
+    this.#all.hidden = !hasEarlier
     this.#align.hidden = !isOther
     setText(this.#align, t('draft.align', { name: owner || t('local') }))
-    setText(this.#problem, draftProblem ? `${draftProblem.message} ${draftProblem.hint}` : '')
+    setText(this.#problem, draftProblem ? told(draftProblem) : '')
   }
 }
 

@@ -177,13 +177,8 @@ export class LogsPage {
   }
 
   async #copy() {
-    try {
-      await navigator.clipboard.writeText(this.#asText())
-      this.#comfy.toast('success', t('logs.copied'))
-    } catch (error) {
-      const detail = error instanceof Error ? error.message : String(error)
-      this.#comfy.toast('error', t('logs.copyFailed'), detail)
-    }
+    if (await copied(this.#asText())) this.#comfy.toast('success', t('logs.copied'))
+    else this.#comfy.toast('error', t('logs.copyFailed'), t('logs.copyFailed.hint'))
   }
 
   #download() {
@@ -191,6 +186,29 @@ export class LogsPage {
     const name = `${this.#source.value.replaceAll(/[^\w-]+/g, '-')}.log`
     h('a', { href: url, download: name }).click()
     setTimeout(() => URL.revokeObjectURL(url), 10_000)
+  }
+}
+
+/**
+ * Put a text onto the clipboard. Browsers keep their own call for it from pages that came by plain
+ * HTTP; there, the way of old is left.
+ *
+ * @param {string} text
+ */
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    const before = document.activeElement
+    const field = h('textarea', { style: 'position: fixed; opacity: 0', 'aria-hidden': 'true' })
+    field.value = text
+    document.body.append(field)
+    field.select()
+    const done = document.execCommand('copy')
+    field.remove()
+    if (before instanceof HTMLElement) before.focus()
+    return done
   }
 }
 

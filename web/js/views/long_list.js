@@ -62,6 +62,12 @@ export class LongList {
       this.#top = this.element.scrollTop
       this.#draw()
     })
+    // A list that was hidden meanwhile may be scrolled elsewhere.
+    new ResizeObserver(() => {
+      if (this.#top === this.element.scrollTop) return
+      this.#top = this.element.scrollTop
+      this.#draw()
+    }).observe(this.element)
   }
 
   /** @param {readonly T[]} items all of them */

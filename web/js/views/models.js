@@ -89,9 +89,9 @@ export class ModelsPage {
     sources.takeDrops(this.element)
     for (const control of [this.#search, this.#show]) {
       control.addEventListener('input', () => this.#narrow())
-      // ComfyUI's shortcuts are single letters: keep typing to the field.
-      control.addEventListener('keydown', (event) => event.stopPropagation())
     }
+    // ComfyUI's shortcuts are single letters: keep typing to the field.
+    this.#search.addEventListener('keydown', (event) => event.stopPropagation())
     this.#more.addEventListener('click', () => {
       this.#limit += STEP
       this.#draw(library.state)
@@ -99,6 +99,10 @@ export class ModelsPage {
     library.watch((state) => this.#draw(state), signal)
     signal.addEventListener('abort', () => this.#dialog.close())
     reload()
+  }
+
+  again() {
+    void this.#library.load()
   }
 
   #narrow() {

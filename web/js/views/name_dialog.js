@@ -50,6 +50,8 @@ export class NameDialog {
     this.#cover,
     h('span', {}, t('name.cover'))
   )
+  #cancel = h('button', { type: 'button', class: 'aws-button', testid: 'aws-name-cancel',
+    on: { click: () => this.close() } }, t('cancel'))
   #ok = h('button', { type: 'submit', class: 'aws-button aws-primary', testid: 'aws-name-ok' })
   #dialog
 
@@ -71,6 +73,7 @@ export class NameDialog {
       onTaken: (name) => this.#drawTaken(name),
     })
     this.#preflight = new PreflightView(preflight, (nodes) => {
+      if (this.#busy) return
       this.close()
       showNodes(nodes)
     })
@@ -82,10 +85,14 @@ export class NameDialog {
    * Open the dialog.
    *
    * @param {string} [name] what stands in the field
-   * @param {Aws.Problem} [problem] why that name was refused
+   * @param {Aws.Problem} [problem] why that name was refused; what else was typed is there still
    */
   open(name = '', problem) {
     if (this.#open) return
+    if (!problem) {
+      this.#description.value = ''
+      this.#useCover.checked = true
+    }
     this.#open = new AbortController()
     this.#setBusy(false)
     guard(this.#dialog, this.#open.signal, { locked: false })
@@ -102,16 +109,6 @@ export class NameDialog {
   }
 
   #build() {
-    const cancel = h(
-      'button',
-      {
-        type: 'button',
-        class: 'aws-button',
-        testid: 'aws-name-cancel',
-        on: { click: () => this.close() },
-      },
-      t('cancel')
-    )
     const form = h(
       'form',
       { novalidate: true, on: { submit: (/** @type {Event} */ event) => this.#submit(event) } },
@@ -123,7 +120,7 @@ export class NameDialog {
       this.#description,
       this.#coverRow,
       this.#preflight.element,
-      h('div', { class: 'aws-dialog-buttons' }, cancel, this.#ok)
+      h('div', { class: 'aws-dialog-buttons' }, this.#cancel, this.#ok)
     )
     return h(
       'dialog',
@@ -142,6 +139,11 @@ export class NameDialog {
   }
 
   #closed() {
+    // Chromium closes a dialog on the second Escape whatever `cancel` says.
+    if (this.#busy) {
+      this.#dialog.showModal()
+      return
+    }
     this.#open?.abort()
     this.#open = null
     this.#field.stop()
@@ -166,9 +168,7 @@ export class NameDialog {
     const problem = refused ? null : await this.#publish(name, this.#wish(newVersion))
     this.#setBusy(false)
     if (problem) this.#field.refuse(problem)
-    if (refused || problem) return
-    this.#description.value = ''
-    this.close()
+    if (!refused && !problem) this.close()
   }
 
   /**
@@ -199,6 +199,7 @@ export class NameDialog {
 
   #draw() {
     this.#ok.disabled = this.#busy
+    this.#cancel.disabled = this.#busy
     setText(this.#ok, t(this.#busy ? 'name.starting' : 'name.ok'))
   }
 }

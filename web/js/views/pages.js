@@ -1,16 +1,23 @@
 /**
- * The pages of the panel behind a row of tabs: one is shown, and only that one is built.
+ * The pages of the panel behind a row of tabs: one is shown, and none is built before it is asked
+ * for. A page into which things are typed is kept when another one is shown.
  */
 
 import { h, icon } from '../dom.js'
 import { t } from '../i18n.js'
 
 /**
+ * @typedef {object} Built
+ * @property {HTMLElement} element
+ * @property {() => void} [again] called when it is shown again; a page without it is built anew
+ */
+
+/**
  * @typedef {object} Page
  * @property {string} id part of the ids and test ids
  * @property {string} icon one of PrimeIcons, such as `pi-plus`
  * @property {string} label
- * @property {(signal: AbortSignal) => HTMLElement} build `signal` aborts when the page is left
+ * @property {(signal: AbortSignal) => Built} build `signal` aborts when the page is given up
  */
 
 export class Pages {
@@ -19,15 +26,16 @@ export class Pages {
   #signal
   #tabs
   #body = h('div', { class: 'aws-scroll', role: 'tabpanel', testid: 'aws-page' })
-  /** @type {AbortController | null} */
-  #open = null
+  /** @type {Map<string, Built & {abort: AbortController}>} by the ids of pages */
+  #built = new Map()
 
   /**
    * @param {Page[]} pages
    * @param {import('../session.js').Session} session remembers the page of this tab
+   * @param {boolean} waits whether more of them may come: their row has its place already
    * @param {AbortSignal} signal
    */
-  constructor(pages, session, signal) {
+  constructor(pages, session, waits, signal) {
     this.#pages = pages
     this.#session = session
     this.#signal = signal
@@ -36,15 +44,15 @@ export class Pages {
       'div',
       { class: 'aws-pages' },
       h('div', {
-          class: 'aws-tabs',
+          class: pages.length < 2 ? 'aws-tabs aws-unseen' : 'aws-tabs',
           role: 'tablist',
           'aria-label': t('pages.label'),
-          hidden: pages.length < 2,
+          hidden: pages.length < 2 && !waits,
           on: { keydown: this.#move },
         }, ...this.#tabs),
       this.#body
     )
-    signal.addEventListener('abort', () => this.#open?.abort())
+    signal.addEventListener('abort', () => this.#built.forEach(({ abort }) => abort.abort()))
     this.show(session.read().page)
   }
 
@@ -59,12 +67,35 @@ export class Pages {
       tab?.setAttribute('aria-selected', String(each === page))
       tab?.setAttribute('tabindex', each === page ? '0' : '-1')
     })
-    this.#open?.abort()
-    this.#open = new AbortController()
+    this.#leave()
     this.#body.setAttribute('aria-labelledby', tabId(page.id))
     this.#body.dataset.page = page.id
     this.#body.scrollTop = 0
-    this.#body.replaceChildren(page.build(this.#open.signal))
+    const kept = this.#built.get(page.id)
+    if (kept) {
+      kept.element.hidden = false
+      kept.again?.()
+      return
+    }
+    const abort = new AbortController()
+    const built = page.build(abort.signal)
+    this.#built.set(page.id, {
+      element: built.element,
+      ...(built.again && { again: () => built.again?.() }),
+      abort,
+    })
+    this.#body.append(built.element)
+  }
+
+  /** Put the page away that is shown. */
+  #leave() {
+    for (const [id, { element, again, abort }] of this.#built) {
+      element.hidden = true
+      if (again) continue
+      abort.abort()
+      element.remove()
+      this.#built.delete(id)
+    }
   }
 
   /** @param {Page} page */

@@ -78,25 +78,25 @@ export class Panel {
         id: 'run',
         icon: 'pi-play',
         label: t('page.run'),
-        build: (/** @type {AbortSignal} */ shown) => new RunPage(this.#parts, shown).element,
+        build: (/** @type {AbortSignal} */ shown) => new RunPage(this.#parts, shown),
       },
       {
         id: 'models',
         icon: 'pi-box',
         label: t('page.models'),
-        build: (/** @type {AbortSignal} */ shown) => new ModelsPage(library, shown).element,
+        build: (/** @type {AbortSignal} */ shown) => new ModelsPage(library, shown),
       },
       {
         id: 'logs',
         icon: 'pi-align-left',
         label: t('page.logs'),
-        build: (/** @type {AbortSignal} */ shown) => new LogsPage(this.#parts, shown).element,
+        build: (/** @type {AbortSignal} */ shown) => new LogsPage(this.#parts, shown),
       },
       {
         id: 'settings',
         icon: 'pi-cog',
         label: t('page.settings'),
-        build: (/** @type {AbortSignal} */ shown) => new SettingsPage(this.#parts, shown).element,
+        build: (/** @type {AbortSignal} */ shown) => new SettingsPage(this.#parts, shown),
       },
     ]
     // Until the server has said what it is, nothing is shown of what artists have no part in.
@@ -104,17 +104,29 @@ export class Panel {
     store.watch(['status'], (state) => {
       if (designs(state) !== isDesigner && !signal.aborted) this.#rebuild()
     }, signal)
-    const shown = new Pages(isDesigner ? pages : pages.slice(0, 1), session, signal)
+    const known = isDesigner ? pages : pages.slice(0, 1)
+    const shown = new Pages(known, session, store.state.status === null, signal)
     store.watch(['log'], ({ log }) => {
       if (log && isDesigner) shown.show('logs')
     }, signal)
     return h(
       'div',
-      { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel' },
+      { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel', on: { keydown: keepToList } },
       new Header(store, actions, signal).element,
       shown.element
     )
   }
+}
+
+/**
+ * A key chooses in a list that has the focus. ComfyUI's shortcuts, which spare text fields alone,
+ * are not meant.
+ *
+ * @param {KeyboardEvent} event
+ */
+function keepToList(event) {
+  const isShortcut = event.ctrlKey || event.altKey || event.metaKey
+  if (event.target instanceof HTMLSelectElement && !isShortcut) event.stopPropagation()
 }
 
 /** Whether it is known that this ComfyUI is a designer's. */

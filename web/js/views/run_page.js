@@ -53,4 +53,7 @@ export class RunPage {
     const setup = new Setup(store, actions, signal).element
     this.element = h('div', { class: 'aws-lists' }, setup, target, lists)
   }
+
+  /** It follows the store also while another page is shown. */
+  again() {}
 }

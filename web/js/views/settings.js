@@ -68,6 +68,11 @@ export class SettingsPage {
     void this.#load()
   }
 
+  /** What was typed stays; else it may have been changed elsewhere meanwhile. */
+  again() {
+    if (Object.keys(this.#changes()).length === 0) void this.#load()
+  }
+
   #buildForm() {
     const target = h(
       'select',
@@ -164,7 +169,9 @@ export class SettingsPage {
   }
 
   #drawSave() {
-    this.#save.disabled = Object.keys(this.#changes()).length === 0
+    const changed = Object.keys(this.#changes()).length > 0
+    this.#save.disabled = !changed
+    setText(this.#test, t(changed ? 'settings.saveAndTest' : 'settings.test'))
   }
 
   /** @returns {Promise<boolean>} whether what the page shows is what the server has */

@@ -152,7 +152,11 @@ export class Templates {
         on: {
           click: () => void environments.select(name),
           keydown: (/** @type {KeyboardEvent} */ event) => {
-            if (event.key === 'Delete') void actions.deleteTemplate(name)
+            if (event.key !== 'Delete') return
+            // ComfyUI would delete the selected nodes, too.
+            event.preventDefault()
+            event.stopPropagation()
+            void actions.deleteTemplate(name)
           },
         },
       },

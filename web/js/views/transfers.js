@@ -48,13 +48,17 @@ export class Transfers {
       testid: 'aws-transfer-stop',
       on: { click: () => void this.#library.stop(transfer) },
     })
+    const again = iconButton('pi-refresh', '', {
+      testid: 'aws-transfer-retry',
+      on: { click: () => void this.#library.retry(transfer) },
+    })
     const element = h('li', { class: 'aws-row', testid: 'aws-transfer', 'data-kind': first.kind },
       h('div', { class: 'aws-row-body' },
         h('div', { class: 'aws-split' }, name, state),
         bar.element,
         h('div', { class: 'aws-split' }, from, extent),
         error),
-      stop)
+      again, stop)
     const update = (/** @type {Aws.Transfer} */ now) => {
       transfer = now
       const ended = hasEnded(now)
@@ -72,6 +76,10 @@ export class Transfers {
       const label = t(ended ? 'transfers.dismiss' : 'transfers.cancel', { name: shown })
       setAttribute(stop, 'aria-label', label)
       stop.title = label
+      again.hidden = !this.#library.canRetry(now)
+      const retry = t('transfers.retry', { name: shown })
+      setAttribute(again, 'aria-label', retry)
+      again.title = retry
     }
     return { element, update }
   }

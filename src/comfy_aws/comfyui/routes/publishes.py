@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, author_of, body_of
-from comfy_aws.errors import InvalidFile
+from comfy_aws.errors import InvalidFile, NotFound
 from comfy_aws.models import to_dict
-from comfy_aws.publications import Publication, PublishState
+from comfy_aws.publications import Publication, Publications, PublishState
 from comfy_aws.templates import taken
 
 
@@ -23,6 +23,20 @@ class PublishRoutes(RouteGroup):
             Route("GET", "/aws/publishes/{id}", self.get_publish),
             Route("DELETE", "/aws/publishes/{id}", self.cancel_publish),
         ]
+
+    @property
+    def _publications(self) -> Publications:
+        """Those of this process, without a thread: a bucket that hangs may hold all of them.
+
+        A page is locked by what is answered here.
+
+        Raises:
+            NotFound: nothing has been published since ComfyUI started.
+        """
+        built = self._designer.built
+        if built is None:
+            raise NotFound("There is no such publish.", hint="It ended some time ago.")
+        return built.publications
 
     @answers_errors
     async def post_publish(self, request: web.Request) -> web.Response:
@@ -56,19 +70,18 @@ class PublishRoutes(RouteGroup):
 
     @answers_errors
     async def list_publishes(self, _request: web.Request) -> web.Response:
-        if not self._designer.has_services:
-            return web.json_response({"publishes": []})
-        found = await self._call(lambda s: s.publications.list())
+        built = self._designer.built
+        found = built.publications.list() if built else []
         return web.json_response({"publishes": [to_dict(publication) for publication in found]})
 
     @answers_errors
     async def get_publish(self, request: web.Request) -> web.Response:
-        found = await self._call(lambda s: s.publications.get(request.match_info["id"]))
+        found = self._publications.get(request.match_info["id"])
         return web.json_response({"publish": to_dict(found)})
 
     @answers_errors
     async def cancel_publish(self, request: web.Request) -> web.Response:
-        found = await self._call(lambda s: s.publications.cancel(request.match_info["id"]))
+        found = self._publications.cancel(request.match_info["id"])
         return web.json_response({"publish": to_dict(found)})
 
 
