@@ -6,7 +6,7 @@
 import { h, icon, iconButton, setAttribute, setText } from '../dom.js'
 import { ago, bytes, moment } from '../format.js'
 import { t } from '../i18n.js'
-import { target } from '../store.js'
+import { isPort, target } from '../store.js'
 import { statusOf, tone } from './endpoint_state.js'
 import { ImportDialog } from './import_dialog.js'
 import { LongList } from './long_list.js'
@@ -172,12 +172,22 @@ export class Templates {
       testid: 'aws-template-details',
       on: { click: () => void this.#details.open(name) },
     })
+    // Artists have no details to find it in.
+    const form = h('a', {
+      class: 'aws-icon-button',
+      href: shelf.formOf(name),
+      target: '_blank',
+      rel: 'noopener',
+      title: t('templates.form', { name }),
+      'aria-label': t('templates.form', { name }),
+      testid: 'aws-template-form',
+    }, icon('pi-external-link'))
     const remove = iconButton('pi-trash', t('templates.delete', { name }), {
       class: 'aws-icon-button aws-row-tool',
       testid: 'aws-template-delete',
       on: { click: () => void actions.deleteTemplate(name) },
     })
-    const element = h('li', { class: 'aws-row' }, main, more, remove)
+    const element = h('li', { class: 'aws-row' }, main, more, form, remove)
     let cover = ''
     const update = (/** @type {Aws.Template} */ template) => {
       const selected = this.#state.template === name
@@ -187,6 +197,7 @@ export class Templates {
       main.setAttribute('aria-busy', String(opening))
       setText(meta, opening ? t('templates.opening') : facts(template))
       drawEndpoint(dot, words, this.#state, name)
+      form.hidden = !isPort(this.#state)
       const source = shelf.coverOf(template)
       if (cover !== source || !thumb.firstChild) thumb.replaceChildren(picture(source))
       cover = source
