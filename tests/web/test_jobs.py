@@ -158,6 +158,8 @@ def test_a_job_whose_node_fails_shows_it(panel: ComfyPage, stack: Designer) -> N
     expect_state(row, "failed")
     expect(row.get_by_test_id("aws-job-message")).to_contain_text("output")
     expect(row.get_by_test_id("aws-job-advice")).to_contain_text("Look at the node")
+    selected = "() => Object.keys(window.app.canvas.selected_nodes ?? {})"
+    panel.tab.wait_for_function(f"(id) => ({selected})().join() === id", arg=SAVE_ID)
     panel.tab.locator("[role=dialog]").wait_for()  # ComfyUI tells it, too
     panel.tab.keyboard.press("Escape")
     panel.tab.locator("[role=dialog]").wait_for(state="detached")
@@ -166,7 +168,6 @@ def test_a_job_whose_node_fails_shows_it(panel: ComfyPage, stack: Designer) -> N
     row.get_by_test_id("aws-job-show-node").click()
     panel.wait_for_marked(SAVE_ID)
     assert panel.node_count() == len(load_workflow()["nodes"])
-    selected = "() => Object.keys(window.app.canvas.selected_nodes ?? {})"
     assert panel.tab.evaluate(selected) == [SAVE_ID]
 
 

@@ -86,6 +86,11 @@ def test_publish_create_endpoint_tick_and_run(page, stack):
     expect(page.find("aws-target-problem")).to_contain_text("not in service yet")
     expect(endpoint).to_have_attribute("data-status", "InService", timeout=2 * TIMEOUT_MS)
     expect(page.find("aws-target-warning")).to_be_hidden()
+    expect(page.toast("Runs go to ")).to_be_visible()  # what they cost, though it was on before
+    name = str(endpoint.get_attribute("data-name"))
+    with page.tab.expect_response("**/aws/templates/Story"):
+        page.find("aws-target-endpoint").select_option(name)
+    assert stack.call("GET", "/aws/templates/Story")["template"]["endpoint"] == name
 
     page.record(NODES)
     prompt_id = page.run()

@@ -141,6 +141,9 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
 def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:
     artist.show_panel()
     expect(artist.find("aws-template").first).to_be_visible()
+    link = artist.find("aws-template-form").first
+    expect(link).to_be_visible()
+    assert "/aws/form?template=" in str(link.get_attribute("href"))
     expect(artist.find("aws-toggle")).to_be_checked()
     expect(artist.find("aws-toggle")).to_be_disabled()
     expect(artist.find("aws-toggle-text")).to_contain_text("Every run of this port goes to AWS")

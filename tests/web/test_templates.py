@@ -139,6 +139,31 @@ def test_search_details_versions_and_roll_back(page, stack):
     page.find("aws-template-search").fill("")
 
     open_details(page, "Versions")
+    # The form shows what is chosen for it, under the names and in the order that are given.
+    page.find("aws-choice").locator("summary").click()
+    ticked = page.find("aws-choices").locator("[data-testid=aws-choice-show]:checked")
+    found = ticked.count()
+    assert found > 1
+    for box in ticked.all()[::-1]:
+        box.uncheck()
+    expect(page.find("aws-choice-save")).to_be_disabled()
+    for name, called in (("seed", "Dice"), ("steps", "Effort")):
+        line = page.tab.locator(f"[data-testid=aws-choice-row][data-name='{SAMPLER_ID}.{name}']")
+        line.get_by_test_id("aws-choice-show").check()
+        line.get_by_test_id("aws-choice-label").fill(called)
+    page.find("aws-choice-save").click()
+    expect(page.find("aws-choice-note")).to_have_text("The form is saved.")
+    expect(ticked).to_have_count(2)
+    page.find("aws-choice-up").nth(1).click()
+    page.find("aws-choice-save").click()
+    with page.tab.context.expect_page() as opened:
+        page.find("aws-details-form").click()
+    labels = opened.value.locator("form label").filter(has_text=re.compile("Dice|Effort"))
+    expect(labels).to_have_text(["Effort", "Dice"])
+    opened.value.close()
+    page.find("aws-choice-rule").click()
+    expect(ticked).to_have_count(found)
+
     versions = page.find("aws-version")
     expect(versions).to_have_count(2)
     expect(versions.first).to_have_attribute("data-current", "true")

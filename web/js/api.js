@@ -113,7 +113,7 @@ export class Server {
 
   /**
    * @param {string} name
-   * @param {{endpoint?: string, description?: string}} changes
+   * @param {{endpoint?: string, description?: string, parameters?: Aws.ChosenInput[]}} changes
    * @returns {Promise<Aws.Template>}
    */
   async changeTemplate(name, changes) {
@@ -130,10 +130,12 @@ export class Server {
    * What a template's form shows.
    *
    * @param {string} name
+   * @param {boolean} [every] what it could show, too
    * @returns {Promise<{version: number, parameters: Aws.Parameter[]}>}
    */
-  parameters(name) {
-    return this.#call('GET', `/aws/templates/${encodeURIComponent(name)}/parameters`)
+  parameters(name, every = false) {
+    const route = `/aws/templates/${encodeURIComponent(name)}/parameters`
+    return this.#call('GET', every ? `${route}?all=1` : route)
   }
 
   /**

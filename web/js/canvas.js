@@ -25,6 +25,8 @@ const KEY = 'promptOnAws'
 
 const COVER_SIDE = 512
 
+const TYPED_INTO = 'input:not([type=checkbox]), textarea, [contenteditable]'
+
 /** Outline of the nodes that kept a publish from going on. */
 const PROBLEM_STROKE = { color: 'red' }
 
@@ -168,6 +170,21 @@ export class Canvas {
     small.height = Math.max(1, Math.round(image.naturalHeight * scale))
     small.getContext('2d')?.drawImage(image, 0, 0, small.width, small.height)
     return small.toDataURL('image/webp', 0.9)
+  }
+
+  /**
+   * Select a node of the graph that is shown, and leave the view where it is. Who types, or has a
+   * finger on the mouse, is not disturbed.
+   *
+   * @param {string} id as ComfyUI's errors name it
+   */
+  select(id) {
+    const { canvas } = /** @type {any} */ (this.#app)
+    const node = this.#nodeOf(id)
+    const types = document.activeElement?.matches(TYPED_INTO)
+    if (!node || types || canvas.graph !== this.#graph || canvas.pointer?.isDown) return
+    canvas.selectNodes([node])
+    canvas.setDirty?.(true, true)
   }
 
   /**

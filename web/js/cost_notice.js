@@ -4,7 +4,7 @@
 
 import { duration, money } from './format.js'
 import { t } from './i18n.js'
-import { hourly, isPort, target } from './store.js'
+import { hourly, isPort, takesJobs, target } from './store.js'
 
 const KEY = 'aws.costsTold'
 
@@ -15,6 +15,8 @@ export class CostNotice {
   #store
   #comfy
   #storage
+  /** Name of the endpoint that runs of this tab went to when it last looked. */
+  #last = ''
 
   /**
    * @param {import('./store.js').Store} store
@@ -25,6 +27,19 @@ export class CostNotice {
     this.#store = store
     this.#comfy = comfy
     this.#storage = storage
+  }
+
+  /** Tell also of an endpoint that is made or chosen later; once a page. */
+  follow() {
+    const look = (/** @type {Readonly<Aws.State>} */ state) => {
+      const known = state.templates.state === 'ready' && state.endpoints.state === 'ready'
+      const { name, endpoint } = target(state)
+      if (!state.on || !known || !endpoint || !takesJobs(endpoint) || name === this.#last) return
+      this.#last = name
+      this.tell()
+    }
+    const forever = new AbortController().signal
+    this.#store.watch(['on', 'template', 'templates', 'endpoints'], look, forever)
   }
 
   /** Tell of the endpoint that runs of this tab go to, unless this browser has been told. */

@@ -85,6 +85,26 @@ export class JobDesk {
     })
   }
 
+  /** Listen to the server; once a page. */
+  listen() {
+    this.#comfy.on('aws.job', ({ job }) => void this.#select(job))
+  }
+
+  /**
+   * Select the node at which a job of the workflow on the canvas failed.
+   *
+   * @param {Aws.Job} job
+   */
+  async #select({ id, state, client_id: client, facts }) {
+    const node = facts?.error?.node_id
+    if (state !== 'failed' || !node || client !== this.#comfy.clientId) return
+    try {
+      if (this.#canvas.shows(await this.#server.jobRequest(id))) this.#canvas.select(node)
+    } catch {
+      // It is gone, or the line is down; the list of jobs tells the failure.
+    }
+  }
+
   /** Jobs that are older than those of the list. */
   async more() {
     const { jobs } = this.#store.state

@@ -168,12 +168,14 @@ function showRunButton() {
 }
 
 actions.onTurnedOn = () => notice.tell()
+notice.follow()
 
 // Before ComfyUI connects: it complains of messages that nobody listens to.
 actions.listen()
 publishing.listen()
 environments.listen()
 library.listen()
+desk.listen()
 
 app.registerExtension({
   name: 'PromptOnAws',

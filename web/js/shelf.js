@@ -37,6 +37,14 @@ export class Shelf {
     return this.#comfy.url(`/aws/templates/${encodeURIComponent(name)}/cover?digest=${cover.digest}`)
   }
 
+  /**
+   * @param {string} name of a template
+   * @returns {string} the address of its form, for people who never look at the graph
+   */
+  formOf(name) {
+    return this.#comfy.url(`/aws/form?template=${encodeURIComponent(name)}`)
+  }
+
   /** @type {import('./views/name_field.js').CheckName} */
   checkName = (name, signal) => this.#server.checkName(name, signal)
 
@@ -78,6 +86,35 @@ export class Shelf {
       return null
     } catch (error) {
       await this.#actions.reload('templates')
+      return problemOf(error)
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @returns {Promise<{shown: Aws.Parameter[], every: Aws.Parameter[]}>} what its form shows, and
+   *   what it could
+   */
+  async parameters(name) {
+    const [shown, every] = await Promise.all([
+      this.#server.parameters(name),
+      this.#server.parameters(name, true),
+    ])
+    return { shown: shown.parameters, every: every.parameters }
+  }
+
+  /**
+   * Let a template's form show these parameters; none for those that are found by rule.
+   *
+   * @param {string} name
+   * @param {Aws.ChosenInput[]} parameters
+   * @returns {Promise<Aws.Problem | null>}
+   */
+  async choose(name, parameters) {
+    try {
+      await this.#server.changeTemplate(name, { parameters })
+      return null
+    } catch (error) {
       return problemOf(error)
     }
   }

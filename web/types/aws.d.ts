@@ -88,6 +88,13 @@ declare namespace Aws {
     tooltip: string
   }
 
+  /** A parameter that a form shows; `label` is what it is called there, empty for the usual. */
+  interface ChosenInput {
+    node: string
+    input: string
+    label: string
+  }
+
   interface TemplateContent {
     template: Template
     version: number

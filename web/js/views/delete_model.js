@@ -7,6 +7,8 @@ import { h, setText } from '../dom.js'
 import { locale, t } from '../i18n.js'
 import { guard } from './guard.js'
 
+const DANGER = { class: 'aws-button aws-danger' }
+
 export class DeleteModelDialog {
   #library
   /** @type {AbortController | null} set while the dialog is open */
@@ -70,8 +72,8 @@ export class DeleteModelDialog {
       users,
       h('div', { class: 'aws-dialog-buttons' },
         button(t('cancel'), 'cancel', () => this.close(), { autofocus: true }),
-        model.here && button(t('models.delete.here'), 'here', remove('here')),
-        model.bucket && button(t('models.delete.bucket'), 'bucket', remove('bucket'))))
+        model.here && button(t('models.delete.here'), 'here', remove('here'), DANGER),
+        model.bucket && button(t('models.delete.bucket'), 'bucket', remove('bucket'), DANGER)))
   }
 
   /**

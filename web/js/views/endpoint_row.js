@@ -4,11 +4,12 @@
 
 import { h, icon, iconButton, setText } from '../dom.js'
 import { ago, duration, moment, money } from '../format.js'
-import { named, t } from '../i18n.js'
+import { t } from '../i18n.js'
 import { asleep, hourly, idleMinutes, inTransition, starting, takesJobs } from '../store.js'
 import { EndpointEdit } from './endpoint_edit.js'
 import { EndpointFailure } from './endpoint_failure.js'
 import { EndpointStart } from './endpoint_start.js'
+import { statusOf, tone } from './endpoint_state.js'
 
 const FACTS = /** @type {const} */ (['now', 'limits', 'queue', 'price', 'idle', 'type', 'created'])
 
@@ -168,22 +169,6 @@ export class EndpointRow {
     edit.hidden = !works
     edit.disabled = inTransition(endpoint)
   }
-}
-
-/** @param {Aws.Endpoint} endpoint */
-function tone(endpoint) {
-  if (inTransition(endpoint) || starting(endpoint)) return 'busy'
-  if (asleep(endpoint)) return 'asleep'
-  return takesJobs(endpoint) ? 'good' : 'bad'
-}
-
-/** @param {Aws.Endpoint} endpoint */
-function statusOf(endpoint) {
-  const wakes = endpoint.status !== 'Creating' && starting(endpoint) && endpoint.instances === 0
-  if (wakes) return t('endpoint.waking')
-  return asleep(endpoint) && endpoint.status === 'InService'
-    ? t('endpoint.asleep')
-    : named('endpoint', endpoint.status)
 }
 
 /**

@@ -46,8 +46,9 @@ export class ImportDialog {
         { novalidate: true, on: { submit: (/** @type {Event} */ event) => void this.#submit(event) } },
         h('h2', { id: 'aws-import-title' }, t('import.title')),
         h('p', { class: 'aws-muted' }, t('import.text')),
-        h('label', { class: 'aws-label', for: 'aws-import-file' }, t('import.file')),
-        this.#file,
+        h('div', { class: 'aws-field' },
+          h('label', { class: 'aws-label', for: 'aws-import-file' }, t('import.file')),
+          this.#file),
         this.#field.element,
         this.#problem,
         h('div', { class: 'aws-dialog-buttons' }, cancel, this.#ok)

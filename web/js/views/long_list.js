@@ -96,7 +96,7 @@ export class LongList {
         setAttribute(element, 'aria-posinset', at + 1)
         setAttribute(element, 'aria-setsize', this.#items.length)
         update(item)
-        for (const part of element.querySelectorAll(`${this.#stops}, button`)) {
+        for (const part of element.querySelectorAll(`${this.#stops}, button, a`)) {
           setAttribute(part, 'tabindex', at === this.#stopAt ? '0' : '-1')
         }
       },

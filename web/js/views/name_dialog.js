@@ -116,8 +116,9 @@ export class NameDialog {
       h('p', { class: 'aws-muted' }, t('name.text')),
       this.#field.element,
       this.#newVersionRow,
-      h('label', { class: 'aws-label', for: 'aws-name-description' }, t('name.description')),
-      this.#description,
+      h('div', { class: 'aws-field' },
+        h('label', { class: 'aws-label', for: 'aws-name-description' }, t('name.description')),
+        this.#description),
       this.#coverRow,
       this.#preflight.element,
       h('div', { class: 'aws-dialog-buttons' }, this.#cancel, this.#ok)

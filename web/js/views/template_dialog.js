@@ -8,6 +8,7 @@ import { problemOf } from '../api.js'
 import { h, iconButton, setText } from '../dom.js'
 import { bytes, moment } from '../format.js'
 import { locale, named, t } from '../i18n.js'
+import { FormChoice } from './form_choice.js'
 import { guard } from './guard.js'
 import { TemplateForm } from './template_form.js'
 
@@ -24,6 +25,7 @@ export class TemplateDialog {
   #facts = h('p', { class: 'aws-muted', testid: 'aws-details-facts' })
   #fault = h('p', { class: 'aws-error-text aws-wrap', role: 'status', testid: 'aws-details-fault' })
   #form
+  #choice
   #versions = h('ul', { class: 'aws-list', 'aria-label': t('details.versions'), testid: 'aws-versions' })
   #before
   #after
@@ -41,6 +43,7 @@ export class TemplateDialog {
   constructor(parts, signal) {
     this.#parts = parts
     this.#form = new TemplateForm(parts, (name) => void this.#show(name))
+    this.#choice = new FormChoice(parts.shelf)
     const choice = (/** @type {string} */ testid, /** @type {string} */ label) =>
       h('select', { class: 'aws-input', 'aria-label': label, testid, on: { change: () => void this.#diff() } })
     this.#before = choice('aws-diff-before', t('details.before'))
@@ -77,6 +80,7 @@ export class TemplateDialog {
         iconButton('pi-times', t('details.close'), { testid: 'aws-details-close', on: { click: () => this.#dialog.close() } })),
       this.#fault,
       this.#form.element,
+      this.#choice.element,
       h('section', { class: 'aws-section' }, h('h3', {}, t('details.versions')), this.#versions),
       this.#compare,
       h('section', { class: 'aws-section' }, h('h3', {}, t('details.file')),
@@ -117,6 +121,7 @@ export class TemplateDialog {
     this.#drawFacts()
     const template = this.#template
     if (template) this.#form.start(template)
+    this.#choice.start(name)
     this.#versions.replaceChildren(h('li', { class: 'aws-muted' }, t('loading')))
     this.#compare.hidden = true
     try {

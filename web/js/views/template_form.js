@@ -33,10 +33,12 @@ export class TemplateForm {
       { class: 'aws-card', novalidate: true, testid: 'aws-edit',
         on: { submit: (/** @type {Event} */ event) => void this.#submit(event), input: () => this.#draw() } },
       this.#field.element,
-      h('label', { class: 'aws-label', for: 'aws-edit-description' }, t('name.description')),
-      this.#description,
-      h('label', { class: 'aws-label', for: 'aws-edit-endpoint' }, t('target.endpoint')),
-      this.#endpoint,
+      h('div', { class: 'aws-field' },
+        h('label', { class: 'aws-label', for: 'aws-edit-description' }, t('name.description')),
+        this.#description),
+      h('div', { class: 'aws-field' },
+        h('label', { class: 'aws-label', for: 'aws-edit-endpoint' }, t('target.endpoint')),
+        this.#endpoint),
       this.#problem,
       h('div', { class: 'aws-dialog-buttons' }, this.#save)
     )

@@ -5,8 +5,9 @@
 
 import { h, icon, iconButton, setAttribute, setText } from '../dom.js'
 import { ago, bytes, moment } from '../format.js'
-import { named, t } from '../i18n.js'
-import { inTransition, takesJobs, target } from '../store.js'
+import { t } from '../i18n.js'
+import { isPort, target } from '../store.js'
+import { statusOf, tone } from './endpoint_state.js'
 import { ImportDialog } from './import_dialog.js'
 import { LongList } from './long_list.js'
 import { Section } from './section.js'
@@ -142,6 +143,7 @@ export class Templates {
     const thumb = h('span', { class: 'aws-template-thumb' })
     const meta = h('span', { class: 'aws-row-meta aws-ellipsis', testid: 'aws-template-meta' })
     const dot = h('span', { class: 'aws-dot', role: 'img' })
+    const words = h('span', { class: 'aws-row-meta aws-where-wide', 'aria-hidden': 'true' })
     const main = h(
       'button',
       {
@@ -162,19 +164,30 @@ export class Templates {
       },
       thumb,
       h('span', { class: 'aws-template-words' },
-        h('span', { class: 'aws-split' }, h('span', { class: 'aws-ellipsis' }, name), dot), meta)
+        h('span', { class: 'aws-split' }, h('span', { class: 'aws-ellipsis' }, name),
+          h('span', { class: 'aws-status' }, words, dot)), meta)
     )
     const more = iconButton('pi-info-circle', t('details.open', { name }), {
       class: 'aws-icon-button aws-row-tool',
       testid: 'aws-template-details',
       on: { click: () => void this.#details.open(name) },
     })
+    // Artists have no details to find it in.
+    const form = h('a', {
+      class: 'aws-icon-button',
+      href: shelf.formOf(name),
+      target: '_blank',
+      rel: 'noopener',
+      title: t('templates.form', { name }),
+      'aria-label': t('templates.form', { name }),
+      testid: 'aws-template-form',
+    }, icon('pi-external-link'))
     const remove = iconButton('pi-trash', t('templates.delete', { name }), {
       class: 'aws-icon-button aws-row-tool',
       testid: 'aws-template-delete',
       on: { click: () => void actions.deleteTemplate(name) },
     })
-    const element = h('li', { class: 'aws-row' }, main, more, remove)
+    const element = h('li', { class: 'aws-row' }, main, more, form, remove)
     let cover = ''
     const update = (/** @type {Aws.Template} */ template) => {
       const selected = this.#state.template === name
@@ -183,7 +196,8 @@ export class Templates {
       setAttribute(main, 'aria-current', selected ? 'true' : null)
       main.setAttribute('aria-busy', String(opening))
       setText(meta, opening ? t('templates.opening') : facts(template))
-      drawEndpoint(dot, this.#state, name)
+      drawEndpoint(dot, words, this.#state, name)
+      form.hidden = !isPort(this.#state)
       const source = shelf.coverOf(template)
       if (cover !== source || !thumb.firstChild) thumb.replaceChildren(picture(source))
       cover = source
@@ -210,26 +224,22 @@ function facts({ version, size, author, updated }) {
 
 /**
  * @param {HTMLElement} dot
+ * @param {HTMLElement} words
  * @param {Readonly<Aws.State>} state
  * @param {string} template
  */
-function drawEndpoint(dot, state, template) {
+function drawEndpoint(dot, words, state, template) {
   const { name, endpoint } = target({ ...state, template })
   dot.hidden = name === ''
+  words.hidden = !endpoint
   if (name === '') return
-  const status = endpoint ? named('endpoint', endpoint.status) : t('target.gone', { name })
+  const status = endpoint ? statusOf(endpoint) : t('target.gone', { name })
   const label = t('templates.endpoint', { name, status })
   if (dot.title === label) return
   dot.title = label
   dot.setAttribute('aria-label', label)
-  dot.dataset.tone = tone(endpoint)
-}
-
-/** @param {Aws.Endpoint | undefined} endpoint */
-function tone(endpoint) {
-  if (!endpoint) return 'bad'
-  if (inTransition(endpoint)) return 'busy'
-  return takesJobs(endpoint) ? 'good' : 'bad'
+  dot.dataset.tone = endpoint ? tone(endpoint) : 'bad'
+  setText(words, status)
 }
 
 /** @param {Aws.Template} template */
