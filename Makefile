@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test test-pythons lint format docs bench screenshots clean
+.PHONY: help bootstrap demo test test-pythons test-frontends lint format docs bench screenshots clean
 # One thing at a time, also under `make -j`: the machine's cores belong to the step that runs.
 .NOTPARALLEL:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## virtual environment, ComfyUI, Chromium and npm packages
 	@$(PYTHON) tools/bootstrap.py
@@ -24,6 +24,14 @@ test: lint ## all checks, then all tests
 
 test-pythons: bootstrap ## the unit tests on each Python from 3.10 to 3.13 that is here
 	@$(BIN)/python tools/pythons.py
+
+# One after the other: each takes as long as `make test` does for the one that ComfyUI asks for.
+test-frontends: bootstrap ## the browser tests on each newer frontend
+	@for frontend in $$(ls .comfyui/frontends); do \
+		echo "ComfyUI's frontend $$frontend"; \
+		FRONTEND=$$frontend $(BIN)/python -m pytest tests/web -n 2 --dist loadfile \
+			--ignore tests/web/test_frontends.py --reruns 1 || exit 1; \
+	done
 
 lint: bootstrap ## ruff, mypy, eslint, tsc
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "make format": _SUITE,
     "make docs": "tests/unit/test_documents.py and test_agents.py hold its results up to date",
     "make test-pythons": "takes minutes, and other Pythons",
+    "make test-frontends": "runs tests/web twice",
     "make bench": "takes half an hour",
     "make screenshots": "takes minutes, and changes the working tree",
     "make clean": "takes away what this runs in",

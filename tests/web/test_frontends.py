@@ -1,4 +1,7 @@
-"""The page on the newer frontends, served by the same ComfyUI: one way through the whole of it."""
+"""The page on the newer frontends, served by the same ComfyUI: one way through the whole of it.
+
+`make test-frontends` runs the other browser tests on them, too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from playwright.sync_api import Browser, expect
 from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
 from tests.web.designer import NEWER_FRONTENDS, Designer, second_designer
+from tests.web.test_access import press_until
 from tests.web.test_page import (
     LOADER_ID,
     LOCK,
@@ -19,6 +23,7 @@ from tests.web.test_page import (
     turn_off,
     turn_on,
 )
+from tests.web.test_templates import change_seed, row, seed_of
 
 pytestmark = [
     pytest.mark.browser,
@@ -29,6 +34,7 @@ pytestmark = [
 
 expect.set_options(timeout=TIMEOUT_MS)
 
+OWN = ""  # what ComfyUI itself asks for
 NODE_NAME = "() => window.LiteGraph.registered_node_types.AwsRemoteOutput.title"
 
 
@@ -40,6 +46,9 @@ def newer(
     if not designer.call("GET", "/aws/status")["stack"]["running"]:
         designer.set_stack("start")
     ensure_endpoint(designer)
+    if request.param == OWN:
+        yield designer
+        return
     with second_designer(tmp_path_factory.mktemp("newer"), designer, request.param) as running:
         yield running
 
@@ -55,6 +64,25 @@ def page(browser: Browser, newer: Designer) -> Iterator[ComfyPage]:
 def name_of(designer: Designer) -> str:
     """A template's name that no other frontend has taken."""
     return f"Newer{designer.process.port}"
+
+
+def test_where_runs_go_is_shown_and_changed_by_key(page: ComfyPage) -> None:
+    button, keyboard = page.find("aws-run-button"), page.tab.keyboard
+    expect(button).to_have_attribute("aria-pressed", "false")
+    keyboard.press("Control+Shift+L")
+    expect(button).to_have_attribute("data-tone", "on")
+    expect(page.toast("Runs go to ")).to_be_visible()
+    expect(page.toast("costs about $")).to_be_visible()
+    keyboard.press("l")
+    expect(page.find("aws-panel")).to_have_count(0)
+    keyboard.press("l")
+    page.find("aws-new-workflow").wait_for()
+    press_until(page, "Tab", "aws-toggle")
+    keyboard.press("Space")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    button.click()
+    expect(page.find("aws-toggle")).to_be_checked()
+    turn_off(page)
 
 
 def test_a_workflow_is_published_and_chosen(page: ComfyPage, newer: Designer) -> None:
@@ -88,6 +116,23 @@ def test_a_workflow_is_published_and_chosen(page: ComfyPage, newer: Designer) ->
     expect(page.find("aws-target-template")).to_have_text("None")
 
 
+def test_each_template_keeps_its_draft(page: ComfyPage, newer: Designer) -> None:
+    first, second = (f"{name_of(newer)}{letter}" for letter in "cd")
+    for name in (first, second):
+        newer.publish(name)
+    row(page, first).click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    published = seed_of(page)
+    change_seed(page, published + 1)
+    row(page, second).click()
+    expect(row(page, second)).to_have_attribute("aria-current", "true")
+    assert seed_of(page) == published
+    row(page, first).click()
+    expect(row(page, first)).to_have_attribute("aria-current", "true")
+    assert seed_of(page) == published + 1
+    page.find("aws-template-clear").click()
+
+
 def test_a_run_on_aws_is_shown_and_cancelled(page: ComfyPage, newer: Designer) -> None:
     page.load(load_workflow())
     page.record(NODES)
@@ -109,6 +154,7 @@ def test_a_run_on_aws_is_shown_and_cancelled(page: ComfyPage, newer: Designer) -
     turn_off(page)
 
 
+@pytest.mark.parametrize("newer", [OWN, *NEWER_FRONTENDS], indirect=True)
 def test_what_cannot_run_is_marked_on_the_canvas(page: ComfyPage, newer: Designer) -> None:
     page.load(load_workflow())
     page.record(NODES)

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.pipeline.install import CONDITIONING_ID, PIPELINE, SAMPLER_ID, SAVE_ID
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
 from tests.web.designer import FOREIGN, Designer
+from tests.web.test_access import AXE, LOOK, MOST_STOPS, PALETTES
 from tests.web.test_page import ensure_endpoint, ensure_template
 
 pytestmark = [
@@ -66,6 +67,27 @@ def form(browser: Browser, port: ComfyUIProcess) -> Iterator[Page]:
 def field(form: Page, name: str) -> str:
     """Selector of the control of a parameter."""
     return f'[data-testid=aws-form-field][data-name="{name}"] :is(textarea, select, input)'
+
+
+def tab_to(control: Locator) -> None:
+    """Press Tab until the control has the focus, visibly."""
+    for _ in range(MOST_STOPS):
+        if control.evaluate("(control) => control === document.activeElement"):
+            break
+        control.page.keyboard.press("Tab")
+    expect(control).to_be_focused()
+    outline = control.evaluate("(control) => getComputedStyle(control).outlineStyle")
+    assert outline != "none", "the control has the focus and does not show it"
+
+
+def faults(form: Page) -> set[str]:
+    """What axe-core calls serious or critical, dark and light."""
+    form.add_script_tag(path=AXE)
+    found: set[str] = set()
+    for palette in PALETTES:
+        form.emulate_media(color_scheme=palette)
+        found |= {f"{palette}: {fault}" for fault in form.evaluate(LOOK, "html")}
+    return found
 
 
 def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPage) -> None:
@@ -134,15 +156,17 @@ def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:
 
 def test_a_form_runs_by_keyboard_on_a_phone(form: Page) -> None:
     expect(form.get_by_role("heading", name=NAME)).to_be_visible()
-    prompt = form.get_by_label("Prompt", exact=True)
-    prompt.fill("a red kite")
-    seeds = form.get_by_role("checkbox", name="A new one for each run")
-    seeds.last.uncheck()
-    form.locator(field(form, f"{SAMPLER_ID}.seed")).first.fill("99")
-    steps = form.get_by_label("Steps")
-    steps.fill("6")
+    for control, typed in (
+        (form.get_by_label("Prompt", exact=True), "a red kite"),
+        (form.locator(field(form, f"{SAMPLER_ID}.seed")).first, "99"),  # none anew, then
+        (form.get_by_label("Steps"), "6"),
+    ):
+        tab_to(control)
+        form.keyboard.press("Control+a")
+        form.keyboard.type(typed)
+    tab_to(form.get_by_test_id("aws-form-submit"))
     with form.expect_request(lambda request: request.url.endswith("/api/prompt")) as sent:
-        steps.press("Control+Enter")
+        form.keyboard.press("Enter")
     body = sent.value.post_data_json
     assert body["extra_data"]["aws"] == {"template": NAME}
     inputs = body["prompt"][SAMPLER_ID]["inputs"]
@@ -156,8 +180,40 @@ def test_a_form_runs_by_keyboard_on_a_phone(form: Page) -> None:
     assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 128
     assert form.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
+    assert faults(form) == set()
+
     form.reload()
     expect(form.get_by_test_id("aws-form-image")).to_be_visible()
+
+
+def test_a_form_keeps_what_was_typed_into_it(form: Page) -> None:
+    prompt, steps = form.get_by_label("Prompt", exact=True), form.get_by_label("Steps")
+    seed = form.locator(field(form, f"{SAMPLER_ID}.seed"))
+    reset = form.get_by_test_id("aws-form-reset")
+    expect(reset).to_be_hidden()
+    published = [each.input_value() for each in (prompt, steps, seed.first)]
+    typed = ["a red kite", "6", "99"]
+    for control, value in zip((prompt, steps, seed.first), typed, strict=True):
+        control.fill(value)
+    form.locator(field(form, "3.image")).set_input_files(PIPELINE / "input/tiny_input.png")
+    name = form.locator('[data-name="3.image"]').get_by_role("status")
+    expect(name).to_have_text(re.compile(r"tiny_input.*\.png"))
+    kept = name.text_content() or ""
+
+    form.reload()
+    form.get_by_role("link", name="All templates").click()
+    form.get_by_role("link", name=NAME).click()
+    for control, value in zip((prompt, steps, seed.first), typed, strict=True):
+        expect(control).to_have_value(value)
+    expect(seed.last).not_to_be_checked()
+    expect(name).to_have_text(kept)
+
+    reset.click()
+    form.reload()
+    expect(reset).to_be_hidden()
+    for control, value in zip((prompt, steps, seed.first), published, strict=True):
+        expect(control).to_have_value(value)
+    expect(seed.last).to_be_checked()
 
 
 def test_a_form_takes_a_picture_and_shows_progress(form: Page, tmp_path_factory) -> None:
@@ -186,6 +242,9 @@ def test_a_form_says_what_is_wrong_at_its_field(form: Page) -> None:
         expect(steps).to_be_focused()
     steps.fill("6")
     expect(form.get_by_role("alert").locator("visible=true")).to_have_count(0)
+    steps.fill("0")
+    submit.click()
+    assert faults(form) == set()
     expect(form.get_by_test_id("aws-form-run")).to_have_count(0)
 
 
@@ -204,6 +263,8 @@ def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
     context = browser.new_context(viewport=PHONE)
     tab = context.new_page()
     tab.goto(f"{port.url}/aws/form")
+    expect(tab.get_by_role("link", name=NAME)).to_be_visible()
+    assert faults(tab) == set()
     tab.get_by_role("link", name=NAME).click()
     expect(tab.get_by_label("Prompt", exact=True)).to_be_visible()
     tab.goto(f"{port.url}/aws/form?template=Nobody")

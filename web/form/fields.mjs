@@ -17,6 +17,8 @@ const WIDE = new Set(['text', 'file'])
  * @property {HTMLElement} element
  * @property {() => unknown} read the value to run with
  * @property {() => string} check what is wrong with it; empty when nothing is
+ * @property {() => unknown} keep what stands in it, as JSON can hold it
+ * @property {(kept: any) => void} restore
  * @property {(text: string) => void} complain
  * @property {() => void} focus
  */
@@ -24,15 +26,18 @@ const WIDE = new Set(['text', 'file'])
 /**
  * @typedef {object} Input
  * @property {HTMLElement} control gets the label and the focus
+ * @property {HTMLElement} [frame] what it stands in
  * @property {HTMLElement[]} [more] what stands below it
  * @property {() => unknown} read
  * @property {() => string} check
+ * @property {() => unknown} keep
+ * @property {(kept: any) => void} restore
  */
 
 /**
  * @param {Aws.Parameter[]} parameters
  * @param {import('./link.mjs').Link} link
- * @param {() => void} changed
+ * @param {(field: Field) => void} changed
  * @returns {Field[]}
  */
 export function fieldsOf(parameters, link, changed) {
@@ -57,14 +62,14 @@ function labelOf(parameter, all) {
  * @param {Aws.Parameter} parameter
  * @param {string} label
  * @param {import('./link.mjs').Link} link
- * @param {() => void} changed
+ * @param {(field: Field) => void} changed
  * @returns {Field}
  */
 function field(parameter, label, link, changed) {
   const id = `field-${parameter.name}`
-  const { control, more = [], read, check } = inputOf(parameter, id, link, changed)
+  const { control, frame = control, more = [], ...values } = inputOf(parameter, id, link)
   const problem = h('p', { class: 'problem', id: `${id}-problem`, role: 'alert', hidden: true })
-  control.setAttribute('aria-describedby', problem.id)
+  control.setAttribute('aria-describedby', [problem.id, ...more.map((each) => each.id)].filter(Boolean).join(' '))
   const isCheckbox = parameter.kind === 'boolean'
   const words = h('label', { for: id, title: parameter.tooltip || null }, label)
   const element = h(
@@ -74,7 +79,7 @@ function field(parameter, label, link, changed) {
       testid: 'aws-form-field',
       'data-name': parameter.name,
     },
-    ...(isCheckbox ? [control, words] : [words, control]),
+    ...(isCheckbox ? [control, words] : [words, frame]),
     ...more,
     problem
   )
@@ -83,28 +88,29 @@ function field(parameter, label, link, changed) {
     problem.hidden = !text
     setAttribute(control, 'aria-invalid', text ? 'true' : null)
   }
+  const made = { name: parameter.name, element, ...values, complain, focus: () => control.focus() }
   element.addEventListener('input', () => {
     complain('')
-    changed()
+    changed(made)
   })
-  return { name: parameter.name, element, read, check, complain, focus: () => control.focus() }
+  return made
 }
 
 /**
  * @param {Aws.Parameter} parameter
  * @param {string} id
  * @param {import('./link.mjs').Link} link
- * @param {() => void} changed
  * @returns {Input}
  */
-function inputOf(parameter, id, link, changed) {
+function inputOf(parameter, id, link) {
   if (parameter.kind === 'text') return line(parameter, id)
   if (parameter.kind === 'choice') return choice(parameter, id)
-  if (parameter.kind === 'file') return file(parameter, id, link, changed)
+  if (parameter.kind === 'file') return file(parameter, id, link)
   if (parameter.kind === 'boolean') {
     const box = h('input', { id, type: 'checkbox' })
     box.checked = parameter.value === true
-    return { control: box, read: () => box.checked, check: () => '' }
+    const read = () => box.checked
+    return { control: box, read, check: () => '', keep: read, restore: (kept) => { box.checked = kept === true } }
   }
   return parameter.role === 'seed' ? seed(parameter, id) : number(parameter, id)
 }
@@ -116,8 +122,10 @@ function inputOf(parameter, id, link, changed) {
  */
 function line({ value, multiline }, id) {
   const control = multiline ? h('textarea', { id, rows: 3 }) : h('input', { id, type: 'text' })
-  control.value = String(value ?? '')
-  return { control, read: () => control.value, check: () => '' }
+  const restore = (/** @type {unknown} */ kept) => { control.value = String(kept ?? '') }
+  restore(value)
+  const read = () => control.value
+  return { control, read, check: () => '', keep: read, restore }
 }
 
 /**
@@ -128,8 +136,13 @@ function line({ value, multiline }, id) {
 function choice({ value, choices }, id) {
   const options = choices.includes(value) ? choices : [value, ...choices]
   const control = h('select', { id }, ...options.map((each, at) => h('option', { value: at }, String(each))))
-  control.selectedIndex = options.indexOf(value)
-  return { control, read: () => options[control.selectedIndex], check: () => '' }
+  // A kept choice may be none of the template's present version.
+  const restore = (/** @type {any} */ kept) => {
+    control.selectedIndex = options.indexOf(options.includes(kept) ? kept : value)
+  }
+  restore(value)
+  const read = () => options[control.selectedIndex]
+  return { control, read, check: () => '', keep: read, restore }
 }
 
 /**
@@ -148,7 +161,8 @@ function number({ kind, value, minimum, maximum, step }, id) {
     max: high < LARGEST ? high : null,
     step: step ?? (kind === 'int' ? 1 : 'any'),
   })
-  control.value = String(value)
+  const restore = (/** @type {unknown} */ kept) => { control.value = String(kept) }
+  restore(value)
   const check = () => {
     const typed = control.valueAsNumber
     if (Number.isNaN(typed)) return t('inputs.number')
@@ -156,7 +170,7 @@ function number({ kind, value, minimum, maximum, step }, id) {
     if (typed < low) return t('inputs.least', { low })
     return typed > high ? t('inputs.most', { high }) : ''
   }
-  return { control, read: () => control.valueAsNumber, check }
+  return { control, read: () => control.valueAsNumber, check, keep: () => control.value, restore }
 }
 
 /**
@@ -165,7 +179,7 @@ function number({ kind, value, minimum, maximum, step }, id) {
  * @returns {Input}
  */
 function seed(parameter, id) {
-  const { control, read, check } = number(parameter, id)
+  const { control, read, check, restore } = number(parameter, id)
   const isFresh = h('input', { type: 'checkbox', id: `${id}-fresh`, checked: true })
   const low = Math.max(parameter.minimum ?? 0, 0)
   const high = Math.min(parameter.maximum ?? LARGEST, LARGEST)
@@ -174,23 +188,37 @@ function seed(parameter, id) {
     if (isFresh.checked) control.value = String(low + Math.floor(Math.random() * (high - low)))
     return read()
   }
-  return { control, more, read: draw, check: () => (isFresh.checked ? '' : check()) }
+  // A number that is typed is meant to be used.
+  control.addEventListener('input', () => { isFresh.checked = false })
+  return {
+    control,
+    more,
+    read: draw,
+    check: () => (isFresh.checked ? '' : check()),
+    keep: () => ({ value: control.value, fresh: isFresh.checked }),
+    restore: (kept) => {
+      restore(kept.value)
+      isFresh.checked = kept.fresh
+    },
+  }
 }
 
 /**
  * @param {Aws.Parameter} parameter
  * @param {string} id
  * @param {import('./link.mjs').Link} link
- * @param {() => void} changed
  * @returns {Input}
  */
-function file({ value, media }, id, link, changed) {
+function file({ value, media }, id, link) {
   let name = String(value ?? '')
   let sending = false
   let failure = ''
   const control = h('input', { id, type: 'file', accept: media === 'file' ? null : `${media}/*` })
   const shown = h('img', { class: 'thumb', alt: '', hidden: true })
-  const note = h('p', { class: 'muted', role: 'status' })
+  const note = h('span', { class: 'muted', role: 'status' })
+  // The browser's own words would say that no file is chosen, beside the template's.
+  const frame = h('div', { class: 'file' }, shown, note,
+    h('span', { class: 'choose', 'aria-hidden': 'true' }, t('inputs.file.choose')), control)
   const show = () => {
     setText(note, sending ? t('inputs.file.sending') : name)
     if (media !== 'image' || sending) return
@@ -213,11 +241,18 @@ function file({ value, media }, id, link, changed) {
     }
     sending = false
     show()
-    changed()
+    control.dispatchEvent(new Event('input', { bubbles: true }))
   })
   show()
   const check = () => (sending ? t('inputs.file.sending') : failure)
-  return { control, more: [h('div', { class: 'split' }, shown, note)], read: () => name, check }
+  const read = () => name
+  const restore = (/** @type {unknown} */ kept) => {
+    name = String(kept)
+    failure = ''
+    control.value = ''
+    show()
+  }
+  return { control, frame, read, check, keep: read, restore }
 }
 
 /**

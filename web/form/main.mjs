@@ -8,6 +8,7 @@ import { locale, setLocale, t } from '../js/i18n.js'
 import { fieldsOf } from './fields.mjs'
 import { Link } from './link.mjs'
 import { Runs } from './runs.mjs'
+import { Typed } from './typed.mjs'
 
 const link = new Link()
 const server = new Server((route, options) => link.fetch(route, options))
@@ -56,10 +57,15 @@ function header(title, description) {
 
 async function list() {
   const templates = await server.templates()
-  const rows = templates.map(({ name, description }) =>
-    h('li', {}, h('a', { class: 'row', href: `?template=${encodeURIComponent(name)}`, testid: 'aws-form-template' },
-      h('strong', {}, name), h('span', { class: 'muted' }, description)))
-  )
+  const rows = templates.map(({ name, description, cover }) => {
+    const words = h('span', { class: 'words' }, h('strong', {}, name), h('span', { class: 'muted' }, description))
+    const picture = cover
+      ? h('img', { alt: '', loading: 'lazy',
+          src: link.url(`/aws/templates/${encodeURIComponent(name)}/cover`, { digest: cover.digest }) })
+      : h('span', { class: 'blank', 'aria-hidden': 'true' }, [...name][0])
+    const href = `?template=${encodeURIComponent(name)}`
+    return h('li', {}, h('a', { class: 'row', href, testid: 'aws-form-template' }, picture, words))
+  })
   const body = rows.length ? h('ul', { class: 'list' }, ...rows) : h('p', { class: 'muted' }, t('templates.empty'))
   return [header(t('inputs.choose'), ''), h('main', {}, body)]
 }
@@ -68,21 +74,40 @@ async function list() {
 async function sheet(name) {
   const [content, { parameters }] = await Promise.all([server.template(name), server.parameters(name)])
   const prompt = /** @type {Record<string, any>} */ (content.prompt)
-  const runs = new Runs(link, server)
+  const runs = new Runs(link, server, name)
+  const typed = new Typed(name)
   const general = h('p', { class: 'problem', role: 'alert', hidden: true, testid: 'aws-form-problem' })
   const complain = (/** @type {string} */ text) => {
     setText(general, text)
     general.hidden = !text
   }
-  const fields = fieldsOf(parameters, link, () => complain(''))
+  const reset = h('button', { type: 'button', class: 'quiet', hidden: typed.isEmpty, testid: 'aws-form-reset' },
+    t('inputs.reset'))
+  const fields = fieldsOf(parameters, link, (field) => {
+    complain('')
+    typed.keep(field.name, field.keep())
+    reset.hidden = false
+  })
+  const published = fields.map((field) => field.keep())
+  for (const field of fields) if (typed.has(field.name)) field.restore(typed.of(field.name))
   const run = h('button', { type: 'submit', class: 'primary', testid: 'aws-form-submit' }, t('inputs.run'))
+  reset.addEventListener('click', () => {
+    typed.forget()
+    for (const [at, field] of fields.entries()) {
+      field.restore(published[at])
+      field.complain('')
+    }
+    complain('')
+    reset.hidden = true
+    run.focus()
+  })
   const form = h(
     'form',
     { novalidate: true, testid: 'aws-form' },
     fields.length ? null : h('p', { class: 'muted' }, t('inputs.none')),
     h('div', { class: 'fields' }, ...fields.map((field) => field.element)),
     general,
-    h('div', { class: 'actions' }, run, h('span', { class: 'muted keys' }, t('inputs.keys')))
+    h('div', { class: 'actions' }, run, h('span', { class: 'muted keys' }, t('inputs.keys')), reset)
   )
   const submit = async () => {
     if (run.disabled) return

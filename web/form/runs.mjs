@@ -14,6 +14,7 @@ const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
 export class Runs {
   #link
   #server
+  #template
   /** @type {Map<string, Card>} newest last */
   #cards = new Map()
   #empty = h('p', { class: 'muted', testid: 'aws-form-empty' }, t('inputs.empty'))
@@ -22,10 +23,12 @@ export class Runs {
   /**
    * @param {import('./link.mjs').Link} link
    * @param {import('../js/api.js').Server} server
+   * @param {string} template whose runs are shown
    */
-  constructor(link, server) {
+  constructor(link, server, template) {
     this.#link = link
     this.#server = server
+    this.#template = template
     this.element = h(
       'section',
       { class: 'results', 'aria-labelledby': 'results-title' },
@@ -75,7 +78,7 @@ export class Runs {
    */
   #hear(type, data) {
     if (type === 'aws.job') {
-      if (data.job.client_id === this.#link.clientId) this.#take(data.job)
+      if (this.#isOwn(data.job)) this.#take(data.job)
       return
     }
     const card = this.#cards.get(data.prompt_id)
@@ -83,6 +86,11 @@ export class Runs {
     if (type === 'executed') card.show(data.output)
     else if (type === 'execution_error') card.fail(data)
     else if (type === 'executing' && data.node === null) void this.#finish(data.prompt_id)
+  }
+
+  /** @param {Aws.Job} job */
+  #isOwn({ client_id: client, template }) {
+    return client === this.#link.clientId && template === this.#template
   }
 
   /** @param {Aws.Job} job */
@@ -100,7 +108,7 @@ export class Runs {
   async #catchUp() {
     try {
       const jobs = await this.#server.jobs()
-      const own = jobs.filter((job) => job.client_id === this.#link.clientId).slice(0, KEPT)
+      const own = jobs.filter((job) => this.#isOwn(job)).slice(0, KEPT)
       for (const job of own.reverse()) {
         this.#take(job)
         if (ENDED.has(job.state)) await this.#finish(job.id)

@@ -469,6 +469,7 @@ export const EN = Object.freeze({
 
   'inputs.run': 'Run',
   'inputs.keys': 'Ctrl+Enter',
+  'inputs.reset': 'Reset',
   'inputs.results': 'Results',
   'inputs.empty': 'What you run appears here.',
   'inputs.none': 'This template has no parameters to change; it runs as it is.',
@@ -482,6 +483,7 @@ export const EN = Object.freeze({
   'inputs.least': 'At least {low}.',
   'inputs.most': 'At most {high}.',
   'inputs.seed.fresh': 'A new one for each run',
+  'inputs.file.choose': 'Choose a file',
   'inputs.file.sending': 'Uploading…',
   'inputs.file.failed': 'The file could not be uploaded. Choose it again.',
   'inputs.role.prompt': 'Prompt',

@@ -467,6 +467,7 @@ export const JA = Object.freeze({
 
   'inputs.run': '実行',
   'inputs.keys': 'Ctrl+Enter',
+  'inputs.reset': 'リセット',
   'inputs.results': '結果',
   'inputs.empty': '実行した結果がここに表示されます。',
   'inputs.none': 'このテンプレートには変更できる項目がありません。そのまま実行されます。',
@@ -480,6 +481,7 @@ export const JA = Object.freeze({
   'inputs.least': '{low} 以上にしてください。',
   'inputs.most': '{high} 以下にしてください。',
   'inputs.seed.fresh': '実行ごとに新しい値',
+  'inputs.file.choose': 'ファイルを選択',
   'inputs.file.sending': 'アップロード中…',
   'inputs.file.failed': 'ファイルをアップロードできませんでした。もう一度選択してください。',
   'inputs.role.prompt': 'プロンプト',

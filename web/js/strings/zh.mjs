@@ -467,6 +467,7 @@ export const ZH = Object.freeze({
 
   'inputs.run': '运行',
   'inputs.keys': 'Ctrl+Enter',
+  'inputs.reset': '重置',
   'inputs.results': '结果',
   'inputs.empty': '运行的结果会显示在这里。',
   'inputs.none': '此模板没有可更改的参数，将按原样运行。',
@@ -480,6 +481,7 @@ export const ZH = Object.freeze({
   'inputs.least': '不能小于 {low}。',
   'inputs.most': '不能大于 {high}。',
   'inputs.seed.fresh': '每次运行使用新值',
+  'inputs.file.choose': '选择文件',
   'inputs.file.sending': '正在上传…',
   'inputs.file.failed': '文件上传失败，请重新选择。',
   'inputs.role.prompt': '提示词',
