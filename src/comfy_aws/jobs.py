@@ -290,6 +290,7 @@ class Jobs:
         graph = graphs.needed(order.prompt, order.outputs)
         manifest = order.manifest or self._captured(run, graph)
         endpoint = order.endpoint or self._router.endpoint(order.template)
+        graph = graphs.with_posix_names(graph, (part.name for part in manifest.parts()))
         usage = replace(self._router.usage(endpoint, order.template), user=order.user)
         request = JobRequest(
             job_id=order.job_id,

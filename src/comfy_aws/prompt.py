@@ -7,7 +7,9 @@ input is a literal or a link ``[node_id, slot]``. A *workflow* is the UI's graph
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 from comfy_aws.errors import InvalidWorkflow
@@ -27,6 +29,9 @@ MARK: Final = "aws"
 
 USER: Final = "aws_user"
 """The key of extra_data under which this server notes who has sent a prompt."""
+
+
+_ANNOTATION: Final = re.compile(r" \[(?:input|output|temp)\]$")
 
 
 class Literal(NamedTuple):
@@ -138,6 +143,37 @@ def with_lists_wrapped(prompt: Json) -> Json:
 
     return {
         node_id: {**node, "inputs": {k: wrapped(v) for k, v in node.get("inputs", {}).items()}}
+        for node_id, node in prompt.items()
+    }
+
+
+def posix(name: str) -> str:
+    """A file's name as workers have it; Windows puts backslashes between folders."""
+    return name.replace("\\", "/")
+
+
+def with_posix_names(prompt: Json, names: Iterable[str]) -> Json:
+    """The graph as workers take it: what names one of these files, or their folder, is POSIX.
+
+    All other texts stay as they are, whatever backslashes they have.
+    """
+    known: set[str] = set()
+    for name in names:
+        known |= {name, *map(str, PurePosixPath(name).parents)}
+
+    def renamed(value: Any, depth: int = 0) -> Any:
+        if isinstance(value, str):
+            name = posix(value)
+            is_file = name != value and _ANNOTATION.sub("", name) in known
+            return name if is_file else value
+        if depth < MAX_DEPTH and isinstance(value, list):
+            return [renamed(each, depth + 1) for each in value]
+        if depth < MAX_DEPTH and isinstance(value, dict):
+            return {key: renamed(each, depth + 1) for key, each in value.items()}
+        return value
+
+    return {
+        node_id: {**node, "inputs": renamed(node["inputs"])} if "inputs" in node else node
         for node_id, node in prompt.items()
     }
 

@@ -185,7 +185,7 @@ class Publisher:
             version=0,
             created=self._clock(),
             workflow=drawing,
-            prompt=graph,
+            prompt=graphs.with_posix_names(graph, (p.name for p in capture.manifest.parts())),
             manifest=capture.manifest,
             object_info=info,
             author=author,

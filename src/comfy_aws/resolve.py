@@ -267,6 +267,7 @@ class Resolver:
                     self._add_remote(literal, stored, found)
 
     def _add_model(self, literal: graphs.Literal, model: ModelPath, found: Found) -> None:
+        model = model._replace(name=graphs.posix(model.name))
         if (model.folder, model.name) in found.models:
             return
         found.models[model.folder, model.name] = model.path
@@ -282,7 +283,7 @@ class Resolver:
             _warn_of_pickle(literal, model.name, found)
 
     def _find_remote(self, literal: graphs.Literal, base: Manifest, found: Found) -> bool:
-        value = literal.value
+        value = graphs.posix(literal.value)
         remote_models = [m for m in base.models if _is_named_by(m.name, value)]
         for model in remote_models:
             self._add_remote(literal, model, found)

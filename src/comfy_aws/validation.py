@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from comfy_aws.models import Json
-from comfy_aws.prompt import is_link, unwrapped
+from comfy_aws.prompt import is_link, posix, unwrapped
 
 Problem = Json
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float}
@@ -114,6 +114,8 @@ def _value_problems(
         return
     if value in options or (isinstance(value, list) and all(each in options for each in value)):
         return
+    if isinstance(value, str) and posix(value) in {posix(o) for o in options if isinstance(o, str)}:
+        return  # the definition or the graph comes from Windows
     if not (isinstance(value, str) and offered(class_type, value)):
         shown = str(options) if len(options) <= 20 else f"(list of length {len(options)})"
         problem = _problem("value_not_in_list", f"Value not in list: {value!r}", name, value)

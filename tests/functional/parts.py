@@ -79,7 +79,7 @@ class FolderCatalog:
 
     def models_of(self, literal: graphs.Literal) -> list[ModelPath]:
         folder = MODELS.get(literal.class_type, "")
-        path = self.root / "models" / folder / literal.value
+        path = self.root / "models" / folder / graphs.posix(literal.value)
         if not folder or literal.name != "name" or not path.is_file():
             return []
         return [ModelPath(folder, literal.value, path)]

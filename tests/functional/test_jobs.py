@@ -292,8 +292,8 @@ def test_a_damaged_result(desk):
 
 
 def test_what_the_request_holds(desk):
-    desk.parts.catalog.model("a.safetensors", b"model")
-    prompt = {**TEXT, "2": model_node("a.safetensors"),
+    desk.parts.catalog.model("sub/a.safetensors", b"model")
+    prompt = {**TEXT, "2": model_node("sub\\a.safetensors"),  # as ComfyUI on Windows names it
               "3": {"class_type": "Save", "inputs": {"x": ["2", 0], "list": ["a", "b", "c"]}},
               "4": {"class_type": "Save", "inputs": {}}}  # fmt: skip
     secrets = {"auth_token_comfy_org": "secret", "api_key_comfy_org": "secret"}
@@ -307,6 +307,7 @@ def test_what_the_request_holds(desk):
     assert (set(request["prompt"]), request["outputs"]) == ({"2", "3"}, ["3"])
     assert request["prompt"]["3"]["inputs"]["list"] == {"__value__": ["a", "b", "c"]}
     [model] = request["manifest"]["models"]
+    assert request["prompt"]["2"]["inputs"]["name"] == model["name"] == "sub/a.safetensors"
     assert desk.parts.store.get(layout.blob_key(model["blob"]["digest"])) == b"model"
 
 

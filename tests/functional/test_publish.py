@@ -72,6 +72,20 @@ def test_a_template_names_all_it_needs(parts):
     assert list(parts.spool.iterdir()) == []
 
 
+def test_what_a_designer_on_windows_publishes_has_posix_names(parts):
+    prompt = pipeline(parts)
+    parts.publish("Posix", prompt)
+    stored = parts.templates.version("Posix")
+    prompt["2"]["inputs"]["name"] = "sub\\b.safetensors"
+    prompt["6"] = {"class_type": "Text", "inputs": {"text": r"sub\n"}}
+    parts.publish("Windows", prompt)
+    windows = parts.templates.version("Windows")
+    assert windows.manifest == stored.manifest
+    assert windows.prompt["2"]["inputs"]["name"] == "sub/b.safetensors"
+    assert windows.prompt["6"] == prompt["6"], "texts stay as they are"
+    assert prompt["2"]["inputs"]["name"] == "sub\\b.safetensors"
+
+
 def test_progress_reaches_its_total_and_never_goes_back(parts):
     prompt = pipeline(parts)
     for name in ("One", "Two"):  # the second time all is known

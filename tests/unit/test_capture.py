@@ -92,8 +92,9 @@ def names(capture):
         ("a sea, embedding:style, (embedding:far:1.1) <lora:glow:1>",
          {"sub/style.pt", "far.pt", "glow.safetensors"}),
         ({"on": True, "lora": "glow.safetensors"}, {"glow.safetensors"}),
+        ("pipe\\unet\\w.bin", {"pipe/unet/w.bin"}),
     ],
-    ids=["shards", "folder", "text", "row"],
+    ids=["shards", "folder", "text", "row", "windows"],
 )  # fmt: skip
 def test_models_of_the_template_and_the_bucket(capture, value, found):
     got = capture(x=value)

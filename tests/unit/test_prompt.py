@@ -127,6 +127,25 @@ def test_needed_ends_on_a_circle():
     assert graphs.needed(circle, ("1",)) == circle
 
 
+def test_names_of_files_become_posix_and_texts_stay():
+    rows = {"lora": "sub\\b.pt", "on": True, "note": "a\\b"}
+    inputs = {
+        "name": "sub\\a.pt", "folder": "pipe\\unet", "image": "in\\x.png [output]",
+        "text": "sub\\c.pt", "regex": r"sub\a.pt|\d", "row": rows,
+        "list": {"__value__": ["sub\\a.pt"]}, "link": ["1", 0], "seed": 5,
+    }  # fmt: skip
+    graph = {"1": {"class_type": "A", "inputs": inputs}, "2": {"class_type": "B"}}
+    names = ["sub/a.pt", "sub/b.pt", "pipe/unet/w.bin", "in/x.png"]
+    changed = {
+        "name": "sub/a.pt", "folder": "pipe/unet", "image": "in/x.png [output]",
+        "row": rows | {"lora": "sub/b.pt"}, "list": {"__value__": ["sub/a.pt"]},
+    }  # fmt: skip
+    assert graphs.with_posix_names(graph, names) == {
+        "1": {"class_type": "A", "inputs": inputs | changed}, "2": {"class_type": "B"},
+    }  # fmt: skip
+    assert inputs["name"] == "sub\\a.pt", "what the canvas gets back is untouched"
+
+
 def test_secrets_and_marks_stay_here():
     extra = {
         "auth_token_comfy_org": "t", "api_key_comfy_org": "k", "aws": {}, "client_id": "c",

@@ -108,6 +108,12 @@ def test_a_choice_that_only_the_bucket_has():
     assert asked == [("Load", "far.pt")]
 
 
+def test_a_definition_and_a_graph_of_different_systems():
+    info = {"Load": {"input": {"required": {"name": [["sub\\a.pt", 5]]}}}}
+    graph = {"1": {"class_type": "Load", "inputs": {"name": "sub/a.pt"}}}
+    assert validate(graph, info, offered=lambda class_type, value: False) == {}
+
+
 def test_uploads_and_remote_choices_are_left_to_the_worker():
     image = {"class_type": "Image", "inputs": {"image": "new.png"}}
     assert problems(**{"1": load(), "2": save(far="anything"), "3": image}) == {}

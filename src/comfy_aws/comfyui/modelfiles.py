@@ -14,6 +14,7 @@ from typing import Any
 import folder_paths
 
 from comfy_aws import companions, references
+from comfy_aws.prompt import posix
 from comfy_aws.resolve import ModelPath
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _tae_pair(choice: str) -> list[ModelPath]:
 
 def _folder(value: str) -> Iterator[ModelPath]:
     """The files of a model that is a folder, such as those that DiffusersLoader offers."""
-    relative = PurePosixPath(value.replace("\\", "/"))
+    relative = PurePosixPath(posix(value))
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         return
     for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
@@ -98,7 +99,9 @@ def _folder(value: str) -> Iterator[ModelPath]:
 
 def _with_companions(found: list[ModelPath]) -> list[ModelPath]:
     more = [
-        ModelPath(model.folder, PurePosixPath(model.name).with_name(path.name).as_posix(), path)
+        ModelPath(
+            model.folder, PurePosixPath(posix(model.name)).with_name(path.name).as_posix(), path
+        )
         for model in found
         for path in companions.beside(model.path)
     ]
