@@ -70,7 +70,7 @@ def origin(pack: Path) -> Origin:
     if changes is None or commit is None or any(map(_is_change, changes.split("\0"))):
         return Origin()
     url = _git(pack, "config", "--get", "remote.origin.url") or ""
-    return Origin(without_credentials(url.strip()), commit.strip())
+    return Origin(_without_credentials(url.strip()), commit.strip())
 
 
 def state(pack: Path) -> tuple[int, ...]:
@@ -103,9 +103,9 @@ def _is_change(entry: str) -> bool:
     return bool(entry) and not entry.endswith(("__pycache__/", ".pyc"))
 
 
-def without_credentials(text: str) -> str:
-    """The text with its URLs bare: tokens are often part of them, and must not be shown."""
-    return re.sub(r"\b([A-Za-z][\w+.-]*://)[^/@\s]*@", r"\1", text)
+def _without_credentials(url: str) -> str:
+    """Tokens are often part of a clone's URL, and must not reach the bucket."""
+    return re.sub(r"^([A-Za-z][\w+.-]*://)[^/@]*@", r"\1", url)
 
 
 @lru_cache(maxsize=256)

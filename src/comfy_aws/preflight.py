@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from comfy_aws import gitfiles, packs
+from comfy_aws import packs
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capture
@@ -15,6 +15,7 @@ from comfy_aws.models import BlobRef, Json, to_dict
 from comfy_aws.packfaults import PackFaults
 from comfy_aws.publish import Uploader
 from comfy_aws.rate import UploadRate
+from comfy_aws.requirements import masked
 from comfy_aws.residency import Residency
 from comfy_aws.resolve import Finding
 from comfy_aws.routing import Router
@@ -90,7 +91,7 @@ def needs(capture: Capture, lacking: Collection[str] | None = None) -> Json:
         "packs": [
             {"name": p.name, **blob(p.blob), "files": p.files, "left_out": left_out.get(p.name, 0),
              "classes": list(p.classes),
-             "requirements": [gitfiles.without_credentials(line) for line in p.requirements],
+             "requirements": [*map(masked, p.requirements)],
              "url": p.url, "commit": p.commit}
             for p in manifest.packs
         ],

@@ -46,7 +46,6 @@ COMMENT: Final = re.compile(r"(^|\s+)#.*$")
 SPLIT: Final = re.compile(r"\s+#\s*")
 LINE_OPTIONS: Final = re.compile(r"\s--?[a-z].*$")
 URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
-LOCAL: Final = re.compile(r"(?:[a-z]+\+)?file:|(?!.*://)")
 DEEPEST_INCLUDE: Final = 8
 """Files that include each other in a circle end here."""
 
@@ -94,6 +93,7 @@ def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
         return ()
     merged: dict[str, Requirement] = {}
     verbatim: set[str] = set()
+    frozen: set[str] = set()
     for text in (*_lines(pack / "requirements.txt", pack), *_dependencies(pack)):
         if text.startswith("--") or URL.match(text):
             verbatim.add(text)
@@ -103,12 +103,19 @@ def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
         except InvalidRequirement as exc:
             log.warning("%s asks for %r, which is no requirement: %s", pack.name, text, exc)
             continue
-        if requirement.url and LOCAL.match(requirement.url):
-            requirement.url = None  # a place of the machine that wrote it, as conda's freeze does
         if requirement.marker is None or _applies(requirement):
             requirement.marker = None
+            if (requirement.url or "").startswith("file:"):
+                # As conda's Python freezes its packages: built elsewhere, had by version as well.
+                requirement.url = None
+                frozen.add(canonicalize_name(requirement.name))
             _merge(merged, requirement)
-    resolved = (_resolved(merged[name], look(name)) for name in sorted(merged))
+    resolved = []
+    for name in sorted(merged):
+        found = look(name)
+        if found is not None and found.source == "." and name in frozen:
+            found = Installed(found.version)
+        resolved.append(_resolved(merged[name], found))
     return (*resolved, *sorted(verbatim))
 
 
@@ -163,6 +170,11 @@ def parse(line: str) -> Line:
         return Line(canonicalize_name(Requirement(wanted).name), wanted, asked)
     except InvalidRequirement:
         return Line("", wanted, asked)
+
+
+def masked(line: str) -> str:
+    """Without the credentials that the address of an index or a repository may hold."""
+    return re.sub(r"://[^/\s@]+@", "://***@", line)
 
 
 def allows(line: Line, version: str) -> bool:

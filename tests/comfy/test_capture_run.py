@@ -31,12 +31,13 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     for size, grey in (("small", "0.1"), ("large", "0.4")):
         (base / "models" / "silent" / size).mkdir(parents=True)
         (base / "models" / "silent" / size / "level.txt").write_text(grey)
-    kept = tmp_path_factory.mktemp("kept")  # as on a disk of its own
-    (kept / "net.onnx").write_bytes(b"a net")
-    shutil.move(base / "models" / "silent", kept / "silent")
-    (kept / "net.onnx").rename(kept / "silent" / "net.onnx")
-    (base / "models" / "silent").symlink_to(kept / "silent")
-    save_file({"scale": torch.tensor([2.0])}, base / "models" / "silent" / "scale.safetensors")
+    # The folder lies elsewhere, as models on a second disk do.
+    silent = shutil.move(base / "models" / "silent", tmp_path_factory.mktemp("disk") / "silent")
+    (base / "models" / "silent").symlink_to(silent)
+    save_file({"scale": torch.tensor([2.0])}, silent / "scale.safetensors")
+    for name in ("face.onnx", "tagger/config.json", "tagger/weights.bin"):
+        (silent / name).parent.mkdir(exist_ok=True)
+        (silent / name).write_text(name)
     # As in a ComfyUI without a base directory, whose own folder is on the path.
     env = {"COMFY_AWS_HOME": str(home), "PYTHONPATH": str(base)}
     with ComfyUIProcess(base, with_extension=True, env=env) as process:
@@ -78,7 +79,8 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
     source = {"class_type": "SilentGrey", "inputs": {"size": "large", "seed": 1}}
     assert _run(maker, client, source, on_aws=False) == (204, 204, 204)
     assert needed("large", 2) == {
-        "silent/large/level.txt", "silent/scale.safetensors", "silent/net.onnx"
+        "silent/large/level.txt", "silent/scale.safetensors", "silent/face.onnx",
+        "silent/tagger/config.json", "silent/tagger/weights.bin",
     }  # fmt: skip
     assert needed("small", 1) == set()  # what it reads then was never seen
     source["inputs"]["seed"] = 3

@@ -107,6 +107,20 @@ def test_what_a_package_needs_comes_as_it_was_captured(cloud, tmp_path):
     assert (overlay.packages / "colorama").is_dir()
 
 
+def test_other_versions_of_what_a_package_needs_are_another_environment(cloud, tmp_path):
+    machine = Machine(cloud, tmp_path)
+
+    async def both() -> tuple[Overlay, Overlay]:
+        first = await machine.make("ansimarkup==2.1.0", pins=("colorama==0.4.5",))
+        second = await machine.make("ansimarkup==2.1.0", pins=("colorama==0.4.6",), current=first)
+        await machine.environments.close(60)
+        return first, second
+
+    first, second = asyncio.run(both())
+    for overlay, version in ((first, "0.4.5"), (second, "0.4.6")):
+        assert (overlay.packages / f"colorama-{version}.dist-info").is_dir()
+
+
 def test_a_worker_that_starts_again_finds_it_on_its_disk(cloud, tmp_path):
     Machine(cloud, tmp_path).run(COW)
     (tmp_path / "environments" / ".left").mkdir()

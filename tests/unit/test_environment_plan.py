@@ -11,9 +11,9 @@ import pytest
 
 from comfy_aws.errors import PackBroken
 from comfy_aws.models import BlobRef, InputFile, Manifest, ModelFile, NodePack
-from comfy_aws.requirements import parse
+from comfy_aws.requirements import masked, parse
 from comfy_aws.worker.environment import START
-from comfy_aws.worker.installer import from_pip, masked
+from comfy_aws.worker.installer import from_pip
 from comfy_aws.worker.packages import Own, key_of, own_packages, plan
 from comfy_aws.worker.phases import Fetch, size
 

@@ -18,10 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import folder_paths
 
+from comfy_aws import companions
 from comfy_aws.models import Json
 from comfy_aws.readlog import ReadLog
 from comfy_aws.resolve import ModelPath
@@ -110,15 +112,17 @@ class ModelReads:
             wrapped = self._noting(opened, is_method=bool(owner))
             setattr(holder, attribute, wrapped)
             for module in [] if owner else list(sys.modules.values()):
-                if getattr(module, "__dict__", {}).get(attribute) is opened:
-                    setattr(module, attribute, wrapped)
+                if isinstance(module, ModuleType):
+                    bound = object.__getattribute__(module, "__dict__")  # loads no lazy module
+                    if bound.get(attribute) is opened:
+                        bound[attribute] = wrapped
 
     def _noting(self, opened: Any, *, is_method: bool) -> Any:
-        @functools.wraps(opened)
+        @functools.wraps(opened, updated=())
         def noting(*args: Any, **kwargs: Any) -> Any:
             path = args[is_method] if len(args) > is_method else next(iter(kwargs.values()), None)
             if isinstance(path, (str, os.PathLike)):
-                self._note(os.fspath(path))
+                self._note(str(Path(path).absolute()))
             return opened(*args, **kwargs)
 
         setattr(noting, _MARK, True)
@@ -176,9 +180,8 @@ class ModelReads:
                 self._done.clear()
         try:
             for (_, _, path), (class_type, inputs) in seen.items():
-                model = named(Path(path))
-                if model is not None:
-                    self._log.add(class_type, self._choices_of(class_type, inputs), [model])
+                models = [model for each in _read_with(Path(path)) if (model := named(each))]
+                self._log.add(class_type, self._choices_of(class_type, inputs), models)
         except Exception:
             log.exception("Prompt on AWS could not write down which models were read")
 
@@ -190,6 +193,15 @@ def named(path: Path) -> ModelPath | None:
         return None
     root, folder = max(around, key=lambda place: len(place[0].parts))
     return ModelPath(folder, path.relative_to(root).as_posix(), path)
+
+
+def _read_with(path: Path) -> list[Path]:
+    """All of a model that is a folder, when its description is read; else the file itself."""
+    folder = path.parent
+    is_place = any(folder == place for place, _ in _places())  # several models side by side
+    if path.name in companions.MARKS and not is_place and companions.is_model(folder):
+        return companions.below(folder)
+    return [path]
 
 
 def _places() -> Iterator[tuple[Path, str]]:

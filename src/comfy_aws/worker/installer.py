@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comfy_aws.errors import PackBroken
+from comfy_aws.requirements import masked
 from comfy_aws.worker.packages import Attempt, Own, Plan
 from comfy_aws.worker.process import Child, without_secrets
 
@@ -130,11 +131,6 @@ def from_pip(listing: str) -> dict[str, str]:
             except (ValueError, SyntaxError):
                 continue
     return values
-
-
-def masked(text: str) -> str:
-    """Without the credentials that an index's address may hold."""
-    return re.sub(r"://[^/\s@]+@", "://***@", text)
 
 
 def _failed(chosen: Plan, said: Sequence[str]) -> PackBroken:
