@@ -99,7 +99,6 @@ export class Publishing {
       // Of the canvas: in what is sent, ComfyUI has made its choices from prompts like {a|b}.
       this.#session.write({ print: fingerprint(this.#canvas.workflow()) })
       const { workflow, prompt } = await this.#comfy.graph()
-      this.#session.write({ print: fingerprint(workflow) })
       const publish = await this.#server.publish({
         workflow: unmarked(workflow),
         prompt,
