@@ -7,6 +7,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
+from tests.functional.localstack_support import eventually
 from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
 from tests.web.browser import TIMEOUT_MS, ComfyPage
 from tests.web.designer import Designer
@@ -67,6 +68,9 @@ def test_one_click_starts_the_local_stack(page, designer):
 
 
 def test_publish_create_endpoint_tick_and_run(page, stack):
+    for left in stack.endpoints():  # by tests before
+        stack.call("DELETE", f"/aws/endpoints/{left['name']}")
+    eventually(lambda: not stack.endpoints(), "no endpoint is left")
     page.load(load_workflow())
     page.show_connected_panel()
 
