@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,16 +16,36 @@ from safetensors.torch import save_file
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.conftest import PACKS
+from tests.comfy.test_capture import safetensors
 from tests.support.client import Client
+
+# In the order in which ColourOfModels reads them.
+MODELS = {
+    "elsewhere/lora/extra.safetensors": safetensors("in a folder of extra_model_paths.yaml"),
+    "models/embeddings/style.pt": b"style",
+    "models/loras/glow.safetensors": safetensors("glow"),
+    "models/text_encoders/big-00001-of-00002.safetensors": safetensors("one"),
+    "models/text_encoders/big-00002-of-00002.safetensors": safetensors("two"),
+    "models/text_encoders/big.safetensors.index.json": b"{}",
+    "models/diffusers/pipe/model_index.json": b"{}",
+    "models/diffusers/pipe/unet/weights.safetensors": safetensors("weights"),
+}
 
 
 @pytest.fixture(scope="module")
 def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """A designer whose packs need each other, and keep models in a folder of their own."""
     base = tmp_path_factory.mktemp("maker")
-    for name in ("imports_other", "shared_parts", "own_folder", "silent_reader", "broken"):
+    for name in ("imports_other", "shared_parts", "own_folder", "silent_reader", "needs_pip",
+                 "broken"):  # fmt: skip
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PACKS / name, base / "custom_nodes" / name, ignore=ignore)
+    shutil.copyfile(PACKS / "single_file.py", base / "custom_nodes" / "single_file.py")
+    for name, body in MODELS.items():
+        path = base / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    (base / "extra.yaml").write_text(f"other:\n  base_path: {base}/elsewhere\n  loras: lora\n")
     level = base / "models" / "own" / "levels" / "dark.txt"
     level.parent.mkdir(parents=True)
     level.write_text("0.1")
@@ -40,7 +61,8 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
         (silent / name).write_text(name)
     # As in a ComfyUI without a base directory, whose own folder is on the path.
     env = {"COMFY_AWS_HOME": str(home), "PYTHONPATH": str(base)}
-    with ComfyUIProcess(base, with_extension=True, env=env) as process:
+    more = ["--extra-model-paths-config", str(base / "extra.yaml")]
+    with ComfyUIProcess(base, with_extension=True, env=env, extra_args=more) as process:
         yield process
 
 
@@ -49,6 +71,23 @@ def client(maker: ComfyUIProcess) -> Iterator[Client]:
     opened = Client(maker.url)
     yield opened
     opened.close()
+
+
+def test_the_same_pixels_of_models_that_are_named_in_every_way(
+    maker: ComfyUIProcess, client: Client
+) -> None:
+    named = {"text": "a sea, (embedding:style:1.2) <lora:glow:0.7>", "lora": "extra.safetensors",
+             "encoder": "big-00001-of-00002.safetensors", "pipe": "pipe"}  # fmt: skip
+    source = {"class_type": "ColourOfModels", "inputs": named}
+    digest = hashlib.sha256(b"".join(MODELS.values())).digest()
+    assert _run(maker, client, source, on_aws=True) == tuple(digest[:3])
+    assert _run(maker, client, source, on_aws=False) == tuple(digest[:3])
+
+
+def test_a_package_that_only_the_worker_installs(client: Client) -> None:
+    prompt = {"1": {"class_type": "Humanized", "inputs": {"size": 3_000_000}}}
+    entry = client.end(client.queue(prompt, aws={}))
+    assert entry["outputs"]["1"] == {"text": ["3.0 MB"]}
 
 
 @pytest.mark.parametrize(
