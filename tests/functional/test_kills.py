@@ -8,14 +8,22 @@ import multiprocessing
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 
 from comfy_aws import hashing, layout
-from comfy_aws.blobs import Blobs
-from comfy_aws.worker.cache import BlobCache
+from comfy_aws.models import Manifest, ModelFile, NodePack
 from tests.functional import transfer_child
-from tests.functional.transfer_child import MODELS, PART_SIZE, PROMPT, designer, small_parts
+from tests.functional.transfer_child import (
+    MODELS,
+    PART_SIZE,
+    PROMPT,
+    designer,
+    lay_all,
+    restorer,
+)
+from tests.functional.worker_harness import packed
 
 MOMENTS = 20
 PARTS = 3
@@ -103,22 +111,38 @@ def test_a_publish_that_is_killed(shared_stack, parts, tmp_path):
 
 @pytest.mark.timeout(300)
 def test_a_restore_that_is_killed(shared_stack, parts, tmp_path):
-    bodies = [os.urandom(SIZE) for _ in MODELS]
-    refs = [parts.blobs.put(body) for body in bodies]
+    bodies = {name: os.urandom(SIZE) for name in MODELS}
+    source = {f"part{number}.py": f"value = {number}\n" * 50 for number in range(200)}
+    manifest = Manifest(
+        models=tuple(
+            ModelFile("loras", name, parts.blobs.put(body)) for name, body in bodies.items()
+        ),
+        packs=(NodePack("pack", parts.blobs.put(packed("pack", source)), ("X",)),),
+    )
     usual = [
-        run(transfer_child.restore, shared_stack, tmp_path / f"usual-{number}", refs)
+        run(transfer_child.restore, shared_stack, tmp_path / f"usual-{number}", manifest)
         for number in range(2)
     ]
-    store = small_parts(shared_stack)
     moments = random.Random(21)
     for number in range(MOMENTS):
         root = tmp_path / f"worker-{number}"
-        run(transfer_child.restore, shared_stack, root, refs, after=min(usual) * moments.random())
-        for path in root.glob("*/*"):
-            if path.suffix != ".part":
-                assert hashing.of_file(path)[0].digest == path.name
-        cache = BlobCache(root, Blobs(store))
-        cache.fetch(refs)
-        for ref, body in zip(refs, bodies, strict=True):
-            assert cache.path(ref).read_bytes() == body
-        assert len(list(root.glob("*/*"))) == len(refs)
+        after = min(usual) * moments.random()
+        run(transfer_child.restore, shared_stack, root, manifest, after=after)
+        assert_nothing_half(root, bodies, source)
+        again = restorer(shared_stack, root)
+        lay_all(again, manifest)
+        again.close()
+        assert {path.name for path in root.glob("base/models/loras/*")} == bodies.keys()
+        assert {path.name for path in root.glob("base/custom_nodes/pack/*")} == source.keys()
+        assert_nothing_half(root, bodies, source)
+        assert len(list(root.glob("cache/sha256/*/*"))) == len(manifest.blobs())
+
+
+def assert_nothing_half(root: Path, bodies: dict[str, bytes], source: dict[str, str]) -> None:
+    for path in root.glob("cache/sha256/*/*"):
+        assert path.suffix == ".part" or hashing.of_file(path)[0].digest == path.name
+    for path in root.glob("base/models/loras/*"):
+        assert path.name.startswith(".") or path.read_bytes() == bodies[path.name]
+    if (root / "base/custom_nodes/pack").exists():
+        there = {path.name: path.read_text() for path in root.glob("base/custom_nodes/pack/*")}
+        assert there == source

@@ -1,4 +1,4 @@
-"""What the kill tests do in a process of its own: publish, or restore into a worker's cache."""
+"""What the kill tests do in a process of its own: publish, or restore on a worker's disk."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from comfy_aws.aws import ObjectStore, Session
 from comfy_aws.blobs import Blobs
-from comfy_aws.models import BlobRef
+from comfy_aws.models import Manifest
 from comfy_aws.stack import StackState
 from comfy_aws.worker.cache import BlobCache
+from comfy_aws.worker.restore import Restorer
 from tests.functional.parts import Parts, access_to, model_node
 
 PART_SIZE = 5 * 1024 * 1024
@@ -35,9 +36,20 @@ def publish(state: StackState, root: Path, begun: Connection) -> None:
     begun.send("done")
 
 
-def restore(state: StackState, root: Path, begun: Connection, refs: list[BlobRef]) -> None:
-    store = small_parts(state)
-    store.head("warm")
+def restorer(state: StackState, root: Path) -> Restorer:
+    blobs = Blobs(small_parts(state))
+    return Restorer(root, lambda at, evicted: BlobCache(at, blobs, evicted=evicted))
+
+
+def lay_all(made: Restorer, manifest: Manifest) -> None:
+    made.fetch(manifest)
+    made.lay_packs(manifest)
+    made.lay(manifest)
+
+
+def restore(state: StackState, root: Path, begun: Connection, manifest: Manifest) -> None:
+    made = restorer(state, root)
+    small_parts(state).head("warm")
     begun.send("begun")
-    BlobCache(root, Blobs(store)).fetch(refs)
+    lay_all(made, manifest)
     begun.send("done")
