@@ -75,7 +75,10 @@ def of(name: str) -> InstanceType:
 
 
 def roomier(name: str) -> InstanceType | None:
-    """The next listed type with more main memory and no less on a GPU; None when none is known."""
+    """The next listed type with more main memory and no less on a GPU; None when none is known.
+
+    Of equal ones that with the same GPU, on which the same graph is as fast as before.
+    """
     here = _BY_NAME.get(name)
     if here is None:
         return None
@@ -85,7 +88,11 @@ def roomier(name: str) -> InstanceType | None:
         for each in _TYPES
         if each.memory > here.memory and each.gpu_memory // each.gpus >= single
     ]
-    return min(more, key=lambda each: (each.gpus, each.memory, each.gpu_memory), default=None)
+    return min(
+        more,
+        key=lambda each: (each.gpus, each.memory, each.gpu_memory, each.gpu != here.gpu),
+        default=None,
+    )
 
 
 def larger(name: str) -> InstanceType | None:

@@ -130,6 +130,11 @@ def test_a_type_that_nobody_lists_has_no_price():
     assert prices.larger("ml.x1.huge") is None
 
 
+@pytest.mark.parametrize("family", ["ml.g4dn", "ml.g5", "ml.g6"])
+def test_more_memory_comes_with_the_same_gpu_where_there_is_one(family):
+    assert prices.roomier(f"{family}.xlarge").name == f"{family}.2xlarge"
+
+
 def test_each_user_has_a_limit_of_their_own(costs):
     ann, bob = replace(G5, user="ann"), replace(G5, user="bob")
     sent = [job(1, ann), job(2, bob, seconds=60)]
