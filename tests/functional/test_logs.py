@@ -136,6 +136,15 @@ def test_the_designers_journal_by_the_command_line(journal, terminal):
     assert terminal("logs", "designer", "--text", "TWO").count("\n") == 1
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl+C reaches children also of tests in the background, whose shell forbids it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_log_is_followed_by_the_command_line_until_it_is_interrupted(journal):
     journal.write_text("one\n")
     command = [sys.executable, "-m", "comfy_aws.cli", "logs", "designer", "--follow", "--json"]
@@ -146,6 +155,7 @@ def test_a_log_is_followed_by_the_command_line_until_it_is_interrupted(journal):
             with journal.open("a") as lines:
                 lines.write("two\n")
             assert next(heard) == "two"
-        finally:
             following.send_signal(signal.SIGINT)
-        assert following.wait(30) == 130
+            assert following.wait(30) == 130
+        finally:
+            following.kill()
