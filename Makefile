@@ -18,9 +18,10 @@ demo: ## a real ComfyUI whose Run button works through the local AWS stack
 	@$(PYTHON) tools/bootstrap.py --without frontends manager
 	@$(BIN)/python tools/demo.py
 
-# What a busy machine made fail gets a second try, which the closing line counts.
+# What a busy machine made fail gets a second try, which the closing line counts. Browser tests come
+# last, as the folders' names have it: their loop runs on, and no other can be run beside it.
 test: lint ## all checks, then all tests
-	@$(BIN)/python -m pytest tests -n 2 --dist loadfile --reruns 1
+	@$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --reruns 1
 
 test-pythons: bootstrap ## the unit tests on each Python from 3.10 to 3.13 that is here
 	@$(BIN)/python tools/pythons.py

@@ -195,6 +195,8 @@ class Capturer:
         with self._pack_locks.setdefault(path, threading.Lock()):
             ref = self._cache.pack(key)
             if ref is None or not (is_present(ref) or self._spooled(ref).exists()):
+                scanned = packs.scan(path)  # large models may have been hashed since
+                key = scanned.key()
                 ref = self._make_archive(scanned)
                 self._cache.keep_pack(key, ref)
         spooled = self._spooled(ref)

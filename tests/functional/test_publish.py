@@ -105,6 +105,8 @@ def test_a_publish_tells_its_speed_and_the_time_left(parts):
     parts.catalog.model("b.safetensors", b"b" * 300_000, folder="loras")
     prompt = {"1": model_node("a.safetensors"), "2": model_node("b.safetensors", "LoadLora")}
     told = []
+    # A speed needs a while to be told.
+    parts.wire.before = lambda method, key: time.sleep(1.7 * (method == "PUT"))
     publications = Publications(parts.publisher)
     publications.start("Speed", WORKFLOW, prompt, changed=told.append)
     while publications.list()[0].state is PublishState.RUNNING:

@@ -128,6 +128,8 @@ def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
     expect(page.find("aws-preflight-send")).to_contain_text("on their way")
     expect(page.find("aws-preflight-push")).to_be_hidden()
     eventually(lambda: "unsent.safetensors" in models_in_bucket(stack), "the model is sent")
+    for sent in stack.call("GET", "/aws/models/transfers")["transfers"]:
+        stack.call("DELETE", f"/aws/models/transfers/{sent['id']}")
     page.find("aws-preflight-show").click()
     expect(page.find("aws-name-dialog")).to_have_count(0)
     selected = "() => Object.values(window.app.canvas.selected_nodes).map((node) => node.type)"
@@ -158,6 +160,7 @@ def test_search_details_versions_and_roll_back(page, stack):
     # The form shows what is chosen for it, under the names and in the order that are given.
     page.find("aws-choice").locator("summary").click()
     ticked = page.find("aws-choices").locator("[data-testid=aws-choice-show]:checked")
+    expect(ticked.first).to_be_visible()
     found = ticked.count()
     assert found > 1
     for box in ticked.all()[::-1]:
