@@ -175,10 +175,11 @@ class Publisher:
         self._uploader.forget()  # a template must stand on what the bucket has now
         progress(Progress("capture"))
         capture = self._uploader.capture(graph, base=base, progress=progress, cancelled=cancelled)
+        capture.check()
+        info = {**_known(current, classes), **self._catalog.object_info(classes)}
+        _check_classes(classes, info)  # before anything is sent
         self._uploader.send(capture, base=base, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
-        info = {**_known(current, classes), **self._catalog.object_info(classes)}
-        _check_classes(classes, info)
         shown = self._uploader.put(picture) if picture else None
         draft = TemplateVersion(
             name=name,
