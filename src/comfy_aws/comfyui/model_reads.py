@@ -3,13 +3,14 @@
 Face analysers, captioners and the like read fixed files below the models folders. Python tells
 an audit hook of each file that it opens. Some libraries open theirs in native code; what of them
 is loaded gets its opening function wrapped as a prompt starts. During a run this costs a comparison
-of strings for each opened file; what was seen is looked at and written down by a thread of its own
+of strings for each opened file; what is new is looked at and written down by a thread of its own
 afterwards.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import sys
@@ -34,7 +35,13 @@ SETTLE_SECONDS: Final = 1.0
 """From the first file of a batch to its entry in the log."""
 
 ROOTS_SECONDS: Final = 5.0
-"""How long the list of models folders is used again; node packs add folders while they load."""
+"""How long the list of models folders is used without a look whether node packs added some."""
+
+LINKS_SECONDS: Final = 60.0
+"""How long the targets of links among them are trusted."""
+
+KEPT: Final = 10_000
+"""Reads that are remembered, so that a file which is read again costs nothing."""
 
 _NATIVE: Final = (
     ("safetensors", "safe_open"),
@@ -49,6 +56,9 @@ _CODE: Final = (".py", ".pyc", ".so", ".pyd", ".dll")
 
 Read = tuple[str, str, str]
 """Prompt id, node id, path."""
+
+Reader = tuple[str, str, str]
+"""A node's class, its inputs as JSON, path."""
 
 
 class ModelReads:
@@ -66,6 +76,7 @@ class ModelReads:
         self._writing = threading.Lock()
         self._seen: dict[Read, tuple[str, Json]] = {}
         self._done: set[Read] = set()
+        self._written: set[Reader] = set()
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
 
     def install(self, queue: Any) -> None:
@@ -142,16 +153,20 @@ class ModelReads:
             log.exception("Prompt on AWS could not note that %s was read", path)
 
     def _keep(self, read: Read) -> None:
-        prompt_id, node_id, _ = read
+        prompt_id, node_id, path = read
         items = list(self._queue.currently_running.values())
         graph: Json = next((item[2] for item in items if item[1] == prompt_id), {})
         # Nodes that a node makes while it runs are named after it: 5.0.1 was made by 5.
         node = graph.get(node_id) or graph.get(node_id.partition(".")[0])
         if node is None:
             return
+        class_type, inputs = node["class_type"], node.get("inputs", {})
         with self._lock:
+            if _reader(class_type, inputs, path) in self._written:
+                self._done.add(read)
+                return
             first = not self._seen
-            self._seen[read] = (node["class_type"], node.get("inputs", {}))
+            self._seen[read] = (class_type, inputs)
         if first:
             timer = threading.Timer(SETTLE_SECONDS, self._write_down)
             timer.daemon = True
@@ -161,7 +176,7 @@ class ModelReads:
         now = time.monotonic()
         at, roots = self._roots
         if now - at > ROOTS_SECONDS:
-            places = {folder_paths.models_dir, *(str(place) for place, _ in _places())}
+            places = {folder_paths.models_dir, *(str(place) for place, _ in _places.all())}
             roots = tuple({each.rstrip(os.sep) + os.sep for each in places})
             self._roots = (now, roots)
         return roots
@@ -176,19 +191,22 @@ class ModelReads:
         with self._lock:
             seen, self._seen = self._seen, {}
             self._done |= seen.keys()
-            if len(self._done) > 10_000:  # of prompts long gone
-                self._done.clear()
+            for kept in (self._done, self._written):
+                if len(kept) > KEPT:  # of prompts long gone
+                    kept.clear()
         try:
             for (_, _, path), (class_type, inputs) in seen.items():
                 models = [model for each in _read_with(Path(path)) if (model := named(each))]
                 self._log.add(class_type, self._choices_of(class_type, inputs), models)
+                self._written.add(_reader(class_type, inputs, path))
         except Exception:
             log.exception("Prompt on AWS could not write down which models were read")
 
 
 def named(path: Path) -> ModelPath | None:
     """A file below a models folder by ComfyUI's names; None when it is in none of them."""
-    around = [place for place in _places() if place[0] in path.parents]
+    parents = set(path.parents)
+    around = [place for place in _places.all() if place[0] in parents]
     if not around:
         return None
     root, folder = max(around, key=lambda place: len(place[0].parts))
@@ -198,22 +216,53 @@ def named(path: Path) -> ModelPath | None:
 def _read_with(path: Path) -> list[Path]:
     """All of a model that is a folder, when its description is read; else the file itself."""
     folder = path.parent
-    is_place = any(folder == place for place, _ in _places())  # several models side by side
+    is_place = any(folder == place for place, _ in _places.all())  # several models side by side
     if path.name in companions.MARKS and not is_place and companions.is_model(folder):
         return companions.below(folder)
     return [path]
 
 
-def _places() -> Iterator[tuple[Path, str]]:
-    """Where models lie, and under which name ComfyUI knows it: with links and without."""
-    for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
-        for root in map(Path, roots if folder != "custom_nodes" else ()):
-            yield root, folder
-            yield root.resolve(), folder
-    with suppress(OSError):
-        for child in Path(folder_paths.models_dir).iterdir():
-            yield child, child.name
-            yield child.resolve(), child.name
+def _reader(class_type: str, inputs: Json, path: str) -> Reader:
+    return class_type, json.dumps(inputs, sort_keys=True, default=str), path
+
+
+class _Places:
+    """Where models lie, and under which name ComfyUI knows it: with links and without.
+
+    Following links takes milliseconds, so that is done again only when ComfyUI's list or the
+    models folder has changed, and once in a while for links that point elsewhere now.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[object, tuple[tuple[Path, str], ...]] = (None, ())
+
+    def all(self) -> tuple[tuple[Path, str], ...]:
+        state = self._state()
+        if self._known[0] != state:
+            self._known = (state, tuple(self._look()))
+        return self._known[1]
+
+    @staticmethod
+    def _state() -> object:
+        models, changed = folder_paths.models_dir, 0
+        with suppress(OSError):
+            changed = Path(models).stat().st_mtime_ns
+        listed = [(name, *at[0]) for name, at in folder_paths.folder_names_and_paths.items()]
+        return models, changed, time.monotonic() // LINKS_SECONDS, listed
+
+    @staticmethod
+    def _look() -> Iterator[tuple[Path, str]]:
+        for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
+            for root in map(Path, roots if folder != "custom_nodes" else ()):
+                yield root, folder
+                yield root.resolve(), folder
+        with suppress(OSError):
+            for child in Path(folder_paths.models_dir).iterdir():
+                yield child, child.name
+                yield child.resolve(), child.name
+
+
+_places = _Places()
 
 
 def _executing() -> tuple[str, str] | None:
