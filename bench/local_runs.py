@@ -3,19 +3,21 @@
 Two ComfyUIs with the test pipeline, one without the extension and one with it, run the same prompts
 in turns. Before each, the models are unloaded and the seed is another one, so that everything is
 read and computed again. What is compared is ComfyUI's own time, from the start of the execution to
-its end.
+its end. One process is some percent faster than the next, whatever it has loaded: so there are
+several pairs of processes, and the ratio comes with its standard error.
 
-    python bench/local_runs.py [--rounds 40] [--json]
+    python bench/local_runs.py [--pairs 6] [--rounds 25] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
+from statistics import mean, stdev
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -30,39 +32,49 @@ WARM_UP = 3
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="aws-local-runs-") as folder:
-        figures = measure(Path(folder), chosen.rounds)
+    if chosen.pairs < 2:
+        parser.error("--pairs must be at least 2: one pair says nothing about its error")
+    pairs = [measure(chosen.rounds) for _ in range(chosen.pairs)]
+    ratios = [extended / bare for bare, extended in pairs]
+    figures = {
+        "without": mean(bare for bare, _ in pairs),
+        "with": mean(extended for _, extended in pairs),
+        "ratio": mean(ratios),
+        "error": stdev(ratios) / math.sqrt(len(ratios)),
+    }
     if chosen.json:
         print(json.dumps(figures, indent=2))
     else:
-        print(f"without {figures['without']:.3f} s, with {figures['with']:.3f} s: "
-              f"{figures['ratio']:.3f} times, at most {LIMIT} wanted")  # fmt: skip
+        print("without {without:.3f} s, with {with:.3f} s: {ratio:.3f} ± {error:.3f} times".format(
+            **figures), f"at most {LIMIT} wanted", sep=", ")  # fmt: skip
     return 0
 
 
-def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """Medians in seconds, and the median of the ratios of two runs that follow each other."""
-    for name in ("without", "with"):
-        install(folder / name)
-    env = {"COMFY_AWS_HOME": str(folder / "home"), "COMFY_AWS_TARGET": None}
-    with (
-        ComfyUIProcess(folder / "without", env=env) as bare,
-        ComfyUIProcess(folder / "with", with_extension=True, env=env) as extended,
-    ):
-        clients = {"without": Client(bare.url), "with": Client(extended.url)}
-        taken: dict[str, list[float]] = {name: [] for name in clients}
-        for number in range(WARM_UP + rounds):
-            for name in sorted(clients, reverse=bool(number % 2)):
-                seconds = run(clients[name], seed=number)
-                if number >= WARM_UP:
-                    taken[name].append(seconds)
-        for client in clients.values():
-            client.close()
-    ratios = [after / before for before, after in zip(*taken.values(), strict=True)]
-    return {**{name: median(each) for name, each in taken.items()}, "ratio": median(ratios)}
+def measure(rounds: int) -> tuple[float, float]:
+    """Mean seconds of a run without and with the extension, in a pair of fresh processes."""
+    with tempfile.TemporaryDirectory(prefix="aws-local-runs-") as place:
+        folder = Path(place)
+        for name in ("without", "with"):
+            install(folder / name)
+        env = {"COMFY_AWS_HOME": str(folder / "home"), "COMFY_AWS_TARGET": None}
+        with (
+            ComfyUIProcess(folder / "without", env=env) as bare,
+            ComfyUIProcess(folder / "with", with_extension=True, env=env) as extended,
+        ):
+            clients = {"without": Client(bare.url), "with": Client(extended.url)}
+            taken: dict[str, list[float]] = {name: [] for name in clients}
+            for number in range(WARM_UP + rounds):
+                for name in sorted(clients, reverse=bool(number % 2)):
+                    seconds = run(clients[name], seed=number)
+                    if number >= WARM_UP:
+                        taken[name].append(seconds)
+            for client in clients.values():
+                client.close()
+    return mean(taken["without"]), mean(taken["with"])
 
 
 def run(client: Client, seed: int) -> float:

@@ -398,6 +398,22 @@ def test_what_nobody_has_is_said_by_node(parts):
     assert_no_template(parts, "Name")
 
 
+def test_a_class_that_the_version_before_lacks_too_is_said_before_anything_is_sent(parts):
+    prompt = {"1": {"class_type": "Text", "inputs": {"text": "one"}}}
+    parts.publish("Name", prompt)
+    parts.catalog.model("new.safetensors", b"new")
+    prompt |= {
+        "2": model_node("new.safetensors"),
+        "3": {"class_type": "Unknown", "inputs": {}},
+    }
+    sent = len(parts.wire.puts())
+    with pytest.raises(Unresolved) as caught:
+        parts.publish("Name", prompt, new_version=True)
+    assert set(caught.value.node_errors) == {"3"}
+    assert len(parts.wire.puts()) == sent
+    assert parts.templates.get("Name").version == 1
+
+
 def test_a_blob_deleted_from_the_bucket_is_sent_again(parts):
     """As the message about a damaged blob tells the user to do, without a restart."""
     prompt = pipeline(parts)

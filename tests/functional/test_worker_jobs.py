@@ -182,19 +182,6 @@ def test_only_the_outputs_asked_for_are_executed(worker):
     assert set(worker.run(request(prompt, outputs=("2",))).outputs) == {"2"}
 
 
-def test_a_nodes_exception(worker, cloud, manifest):
-    job = request(
-        {"7": node("TestFail", message="out of paint")}, manifest=manifest, events=cloud.queue()
-    )
-    result = worker.run(job)
-    assert result.outcome is Outcome.ERROR
-    assert (result.error["node_id"], result.error["node_type"]) == ("7", "TestFail")
-    assert result.error["exception_type"] == "ValueError"
-    assert "out of paint" in result.error["exception_message"]
-    assert any("in fail" in line for line in result.error["traceback"])
-    assert "execution_error" in types(finished(cloud, job, result))
-
-
 def test_failures_are_counted_for_the_alarm_and_refusals_are_not(worker, cloud, manifest):
     cloudwatch = cloud.session.client("cloudwatch")
     now, hour = datetime.now(timezone.utc), timedelta(hours=1)
@@ -207,11 +194,24 @@ def test_failures_are_counted_for_the_alarm_and_refusals_are_not(worker, cloud, 
         )  # fmt: skip
         return sum(point["Sum"] for point in found["Datapoints"])
 
-    before = counted()
+    before = counted()  # no job before this one fails: a failure is counted after its answer
     worker.run(request({"1": node("EmptyImage", width=-1), "2": node("PreviewImage")}))
     fails = request({"7": node("TestFail", message="out of paint")}, manifest=manifest)
     assert worker.run(fails).outcome is Outcome.ERROR
     eventually(lambda: counted() == before + 1, "the failure is counted")
+
+
+def test_a_nodes_exception(worker, cloud, manifest):
+    job = request(
+        {"7": node("TestFail", message="out of paint")}, manifest=manifest, events=cloud.queue()
+    )
+    result = worker.run(job)
+    assert result.outcome is Outcome.ERROR
+    assert (result.error["node_id"], result.error["node_type"]) == ("7", "TestFail")
+    assert result.error["exception_type"] == "ValueError"
+    assert "out of paint" in result.error["exception_message"]
+    assert any("in fail" in line for line in result.error["traceback"])
+    assert "execution_error" in types(finished(cloud, job, result))
 
 
 def test_a_graph_that_comfyui_refuses(worker, cloud):
