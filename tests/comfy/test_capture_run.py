@@ -122,6 +122,11 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
         "silent/tagger/config.json", "silent/tagger/weights.bin",
     }  # fmt: skip
     assert needed("small", 1) == set()  # what it reads then was never seen
+    # The same read once more, of a folder that has got a file since.
+    (maker.base_dir / "models/silent/tagger/vocabulary.txt").write_text("cat")
+    client.post("/free", {"unload_models": True, "free_memory": True})
+    assert _run(maker, client, source, on_aws=False) == (204, 204, 204)
+    assert "silent/tagger/vocabulary.txt" in needed("large", 2)
     source["inputs"]["seed"] = 3
     assert _run(maker, client, source, on_aws=True) == (204, 204, 204)
 

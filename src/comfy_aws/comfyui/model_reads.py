@@ -140,9 +140,9 @@ class ModelReads:
         return noting
 
     def _note(self, path: str) -> None:
-        if not path.startswith(self._model_roots()) or path.endswith(_CODE):
-            return
         try:
+            if not path.startswith(self._model_roots()) or path.endswith(_CODE):
+                return
             where = _executing()
             if where is None:
                 return
@@ -198,7 +198,8 @@ class ModelReads:
             for (_, _, path), (class_type, inputs) in seen.items():
                 models = [model for each in _read_with(Path(path)) if (model := named(each))]
                 self._log.add(class_type, self._choices_of(class_type, inputs), models)
-                self._written.add(_reader(class_type, inputs, path))
+                if Path(path).name not in companions.MARKS:  # such a folder can get more files
+                    self._written.add(_reader(class_type, inputs, path))
         except Exception:
             log.exception("Prompt on AWS could not write down which models were read")
 
