@@ -6,7 +6,7 @@ read and computed again. What is compared is ComfyUI's own time, from the start 
 its end. One process is some percent faster than the next, whatever it has loaded: so there are
 several pairs of processes, and the ratio comes with its standard error.
 
-    python bench/local_runs.py [--pairs 6] [--rounds 25] [--json]
+    python bench/local_runs.py [--pairs 6] [--rounds 25] [--gpu] [--json]
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--gpu", action="store_true", help="compute on this machine's GPU")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     if chosen.pairs < 2:
         parser.error("--pairs must be at least 2: one pair says nothing about its error")
-    pairs = [measure(chosen.rounds) for _ in range(chosen.pairs)]
+    pairs = [measure(chosen.rounds, gpu=chosen.gpu) for _ in range(chosen.pairs)]
     ratios = [extended / bare for bare, extended in pairs]
     figures = {
         "without": mean(bare for bare, _ in pairs),
@@ -54,7 +55,7 @@ def main() -> int:
     return 0
 
 
-def measure(rounds: int) -> tuple[float, float]:
+def measure(rounds: int, *, gpu: bool) -> tuple[float, float]:
     """Mean seconds of a run without and with the extension, in a pair of fresh processes."""
     with tempfile.TemporaryDirectory(prefix="aws-local-runs-") as place:
         folder = Path(place)
@@ -62,8 +63,8 @@ def measure(rounds: int) -> tuple[float, float]:
             install(folder / name)
         env = {"COMFY_AWS_HOME": str(folder / "home"), "COMFY_AWS_TARGET": None}
         with (
-            ComfyUIProcess(folder / "without", env=env) as bare,
-            ComfyUIProcess(folder / "with", with_extension=True, env=env) as extended,
+            ComfyUIProcess(folder / "without", env=env, cpu=not gpu) as bare,
+            ComfyUIProcess(folder / "with", with_extension=True, env=env, cpu=not gpu) as extended,
         ):
             clients = {"without": Client(bare.url), "with": Client(extended.url)}
             taken: dict[str, list[float]] = {name: [] for name in clients}

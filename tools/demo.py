@@ -155,6 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="where all state lies")
     parser.add_argument("--fresh", action="store_true", help="forget earlier demos first")
+    parser.add_argument("--gpu", action="store_true", help="compute on this machine's GPU")
     chosen = parser.parse_args()
     home: Path = chosen.home.resolve()
     base = home / "comfyui"
@@ -165,14 +166,15 @@ def main() -> int:
     print("Prompt on AWS, on the local stack\n")
     with step("install the test pipeline: 14 MB of models"):
         pipeline.install(base)
+    previews = ["--preview-method", "latent2rgb"]
+    runner_args = " ".join(previews if chosen.gpu else ["--cpu", *previews])
     environment = {"COMFY_AWS_HOME": str(home / "aws"), "COMFY_AWS_TARGET": "local",
-                   "COMFY_AWS_RUNNER_ARGS": "--cpu --preview-method latent2rgb"}  # fmt: skip
+                   "COMFY_AWS_RUNNER_ARGS": runner_args}  # fmt: skip
     try:
         with step("start the local stack"):
             stack.up(home / "aws" / "stack")
         comfyui = ComfyUIProcess(
-            base, with_extension=True, env=environment,
-            extra_args=["--preview-method", "latent2rgb"],
+            base, with_extension=True, env=environment, extra_args=previews, cpu=not chosen.gpu
         )  # fmt: skip
         with step("start ComfyUI with the extension"):
             comfyui.start()
