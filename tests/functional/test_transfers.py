@@ -281,27 +281,32 @@ def pass_on(source: socket.socket, target: socket.socket, most: int | None) -> N
             count += len(body)
 
 
-def reader(state, line: BadLine) -> Blobs:
+def reader(state, line: BadLine, *, natively: bool) -> Blobs:
     access = replace(access_to(state), s3_endpoint_url=line.url)
-    return Blobs(ObjectStore(Session(access), part_size=PART_SIZE))
+    return Blobs(ObjectStore(Session(access), part_size=PART_SIZE, natively=natively))
 
 
-def test_a_range_goes_on_after_a_broken_connection(shared_stack, person, blob, tmp_path):
+both_ways = pytest.mark.parametrize("natively", [True, False], ids=["natively", "in ranges"])
+
+
+@both_ways
+def test_a_range_goes_on_after_a_broken_connection(shared_stack, person, blob, tmp_path, natively):
     person().blobs.put_files([blob])
     counts: list[int] = []
     with BadLine(shared_stack.s3_endpoint_url, cuts=3, after=PART_SIZE // 2) as line:
-        blobs = reader(shared_stack, line)
+        blobs = reader(shared_stack, line, natively=natively)
         blobs.download(blob.ref, tmp_path / "back", progress=counts.append)
         assert line.cuts_left == 0
     assert (tmp_path / "back").read_bytes() == blob.path.read_bytes()
     assert sum(counts) == blob.ref.size
 
 
-def test_a_line_that_breaks_again_and_again(shared_stack, person, blob, tmp_path):
+@both_ways
+def test_a_line_that_breaks_again_and_again(shared_stack, person, blob, tmp_path, natively):
     person().blobs.put_files([blob])
     with (
         BadLine(shared_stack.s3_endpoint_url, cuts=1000, after=100_000) as line,
         pytest.raises(AwsUnreachable),
     ):
-        reader(shared_stack, line).download(blob.ref, tmp_path / "out/back")
+        reader(shared_stack, line, natively=natively).download(blob.ref, tmp_path / "out/back")
     assert list((tmp_path / "out").iterdir()) == []

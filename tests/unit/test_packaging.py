@@ -31,6 +31,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 # Edges that are only started where their extra is installed.
 EXTRA_OF = {"worker": {"worker"}, "localstack": {"worker", "local"}}
+# Used where it is installed, which it is with an extra.
+WHERE_INSTALLED = {"aws/native.py": {"awscrt"}}
 # Parts of a package's interface that are distributions of their own.
 COMES_WITH = {
     "aiohttp": {"multidict", "yarl"},
@@ -148,6 +150,7 @@ def test_imported_packages_are_declared(path):
     for extra in EXTRA_OF.get(relative.parts[0], ()):
         declared |= set(requirements(PROJECT["optional-dependencies"][extra]))
     declared |= {part for name in declared for part in COMES_WITH.get(name, ())}
+    declared |= WHERE_INSTALLED.get(relative.as_posix(), set())
     in_comfyui = relative.parts[0] in ("comfyui", "codecs.py")
     if in_comfyui:
         declared |= set(requirements_in(ROOT / "tools" / "requirements-comfyui.txt")) | {"torch"}

@@ -105,7 +105,7 @@ class RangedDownload:
                         )
                         with closing(answer["Body"]) as body:
                             if answer["ContentLength"] != count - done:
-                                raise self._short()
+                                raise shorter(self._url, self._size)
                             while got := body.readinto(buffer):  # type: ignore[arg-type]
                                 stream.write(buffer[:got])
                                 done += got
@@ -115,11 +115,13 @@ class RangedDownload:
                         raise
                 except AwsError as exc:
                     if exc.aws_code in {"InvalidRange", "416"}:
-                        raise self._short() from exc
+                        raise shorter(self._url, self._size) from exc
                     raise
 
-    def _short(self) -> BlobCorrupted:
-        return BlobCorrupted(
-            f"{self._url} is shorter than the {self._size:,} bytes it should have.",
-            hint="Delete it from the bucket and publish again.",
-        )
+
+def shorter(url: str, size: int) -> BlobCorrupted:
+    """The error for an object that ends before its `size`."""
+    return BlobCorrupted(
+        f"{url} is shorter than the {size:,} bytes it should have.",
+        hint="Delete it from the bucket and publish again.",
+    )

@@ -36,6 +36,11 @@ class Session:
                 self._clients[service] = self._make(service)
             return self._clients[service]
 
+    def credentials(self) -> Any:
+        """botocore's ReadOnlyCredentials of this moment; those of a role change by the hour."""
+        self.client("s3")  # makes the session
+        return self._session.get_credentials().get_frozen_credentials()
+
     def _make(self, service: str) -> Any:
         import boto3
         from botocore.config import Config

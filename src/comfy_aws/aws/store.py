@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_aws.aws import downloads
+from comfy_aws.aws import downloads, native
 from comfy_aws.aws.downloads import Follow, RangedDownload
 from comfy_aws.aws.mapping import client_error, mapped
+from comfy_aws.aws.native import NativeDownloads
 from comfy_aws.aws.session import Session
 from comfy_aws.aws.uploads import PART, Buffers, MultipartUpload, Source, UploadLog
 from comfy_aws.callbacks import IsCancelled, OnBytes, never, no_bytes
@@ -36,19 +38,29 @@ class ObjectStore:
     Args:
         part_size: bytes of a part of an upload and of a range of a download; S3 takes no parts
             below 5 MiB.
+        natively: take the native client for larger downloads; None leaves the choice to whether
+            it is usable here.
     """
 
-    def __init__(self, session: Session, *, part_size: int = PART) -> None:
+    def __init__(
+        self, session: Session, *, part_size: int = PART, natively: bool | None = None
+    ) -> None:
         self._session = session
         self.bucket = session.access.bucket
         self.part_size = part_size
         self._buffers = Buffers()
+        self._natively = natively
         self._ranges = threading.BoundedSemaphore(downloads.WIDTH)
 
     @property
     def _s3(self) -> S3Client:
         client: S3Client = self._session.client("s3")
         return client
+
+    @cached_property
+    def _native(self) -> NativeDownloads | None:
+        wanted = native.usable() if self._natively is None else self._natively
+        return NativeDownloads(self._session) if wanted else None
 
     def _at(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -210,7 +222,11 @@ class ObjectStore:
             AwsNotFound: the object does not exist.
             BlobCorrupted: the object is shorter than `size`.
         """
-        download = RangedDownload(
-            self._s3, (self.bucket, key), path, size, piece=self.part_size, slots=self._ranges
-        )
-        download.run(follow=follow, progress=progress, cancelled=cancelled)
+        at = (self.bucket, key)
+        if size > self.part_size and (fast := self._native):
+            run: Callable[..., None] = partial(fast.run, at, path, size)
+        else:
+            run = RangedDownload(
+                self._s3, at, path, size, piece=self.part_size, slots=self._ranges
+            ).run
+        run(follow=follow, progress=progress, cancelled=cancelled)
