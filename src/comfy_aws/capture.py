@@ -130,7 +130,7 @@ class Capturer:
             models=(
                 *(ModelFile(*key, refs[path], found.readers.get(key, ""))
                   for key, path in found.models.items()),
-                *found.remote_models.values(),
+                *(model for key, model in found.remote_models.items() if key not in found.models),
             ),
             inputs=(
                 *(InputFile(name, refs[path], place)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from comfy_aws import hashing
 from comfy_aws.capture import Capturer
 from comfy_aws.errors import Unresolved
 from comfy_aws.hashcache import HashCache
 from comfy_aws.models import BlobRef, Environment, InputFile, Manifest, ModelFile, NodePack
+from comfy_aws.resolve import ModelPath
 
 REF = BlobRef("ab" * 32, 9)
 BASE = Manifest(
@@ -100,6 +102,24 @@ def test_models_of_the_template_and_the_bucket(capture, value, found):
     got = capture(x=value)
     assert names(got) == found
     assert got.missing == ()
+
+
+def test_a_model_that_is_here_and_in_the_template_is_taken_once_from_here(tmp_path):
+    here = tmp_path / "glow.safetensors"
+    here.write_bytes(b"other bytes")
+
+    class Some(Nothing):
+        def models_of(self, literal):
+            named = literal.name == "offered"
+            return [ModelPath("loras", here.name, here)] if named else []
+
+    cache = HashCache(tmp_path / "hashes.sqlite")
+    capturer = Capturer(Some(), cache, tmp_path / "spool", fault_of=lambda path: "")
+    for inputs in ({"row": "glow.safetensors", "offered": "x"}, {"offered": "x", "row": here.name}):
+        prompt = {"7": {"class_type": "Theirs", "inputs": inputs}}
+        [model] = capturer.capture(prompt, base=BASE, is_present=lambda ref: True).manifest.models
+        assert model == ModelFile("loras", here.name, hashing.of_file(here)[0])
+    cache.close()
 
 
 def test_models_that_nobody_names_come_with_the_node_that_reads_them(capture):

@@ -13,7 +13,7 @@ from comfy_aws.errors import PackBroken
 from comfy_aws.models import BlobRef, InputFile, Manifest, ModelFile, NodePack
 from comfy_aws.requirements import masked, parse
 from comfy_aws.worker.environment import START
-from comfy_aws.worker.installer import from_pip
+from comfy_aws.worker.installer import failure, from_pip
 from comfy_aws.worker.packages import Own, key_of, own_packages, plan
 from comfy_aws.worker.phases import Fetch, size
 
@@ -222,3 +222,21 @@ def test_sizes_are_for_people():
     assert [size(count) for count in (0, 999, 1000, 2_500_000)] == [
         "0 bytes", "999 bytes", "1.0 kB", "2.5 MB",
     ]  # fmt: skip
+
+
+def test_a_full_disk_is_no_fault_of_a_pack():
+    chosen = plan([pack("p", "six==1.17.0")], OWN)
+    said = [
+        "Resolved 1 package in 468ms",
+        "error: Failed to install: six-1.17.0-py2.py3-none-any.whl (six==1.17.0)",
+        "  cause: Failed to copy to `/opt/x/six.py`",
+        "  cause: failed to copy file to /opt/x/.tmphigmow: No space left on device (os error 28)",
+    ]
+    full = failure(chosen, said)
+    assert not isinstance(full, PackBroken)
+    assert "disk is full" in str(full)
+    assert said[-1] in str(full)
+    assert "more disk" in full.hint
+    other = failure(chosen, said[:2])
+    assert isinstance(other, PackBroken)
+    assert "node pack p " in str(other)

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from comfy_aws.errors import PackBroken
+from comfy_aws.errors import PackBroken, WorkerError
 from comfy_aws.requirements import masked
 from comfy_aws.worker.packages import Attempt, Own, Plan
 from comfy_aws.worker.process import Child, without_secrets
@@ -44,6 +44,8 @@ FROM_PIP = {
 PIP_SECTIONS = ("global", "install", ":env:")
 """Later ones count more."""
 
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+
 LABEL = "[packages] "
 log = logging.getLogger("comfy_aws.installer")
 
@@ -53,6 +55,7 @@ async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[s
 
     Raises:
         PackBroken: it cannot be installed; the message has the installer's own words.
+        WorkerError: the worker's disk is full.
     """
     await asyncio.to_thread(_seed, folder, own)
     scratch = folder.with_name(f"{folder.name}.in")
@@ -65,7 +68,7 @@ async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[s
             if said is None:
                 break
         if said is not None:
-            raise _failed(chosen, said)
+            raise failure(chosen, said)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return await asyncio.to_thread(_unseed, folder, own)
@@ -133,16 +136,22 @@ def from_pip(listing: str) -> dict[str, str]:
     return values
 
 
-def _failed(chosen: Plan, said: Sequence[str]) -> PackBroken:
+def failure(chosen: Plan, said: Sequence[str]) -> WorkerError:
+    """What uv's words mean; a full disk is nothing that a node pack can be blamed for."""
     words = "\n".join(said)
+    end = "\n".join(words.splitlines()[-SHOWN_LINES:])
+    if DISK_FULL.search(words):
+        return WorkerError(
+            f"The worker's disk is full; Python packages could not be installed:\n{end}",
+            hint="Choose an instance type with more disk.",
+        )
     spelled = re.sub(r"[-_.]+", "-", words).lower()
     blamed = {
         pack for name, packs in chosen.askers.items() if name.lower() in spelled for pack in packs
     }
     names = ", ".join(sorted(blamed) or chosen.packs)
     return PackBroken(
-        f"The Python packages of the node pack {names} could not be installed:\n"
-        + "\n".join(words.splitlines()[-SHOWN_LINES:]),
+        f"The Python packages of the node pack {names} could not be installed:\n{end}",
         hint="Mend the pack's requirements.txt, or take another version of it, and publish again.",
     )
 
