@@ -16,15 +16,17 @@ from typing import Final
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, StoredObject
-from comfy_aws.errors import AwsNotFound, ConfigError
+from comfy_aws.errors import AwsNotFound, ConfigError, Conflict
 from comfy_aws.models import (
     BuiltEnvironment,
+    Collecting,
     JobRequest,
     Manifest,
     ModelFile,
     Template,
     TemplateVersion,
     from_json,
+    to_json,
 )
 
 DAY: Final = 24 * 3600.0
@@ -32,6 +34,15 @@ GRACE: Final = 7 * DAY
 """Seconds that a blob stays after it came, named or not; a publish takes hours at most."""
 
 LEAST_GRACE: Final = DAY
+LIMIT: Final = 600.0
+"""Seconds that a deletion may take; publishers wait for it."""
+
+MARGIN: Final = 60.0
+"""Seconds before the end after which no further batch is begun."""
+
+BATCH: Final = 1000
+"""Keys that S3 deletes in one call."""
+
 READERS: Final = 16
 """Documents read at once."""
 
@@ -82,13 +93,32 @@ class Collector:
         return Garbage(tuple(old), entries, len(blobs) - len(old), grace)
 
     def delete(self, garbage: Garbage) -> None:
-        """Delete what `plan` found and what is still not named by anything."""
-        named = self._named(self._clock() - garbage.grace)
-        keys = [blob.key for blob in garbage.blobs if _digest(blob.key) not in named]
-        going = set(map(_digest, keys))
-        entries = [key for key, model in self._library() if model.blob.digest in going]
-        self._store.delete(*entries)
-        self._store.delete(*keys)
+        """Delete what `plan` found and what is still not named by anything.
+
+        A publish may take one of these blobs for its own after the names are read. So it is told
+        of the collector first, waits for its end, and looks whether its blobs are still there
+        (`Templates`).
+
+        Raises:
+            Conflict: it took longer than publishers wait; what is left can be collected again.
+        """
+        until = self._clock() + LIMIT
+        self._store.put(layout.COLLECTING, to_json(Collecting(until)).encode())
+        try:
+            named = self._named(self._clock() - garbage.grace)
+            keys = [blob.key for blob in garbage.blobs if _digest(blob.key) not in named]
+            going = set(map(_digest, keys))
+            entries = [key for key, model in self._library() if model.blob.digest in going]
+            doomed = [*entries, *keys]
+            for begin in range(0, len(doomed), BATCH):
+                if self._clock() > until - MARGIN:
+                    raise Conflict(
+                        "Not everything was deleted: reading the bucket took too long.",
+                        hint="Collect again.",
+                    )
+                self._store.delete(*doomed[begin : begin + BATCH])
+        finally:
+            self._store.delete(layout.COLLECTING)
 
     def _named(self, since: float) -> set[str]:
         templates = [entry.key for entry in self._store.list(layout.TEMPLATES)]

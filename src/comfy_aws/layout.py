@@ -6,6 +6,7 @@ faults/{key}.json                     why node packs do not work on workers
 models/{folder}/{name}.json
 templates/{name}/template.json
 templates/{name}/versions/{n}.json
+templates/collecting.json             until when somebody deletes blobs that nothing names
 jobs/{id}/request.json result.json events.jsonl cancel outputs/…
 async/{endpoint}/out failed           SageMaker's own answers
 deploy/source.zip                     what the worker image and the designer are made of
@@ -30,6 +31,7 @@ JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 TEMPLATES: Final = "templates/"
 JOBS: Final = "jobs/"
+COLLECTING: Final = "templates/collecting.json"
 MODELS: Final = "models/"
 ENVIRONMENTS: Final = "environments/"
 """Built environments; each object names a blob that no manifest names."""

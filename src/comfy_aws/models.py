@@ -208,6 +208,13 @@ class ChosenInput:
 
 
 @dataclass(frozen=True)
+class Collecting:
+    """Somebody is deleting blobs that nothing names, and is done at `until` at the latest."""
+
+    until: float
+
+
+@dataclass(frozen=True)
 class Template:
     """The pointer of a template: what changes. Its versions never do.
 

@@ -28,6 +28,7 @@ from comfy_aws.errors import (
 )
 from comfy_aws.models import (
     BlobRef,
+    Collecting,
     Manifest,
     ModelFile,
     Template,
@@ -40,6 +41,9 @@ log = joblog.logger(__name__)
 
 READERS = 16
 """Documents read at once."""
+
+POLL = 0.5
+"""Seconds between two looks whether a garbage collector has ended."""
 
 TRIES = 5
 """How often a change is tried when others are faster."""
@@ -122,9 +126,11 @@ class Templates:
         """Store a first version and point a new template at it.
 
         Raises:
-            Conflict: the name is taken; nothing of the draft stays.
+            Conflict: the name is taken, or a blob was deleted meanwhile; nothing of the draft
+                stays.
         """
         version = self._add_version(draft)
+        self._outlast_collector(version)
         now = self._clock()
         template = Template(
             draft.name, version.version, now, now, draft.author, description,
@@ -152,6 +158,7 @@ class Templates:
         """
         self.get(draft.name)
         version = self._add_version(draft)
+        self._outlast_collector(version)
         return self.change(
             draft.name,
             lambda template: replace(
@@ -302,6 +309,35 @@ class Templates:
                 number += 1  # another publisher took this number a moment ago
                 continue
             return version
+
+    def _outlast_collector(self, version: TemplateVersion) -> None:
+        """Let no version count whose blobs a collector deleted that did not see it yet.
+
+        A collector that begins now sees the version. One that began before may be deleting.
+        """
+        until = self._collecting()
+        if not until:
+            return
+        log.info("Waiting until the garbage collector of the bucket has ended")
+        while self._clock() < until and self._collecting() == until:
+            time.sleep(POLL)
+        blobs = version.manifest.blobs().values()
+        with ThreadPoolExecutor(READERS) as pool:
+            heads = list(pool.map(lambda ref: self._store.head(layout.blob_key(ref.digest)), blobs))
+        if all(heads):
+            return
+        self._store.delete(layout.version_key(version.name, version.version))
+        raise Conflict(
+            "Blobs that nothing named yet were deleted while the template was published.",
+            hint="Publish it again: what is missing is sent again.",
+        )
+
+    def _collecting(self) -> float:
+        """Until when somebody deletes blobs; 0 when nobody does."""
+        try:
+            return from_json(Collecting, self._store.get(layout.COLLECTING)).until
+        except AwsNotFound:
+            return 0.0
 
     def _write(self, template: Template, **conditions: Any) -> None:
         self._put(layout.template_key(template.name), template, **conditions)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from comfy_aws import layout
-from comfy_aws.errors import ConfigError, InvalidDocument
-from comfy_aws.garbage import DAY, GRACE, Collector
-from comfy_aws.models import BlobRef, JobRequest, Manifest, ModelFile, TemplateVersion, to_json
+from comfy_aws.aws import ObjectStore, Session
+from comfy_aws.errors import ConfigError, Conflict, InvalidDocument
+from comfy_aws.garbage import DAY, GRACE, LIMIT, Collector
+from comfy_aws.models import (
+    BlobRef,
+    Collecting,
+    JobRequest,
+    Manifest,
+    ModelFile,
+    TemplateVersion,
+    to_json,
+)
 from comfy_aws.templates import ModelLibrary, Templates
 
 
@@ -47,6 +57,65 @@ def test_only_what_nothing_names_goes(parts, later):
     assert parts.store.head(layout.blob_key(young.digest))
     assert parts.store.head(layout.blob_key(named.digest))
     assert {model.blob for model in ModelLibrary(parts.store).list()} == {named, young}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "next version"])
+def test_a_template_waits_for_the_end_of_a_deletion(parts, later, again):
+    """A blob that nothing names is published just after a collector has read the names."""
+    kept, dropped = parts.blobs.put(b"kept"), parts.blobs.put(b"dropped")
+    publisher = Templates(ObjectStore(Session(parts.access)))
+    graphs = {"nodes": []}, {"1": {"class_type": "A"}}
+    if again:
+        publisher.create(TemplateVersion("T", 0, 1.0, *graphs, manifest(kept)))
+    number = 2 if again else 1
+    draft = TemplateVersion("T", 0, 1.0, *graphs, manifest(kept, dropped))
+    failures, threads = [], []
+
+    def publish():
+        try:
+            publisher.add_version(draft) if again else publisher.create(draft)
+        except Conflict as exc:
+            failures.append(exc)
+
+    def before(method: str, key: str) -> None:
+        if method in ("DELETE", "POST") and key != layout.COLLECTING and not threads:
+            threads.append(threading.Thread(target=publish))
+            threads[0].start()
+            while parts.store.head(layout.version_key("T", number)) is None:
+                time.sleep(0.02)
+
+    garbage = later.plan()
+    parts.wire.before = before
+    later.delete(garbage)
+    threads[0].join()
+    parts.wire.before = lambda method, key: None
+    assert "Publish it again" in failures[0].hint
+    assert list(publisher.versions("T")) == ([1] if again else [])
+    assert publisher.exists("T") == again
+    assert parts.store.head(layout.COLLECTING) is None
+
+    parts.blobs.forget()
+    parts.blobs.put(b"kept"), parts.blobs.put(b"dropped")
+    publish()
+    assert len(failures) == 1
+    assert publisher.get("T").version == number
+
+
+def test_a_template_does_not_wait_for_a_collector_that_was_killed(parts):
+    ref = parts.blobs.put(b"there")
+    parts.store.put(layout.COLLECTING, to_json(Collecting(time.time() - 1)).encode())
+    draft = TemplateVersion("T", 0, 1.0, {"nodes": []}, {"1": {"class_type": "A"}}, manifest(ref))
+    assert Templates(parts.store).create(draft).version == 1
+
+
+def test_a_deletion_ends_before_publishers_stop_waiting(parts, later):
+    ref = parts.blobs.put(b"dropped")
+    garbage, now = later.plan(), iter([0.0, 0.0, LIMIT])
+    slow = Collector(parts.store, clock=lambda: next(now))
+    with pytest.raises(Conflict, match="took too long"):
+        slow.delete(garbage)
+    assert parts.store.head(layout.blob_key(ref.digest))
+    assert parts.store.head(layout.COLLECTING) is None
 
 
 def test_old_versions_keep_their_blobs(parts, later):
