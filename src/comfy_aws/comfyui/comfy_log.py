@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from comfy_aws.logs import Ring
@@ -26,7 +27,9 @@ class ComfyLog:
     def __init__(self) -> None:
         self.ring = Ring("designer", refresh=self._catch_up)
         self._output: Callable[[], Iterable[Any]] = list
-        self._seen: list[Any] = []
+        self._seen: dict[int, Any] = {}
+        """By identity: of equal lines each counts. A progress bar takes entries back."""
+
         self._lock = threading.Lock()
 
     def install(self) -> None:
@@ -50,13 +53,11 @@ class ComfyLog:
         """Take what ComfyUI has kept since the last time. Logs nothing: it is called by logging."""
         with self._lock:
             entries = list(self._output())
-            # By identity: of equal lines each counts. A progress bar takes entries back.
-            known = set(map(id, self._seen))
-            new = next(
-                (at + 1 for at in range(len(entries) - 1, -1, -1) if id(entries[at]) in known), 0
-            )
-            self._seen = entries
-            for entry in entries[new:]:
+            new = list(takewhile(lambda entry: id(entry) not in self._seen, reversed(entries)))
+            if len(self._seen) > 2 * len(entries):
+                self._seen = {id(entry): entry for entry in entries}
+            for entry in reversed(new):
+                self._seen[id(entry)] = entry
                 self.ring.feed(_moment(entry.get("t")), str(entry.get("m", "")))
 
 
