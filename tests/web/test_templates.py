@@ -26,6 +26,17 @@ pytestmark = [
 
 expect.set_options(timeout=TIMEOUT_MS)
 
+SEED_IS = """([id, seed]) => window.app.graph.getNodeById(id).widgets
+  .find(({ name }) => name === 'seed').value === seed"""
+
+# Frontends have had several names for what they keep, in which a node is as in a saved workflow.
+IN_COMFYUIS_COPY = """([id, seed]) => [localStorage, sessionStorage].some((storage) =>
+  Object.keys(storage).some((key) => {
+    if (!/workflow/i.test(key)) return false
+    const found = JSON.stringify(storage[key])
+    return found.includes('promptOnAws') && found.includes(`${seed}`)
+  }))"""
+
 EMPTY_CORNER = (1150, 640)
 """A place of the canvas with no node, where a click lets ComfyUI look for changes."""
 
@@ -39,15 +50,18 @@ def publish_versions(designer: Designer, name: str, seeds: tuple[int, ...] = (1,
     if name in designer.template_names():
         designer.call("DELETE", f"/aws/templates/{name}")
     for number, seed in enumerate(seeds):
-        workflow = load_workflow()
-        [sampler] = [node for node in workflow["nodes"] if str(node["id"]) == SAMPLER_ID]
-        sampler["widgets_values"][0] = seed
-        body = {"name": name, "workflow": workflow, "prompt": load_prompt(seed=seed),
-                "new_version": number > 0}  # fmt: skip
+        body = {"name": name, "workflow": with_seed(load_workflow(), seed),
+                "prompt": load_prompt(seed=seed), "new_version": number > 0}  # fmt: skip
         publish = designer.call("POST", "/aws/publishes", body)["publish"]
         while publish["state"] == "running":
             publish = designer.call("GET", f"/aws/publishes/{publish['id']}")["publish"]
         assert publish["state"] == "done", publish
+
+
+def with_seed(workflow: dict[str, Any], seed: int) -> dict[str, Any]:
+    [sampler] = [node for node in workflow["nodes"] if str(node["id"]) == SAMPLER_ID]
+    sampler["widgets_values"][0] = seed
+    return workflow
 
 
 def models_in_bucket(designer: Designer) -> list[str]:
@@ -325,6 +339,45 @@ def test_each_environment_keeps_its_draft(page, stack, browser: Browser):
         assert seed_of(other) == 103
 
 
+def test_what_comfyui_brings_back_takes_no_drafts_place(page, stack):
+    """Its own copy of a tab may be older than the draft that the tab was kept as."""
+    publish_versions(stack, "Stale", seeds=(400,))
+    page.show_connected_panel()
+    row(page, "Stale").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    folder = drafts_of(stack, "Stale", "10000")
+    draft = folder.with_name(f"{folder.name}.json")
+    change_seed(page, 401)
+    wait_for_draft(draft, 401)
+    expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+
+    def reload_with(seed: int) -> None:
+        """As if ComfyUI had kept its copy before the last change."""
+        draft.write_text(json.dumps(with_seed(json.loads(draft.read_text()), seed)))
+        page.tab.wait_for_function(IN_COMFYUIS_COPY, arg=[int(SAMPLER_ID), seed_of(page)])
+        page.reload()
+        page.show_connected_panel()
+        page.tab.wait_for_function("() => window.app.graph.extra.promptOnAws")
+
+    # A switch shows the draft; the copy is put aside.
+    reload_with(402)
+    assert seed_of(page) == 401
+    row(page, "Stale").click()
+    expect(row(page, "Stale")).to_have_attribute("aria-current", "true")
+    page.tab.wait_for_function(SEED_IS, arg=[int(SAMPLER_ID), 402])
+    assert seed_in(draft) == 402
+    wait_for_asides(folder, 401)
+
+    # Who goes on with the copy has it as the draft; the draft is put aside.
+    change_seed(page, 403)
+    wait_for_draft(draft, 403)
+    reload_with(404)
+    assert seed_of(page) == 403
+    change_seed(page, 405)
+    wait_for_draft(draft, 405)
+    wait_for_asides(folder, 401, 404)
+
+
 def test_local_work_is_there_after_a_visit_to_a_template(page, stack):
     publish_versions(stack, "Visited", seeds=(300,))
     page.load(load_workflow(), name="mine")
@@ -358,8 +411,7 @@ def test_two_tabs_of_local_work_are_both_kept(page, stack):
         page.show_connected_panel()
         change_seed(page, seed)
         wait_for_draft(folder.with_suffix(".json"), seed)
-    [first] = folder.iterdir()
-    assert seed_in(first) == 21
+    wait_for_asides(folder, 21)
     for seed, way in ((31, "Previous"), (32, "Next"), (33, "Previous"), (34, "Next")):
         page.tab.evaluate(
             "(id) => window.app.extensionManager.command.execute(id)",
@@ -368,21 +420,15 @@ def test_two_tabs_of_local_work_are_both_kept(page, stack):
         page.tab.wait_for_timeout(300)
         change_seed(page, seed)
         wait_for_draft(folder.with_suffix(".json"), seed)
-    [aside] = folder.iterdir()
-    assert seed_in(aside) == 33
+    wait_for_asides(folder, 33)
 
     page.find("aws-draft-all").click()
     page.find("aws-draft-open").click()
     expect(page.find("aws-drafts")).to_have_count(0)
     wait_for_draft(folder.with_suffix(".json"), 33)
     expect(page.find("aws-draft-text")).to_have_text("Kept as the draft of Local.")
-    page.tab.wait_for_function(
-        """(id) => window.app.graph.getNodeById(id).widgets
-             .find(({ name }) => name === 'seed').value === 33""",
-        arg=int(SAMPLER_ID),
-    )
-    [aside] = folder.iterdir()
-    assert seed_in(aside) == 34
+    page.tab.wait_for_function(SEED_IS, arg=[int(SAMPLER_ID), 33])
+    wait_for_asides(folder, 34)
 
 
 def seed_in(draft: Path) -> int:
@@ -391,6 +437,14 @@ def seed_in(draft: Path) -> int:
     except (OSError, ValueError):
         return 0  # just being written
     return int(next(n for n in nodes if str(n["id"]) == SAMPLER_ID)["widgets_values"][0])
+
+
+def wait_for_asides(folder: Path, *seeds: int) -> None:
+    """Until these and no others are put aside: one that is not needed any more goes last."""
+    eventually(
+        lambda: folder.is_dir() and sorted(map(seed_in, folder.iterdir())) == list(seeds),
+        f"the drafts put aside have the seeds {seeds}",
+    )
 
 
 def wait_for_draft(draft: Path, seed: int) -> None:

@@ -54,6 +54,17 @@ export class Drafts {
     return file
   }
 
+  /**
+   * Keep a canvas among the drafts put aside; the environment's draft stays.
+   *
+   * @param {string} environment
+   * @param {Workflow} workflow
+   */
+  async writeAside(environment, workflow) {
+    await this.#call('POST', route(this.#asideFile(environment)), workflow)
+    await this.#prune(environment)
+  }
+
   /** @param {string} environment whose draft is not needed any more */
   async remove(environment) {
     await this.#call('DELETE', route(`${this.#stem(environment)}.json`), undefined, true)
@@ -108,10 +119,17 @@ export class Drafts {
 
   /** @param {string} environment */
   async #aside(environment) {
-    const stem = this.#stem(environment)
-    const file = `${stem}/${new Date().toISOString().replace(/[:.]/g, '-')}.json`
-    await this.#move(`${stem}.json`, file)
+    const file = this.#asideFile(environment)
+    await this.#move(`${this.#stem(environment)}.json`, file)
     return file
+  }
+
+  /**
+   * @param {string} environment
+   * @returns {string} the file of a draft that is put aside now
+   */
+  #asideFile(environment) {
+    return `${this.#stem(environment)}/${new Date().toISOString().replace(/[:.]/g, '-')}.json`
   }
 
   /** @param {string} environment of which there may be one too many */

@@ -3,7 +3,8 @@
  * draft of its environment while it is worked on; a switch shows the draft of the other one.
  *
  * Nothing unsaved is lost: a switch waits until the canvas is kept, and what a page that closes
- * has not yet sent waits in the browser for the next one.
+ * has not yet sent waits in the browser for the next one. A draft is overwritten only by the canvas
+ * that it was: what ComfyUI brings back after a reload may be older, and takes no draft's place.
  */
 
 import { problemOf } from './api.js'
@@ -16,13 +17,13 @@ import { t } from './i18n.js'
 /** Pause after a change before the draft is written. */
 const KEEP_MS = 1000
 
-const STASH = 'aws.draft'
-
 /**
  * @typedef {object} Seen a canvas
  * @property {Workflow} workflow
  * @property {string} place ComfyUI's tab that showed it
  * @property {string} tab the browser's tab
+ * @property {boolean} [untouched] nobody has changed it since ComfyUI loaded it
+ * @property {boolean} [resumed] an earlier page showed it
  */
 
 export class Environments {
@@ -31,7 +32,7 @@ export class Environments {
   #server
   #store
   #drafts
-  #storage
+  #stash
   #choose
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
@@ -41,6 +42,8 @@ export class Environments {
   #kept = new Map()
   /** @type {Map<string, string>} ComfyUI's tabs that show the draft of each environment */
   #places = new Map()
+  /** @type {Map<string, string>} fingerprints of what ComfyUI's tabs had before they were changed */
+  #bases = new Map()
   /**
    * The drafts that gave way to one of another open tab, by the tab that shows them: each is
    * needed until that tab itself is kept anew.
@@ -71,23 +74,23 @@ export class Environments {
    * @param {import('./api.js').Server} parts.server
    * @param {import('./store.js').Store} parts.store
    * @param {import('./drafts.js').Drafts} parts.drafts
-   * @param {Storage} parts.storage outlives the tab
+   * @param {import('./stash.js').Stash} parts.stash
    * @param {(name: string) => void} parts.choose names the template in this tab's runs
    */
-  constructor({ comfy, canvas, server, store, drafts, storage, choose }) {
+  constructor({ comfy, canvas, server, store, drafts, stash, choose }) {
     this.#comfy = comfy
     this.#canvas = canvas
     this.#server = server
     this.#store = store
     this.#drafts = drafts
-    this.#storage = storage
+    this.#stash = stash
     this.#choose = choose
   }
 
   /** Follow the canvas; once a page. */
   listen() {
     this.#canvas.onChange((workflow) => this.#changed(workflow))
-    window.addEventListener('pagehide', () => this.#stash())
+    window.addEventListener('pagehide', () => this.#stashAll())
   }
 
   /** ComfyUI has loaded a graph, by itself or because somebody opened one. */
@@ -234,7 +237,8 @@ export class Environments {
     if (pending && this.#isNew(pending.workflow, this.#loaded)) await this.#keep(pending)
     const now = this.#seen(this.#canvas.workflow())
     const isFirst = ownerOf(now.workflow) === '' && fingerprint(now.workflow) === this.#first
-    if (!isFirst && this.#isNew(now.workflow, '')) await this.#keep(now)
+    const untouched = !this.#touch(now)
+    if (!isFirst && this.#isNew(now.workflow, '')) await this.#keep({ ...now, untouched })
     await this.#writing
   }
 
@@ -245,12 +249,10 @@ export class Environments {
   }
 
   async #resumeNow() {
-    const prefix = this.#stashed('')
-    const keys = Object.keys(this.#storage).filter((key) => key.startsWith(prefix))
-    for (const key of keys) {
+    for (const key of this.#stash.keys()) {
       try {
-        await this.#keep(JSON.parse(this.#storage.getItem(key) ?? 'null'))
-        this.#storage.removeItem(key)
+        await this.#keep({ ...this.#stash.read(key), resumed: true })
+        this.#stash.remove(key)
       } catch (error) {
         this.#store.set({ draftProblem: problemOf(error) })
       }
@@ -265,10 +267,24 @@ export class Environments {
     return { workflow, place: this.#canvas.place, tab: this.#comfy.clientId }
   }
 
+  /**
+   * Note what a canvas was before somebody changed it.
+   *
+   * @param {Seen} seen
+   * @returns {boolean} whether somebody has
+   */
+  #touch({ workflow, place }) {
+    if (!this.#bases.has(place) && fingerprint(workflow) !== this.#loaded) {
+      this.#bases.set(place, this.#loaded)
+    }
+    return this.#bases.has(place)
+  }
+
   /** @param {Workflow} workflow */
   #changed(workflow) {
     if (!this.#store.state.status?.configured) return
     const seen = this.#seen(workflow)
+    this.#touch(seen)
     const before = this.#pending
     if (before && (ownerOf(before.workflow) !== ownerOf(workflow) || before.place !== seen.place)) {
       this.#settle()
@@ -329,42 +345,73 @@ export class Environments {
   }
 
   /** @param {Seen} seen */
-  async #keepNow({ workflow, place, tab }) {
+  async #keepNow(seen) {
+    const { workflow, place, tab } = seen
     const owner = ownerOf(workflow)
     const print = fingerprint(workflow)
-    const asides = this.#asides.get(owner) ?? new Map()
     const there = await this.#drafts.read(owner)
-    if (there && fingerprint(there) !== print && this.#isOthers(there, owner, { place, tab })) {
-      const by = markOf(there)
-      const file = await this.#drafts.putAside(owner)
-      if (by?.place !== undefined && by.place !== place && by.tab === tab) asides.set(by.place, file)
-      this.#asides.set(owner, asides)
-      void this.#lookForEarlier(owner)
-    }
+    const differs = there && fingerprint(there) !== print
     const mark = { ...markOf(workflow), template: owner, tab, place, saved: Date.now() / 1000 }
+    if (differs && seen.untouched && markOf(there)?.place === place) {
+      // The draft is what this tab was last, the canvas what ComfyUI has brought back of it.
+      await this.#drafts.writeAside(owner, marked(workflow, mark))
+      void this.#lookForEarlier(owner)
+      return
+    }
+    if (differs && this.#isOthers(there, seen)) await this.#makeRoom(there, seen)
     await this.#drafts.write(owner, marked(workflow, mark))
-    // What this tab was before is not needed any more: tabs that take turns keep one file each.
-    const before = asides.get(place)
-    asides.delete(place)
-    if (before) await this.#drafts.drop(before)
-    this.#kept.set(owner, print)
+    await this.#forgetAside(owner, place)
+    if (!seen.resumed) this.#kept.set(owner, print) // the canvas of now may be another one
     if (tab === this.#comfy.clientId) this.#places.set(owner, place)
     this.#store.set({ draftProblem: null })
     this.#show()
   }
 
   /**
+   * Put a draft aside that is not what a canvas was before.
+   *
+   * @param {Workflow} draft
+   * @param {Seen} seen the canvas
+   */
+  async #makeRoom(draft, { workflow, place, tab }) {
+    const owner = ownerOf(workflow)
+    const by = markOf(draft)
+    const file = await this.#drafts.putAside(owner)
+    if (by?.place !== undefined && by.place !== place && by.tab === tab) {
+      const asides = this.#asides.get(owner) ?? new Map()
+      this.#asides.set(owner, asides.set(by.place, file))
+    }
+    void this.#lookForEarlier(owner)
+  }
+
+  /**
+   * What a tab was before it was kept is not needed any more: tabs that take turns keep one file
+   * each.
+   *
+   * @param {string} owner
+   * @param {string} place
+   */
+  async #forgetAside(owner, place) {
+    const asides = this.#asides.get(owner)
+    const before = asides?.get(place)
+    asides?.delete(place)
+    if (before) await this.#drafts.drop(before)
+  }
+
+  /**
    * Whether a draft is not simply what a canvas was a moment ago.
    *
    * @param {Workflow} draft
-   * @param {string} owner
-   * @param {{place: string, tab: string}} where the canvas is
+   * @param {Seen} seen the canvas
    */
-  #isOthers(draft, owner, { place, tab }) {
+  #isOthers(draft, { workflow, place, tab, resumed }) {
     const mark = markOf(draft)
+    const owner = ownerOf(workflow)
     const before = this.#places.get(owner) ?? (mark?.tab === tab ? mark.place : undefined)
     if (before !== undefined && before !== place) return true
-    return mark?.tab !== tab && fingerprint(draft) !== this.#kept.get(owner)
+    if (resumed) return mark?.tab !== tab
+    const print = fingerprint(draft)
+    return print !== this.#kept.get(owner) && print !== this.#bases.get(place)
   }
 
   /**
@@ -415,23 +462,11 @@ export class Environments {
   }
 
   /** What is not yet kept waits in the browser while the page closes. */
-  #stash() {
-    const pending = this.#pending && this.#isNew(this.#pending.workflow, this.#loaded)
+  #stashAll() {
     // What is on its way may not arrive: the page takes its requests with it.
-    for (const seen of [...this.#keeping, ...(pending && this.#pending ? [this.#pending] : [])]) {
-      try {
-        const key = this.#stashed(`${ownerOf(seen.workflow)}/${seen.place}`)
-        this.#storage.setItem(key, JSON.stringify(seen))
-      } catch (error) {
-        console.warn('[aws] The last change could not be stashed.', error)
-      }
-    }
-  }
-
-  /** @param {string} canvas its environment, and ComfyUI's tab that shows it */
-  #stashed(canvas) {
-    const bucket = this.#store.state.status?.bucket ?? ''
-    return [STASH, this.#comfy.user, bucket, canvas].join('/')
+    for (const seen of this.#keeping) this.#stash.put(seen)
+    const pending = this.#pending
+    if (pending && this.#isNew(pending.workflow, this.#loaded)) this.#stash.put(pending)
   }
 
   /**

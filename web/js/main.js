@@ -20,6 +20,7 @@ import { PromptMarker } from './mark.js'
 import { Publishing } from './publishing.js'
 import { Session } from './session.js'
 import { Shelf } from './shelf.js'
+import { Stash } from './stash.js'
 import { connected, isPort, routesAll, Store } from './store.js'
 import { LockDialog } from './views/lock_dialog.js'
 import { NameDialog } from './views/name_dialog.js'
@@ -49,7 +50,7 @@ const environments = new Environments({
     (route, options) => comfy.fetch(route, options),
     () => store.state.status?.bucket ?? ''
   ),
-  storage: window.localStorage,
+  stash: new Stash(window.localStorage, () => [comfy.user, store.state.status?.bucket ?? '']),
   choose: (name) => actions.choose(name),
 })
 /** @type {(ready: Promise<unknown>) => void} */
