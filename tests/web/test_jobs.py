@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.functional.localstack_support import eventually
 from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage
 from tests.web.designer import Designer
@@ -153,7 +154,8 @@ def test_a_done_job_shows_its_result_runs_again_and_gives_its_workflow(
           .find(({ name }) => name === 'steps')?.value === 7""",
         arg=int(SAMPLER_ID),
     )
-    assert job_id[:4] in panel.open_workflow_name()
+    # The graph is on the canvas before its tab is the open one.
+    eventually(lambda: job_id[:4] in panel.open_workflow_name(), "a tab of the job's own name")
 
 
 def test_a_job_whose_node_fails_shows_it(panel: ComfyPage, stack: Designer) -> None:
