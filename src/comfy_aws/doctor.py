@@ -160,7 +160,9 @@ class Doctor:
             )
         if not found:
             return "There is no endpoint yet."
-        return f"{len(found)} endpoints, each with the image of the settings."
+        if len(found) == 1:
+            return "The only endpoint has the image of the settings."
+        return f"All {len(found)} endpoints have the image of the settings."
 
     def _versions(self, software: Software) -> str:
         image = self._patient.worker.image

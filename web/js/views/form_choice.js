@@ -15,7 +15,7 @@ export class FormChoice {
   /** @type {Row[]} in the order of the form */
   #rows = []
   #link = h('a', { class: 'aws-link', target: '_blank', rel: 'noopener', testid: 'aws-details-form' },
-    icon('pi-external-link'), ' ', t('choice.open'))
+    icon('pi-external-link'), t('choice.open'))
   #list = h('ul', { class: 'aws-list aws-choices', 'aria-label': t('choice.title'), testid: 'aws-choices' })
   #note = h('p', { class: 'aws-muted', role: 'status', testid: 'aws-choice-note' })
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-choice-problem' })
