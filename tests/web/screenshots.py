@@ -53,6 +53,7 @@ MIB = 1024**2
 ROOM = 4  # pixels around a row
 ENDPOINT = "studio"
 TEMPLATE = "Seaside"
+BIG_TEMPLATE, BIG_MODEL = "SeasideXL", "seaside_xl.safetensors"
 
 # Sky from its top down, sun, hills from far to near, sea.
 SCENES = {
@@ -321,25 +322,15 @@ def take_setup(browser: Browser, designer: Designer) -> None:
 
 
 def take_publish(browser: Browser, designer: Designer) -> None:
-    model = "seaside_xl.safetensors"
-    sparse_model(designer, f"diffusion_models/{model}", 256 * MIB)
+    sparse_model(designer, f"diffusion_models/{BIG_MODEL}", 256 * MIB)
     with camera(browser, designer) as shot:
         page = shot.page
         shot.load(workflow(), TEMPLATE)
         page.run()
         page.wait_for_image(SAVE_ID)
-        page.set_widget(LOADER_ID, "unet_name", model)
+        page.set_widget(LOADER_ID, "unet_name", BIG_MODEL)
         page.find("aws-new-workflow").click()
-        dialog = page.find("aws-name-dialog")
-        page.find("aws-name-input").fill("sea side")
-        page.find("aws-preflight-send").get_by_text("sent").wait_for()
-        page.find("aws-name-message").get_by_text("a space").wait_for()
-        shot.take("name-refused", dialog)
         page.find("aws-name-input").fill(TEMPLATE)
-        page.find("aws-name-description").fill("A sun over the sea, from any photograph.")
-        page.find("aws-name-message").get_by_text("a space").wait_for(state="hidden")
-        page.tab.wait_for_timeout(800)  # the bucket is asked about the name
-        shot.take("name", dialog)
         page.find("aws-name-ok").click()
         page.tab.wait_for_function(
             """() => document.querySelector('[data-testid=aws-lock-rate]')?.textContent
@@ -397,6 +388,26 @@ def take_templates(browser: Browser, designer: Designer) -> None:
         dialog = page.tab.locator("dialog.aws[open]")
         dialog.get_by_test_id("aws-changes").get_by_text("→").first.wait_for()
         shot.take_whole("template-details", dialog)
+
+
+def take_name(browser: Browser, designer: Designer) -> None:
+    """New Workflow while there is an endpoint: the dialog says what that has to fetch."""
+    with camera(browser, designer) as shot:
+        page = shot.page
+        shot.load(workflow(), BIG_TEMPLATE)
+        page.run()
+        page.wait_for_image(SAVE_ID)
+        page.set_widget(LOADER_ID, "unet_name", BIG_MODEL)
+        page.find("aws-new-workflow").click()
+        dialog = page.find("aws-name-dialog")
+        page.find("aws-name-input").fill("seaside xl")
+        page.find("aws-preflight-endpoint").get_by_text("fetch").wait_for()
+        page.find("aws-name-message").get_by_text("a space").wait_for()
+        shot.take("name-refused", dialog)
+        page.find("aws-name-input").fill(BIG_TEMPLATE)
+        page.find("aws-name-description").fill("The same sun, in finer strokes.")
+        page.find("aws-name-message").get_by_text("free").wait_for()
+        shot.take("name", dialog)
 
 
 def take_runs(browser: Browser, designer: Designer) -> None:
@@ -457,6 +468,7 @@ def take_endpoint(browser: Browser, designer: Designer) -> None:
 
         row.get_by_role("button", name="Sleep now").click()
         row.get_by_test_id("aws-endpoint-status").get_by_text("Asleep").wait_for()
+        page.set_widget(SAMPLER_ID, "steps", SHORT_RUN)  # the draft has those of the long run
         job = page.tab.locator(f"[data-testid=aws-job][data-id='{page.run()}']")
         row.locator("[data-name=start][data-stage=now]").wait_for()
         job.get_by_test_id("aws-job-more").click()
@@ -611,8 +623,8 @@ def main(arguments: list[str]) -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
     os.environ["LOGNAME"] = AUTHOR
     steps: list[Any] = [
-        take_setup, take_publish, take_templates, take_runs, take_logs, take_endpoint, take_models,
-        take_settings, take_forms, take_port, take_examples,
+        take_setup, take_publish, take_templates, take_name, take_runs, take_logs, take_endpoint,
+        take_models, take_settings, take_forms, take_port, take_examples,
     ]  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="aws-shots-") as folder,
