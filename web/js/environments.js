@@ -274,6 +274,7 @@ export class Environments {
    * @returns {boolean} whether somebody has
    */
   #touch({ workflow, place }) {
+    if (!this.#loaded) return true // before the page has shown a graph
     if (!this.#bases.has(place) && fingerprint(workflow) !== this.#loaded) {
       this.#bases.set(place, this.#loaded)
     }
