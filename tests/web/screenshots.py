@@ -430,7 +430,9 @@ def take_runs(browser: Browser, designer: Designer) -> None:
         page.set_widget(SAMPLER_ID, "seed", 7)
         shot.run()
         page.set_widget(SAMPLER_ID, "steps", LONG_RUN)
-        page.run()
+        row = shot.row("job", id=page.run())
+        row.get_by_test_id("aws-job-node").get_by_text("KSampler").wait_for()
+        row.get_by_test_id("aws-job-preview").wait_for()
         page.tab.wait_for_function("() => window.awsTest.previews > 2")
         shot.hide_toasts()
         shot.place()
@@ -474,15 +476,17 @@ def take_endpoint(browser: Browser, designer: Designer) -> None:
         job.get_by_test_id("aws-job-more").click()
         shot.take_whole("job-start", job, ROOM)
         job.and_(page.tab.locator("[data-state=succeeded]")).wait_for()
-        row.get_by_test_id("aws-endpoint-more").click()
 
-        endpoints = broken_endpoints(designer)
-        endpoints.create(EndpointSpec("studio-2"))
-        page.find("aws-refresh").click()
-        failed = row_of(page, "studio-2")
-        failed.get_by_test_id("aws-endpoint-lines").get_by_text("no disk").wait_for()
+
+def take_endpoint_failed(browser: Browser, designer: Designer) -> None:
+    """A worker that ends at once, since a setting of it makes no sense."""
+    endpoints = broken_endpoints(designer, {"COMFY_AWS_CACHE_BYTES": "80 GB"})
+    endpoints.create(EndpointSpec("studio-2", "ml.g6.xlarge"))
+    with camera(browser, designer) as shot:
+        failed = row_of(shot.page, "studio-2")
+        failed.get_by_test_id("aws-endpoint-lines").get_by_text("80 GB").wait_for()
         shot.take_whole("endpoint-failed", failed, ROOM)
-        endpoints.delete("studio-2")
+    endpoints.delete("studio-2")
 
 
 def take_models(browser: Browser, designer: Designer) -> None:
@@ -624,7 +628,7 @@ def main(arguments: list[str]) -> int:
     os.environ["LOGNAME"] = AUTHOR
     steps: list[Any] = [
         take_setup, take_publish, take_templates, take_name, take_runs, take_logs, take_endpoint,
-        take_models, take_settings, take_forms, take_port, take_examples,
+        take_endpoint_failed, take_models, take_settings, take_forms, take_port, take_examples,
     ]  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="aws-shots-") as folder,
