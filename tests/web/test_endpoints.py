@@ -130,7 +130,7 @@ def test_an_endpoint_is_changed_put_to_sleep_and_woken(page: ComfyPage, stack: D
 
 
 def test_a_failure_is_told_with_the_last_lines_of_the_log(page: ComfyPage, stack: Designer) -> None:
-    endpoints = broken_endpoints(stack)
+    endpoints = broken_endpoints(stack, {"COMFY_AWS_LOCAL_WORKER": json.dumps(DIES)})
     page.show_connected_panel()
     endpoints.create(EndpointSpec("broken"))
     page.find("aws-refresh").click()
@@ -146,10 +146,10 @@ def test_a_failure_is_told_with_the_last_lines_of_the_log(page: ComfyPage, stack
     endpoints.delete("broken")
 
 
-def broken_endpoints(designer: Designer) -> Endpoints:
-    """Endpoints of the designer's stack whose workers end at once."""
+def broken_endpoints(designer: Designer, environment: dict[str, str]) -> Endpoints:
+    """Endpoints of the designer's stack whose workers cannot start with this environment."""
     access, worker = services.access_of(config.load(designer.home, {}))
-    image = WorkerImage(worker.image, worker.role, {"COMFY_AWS_LOCAL_WORKER": json.dumps(DIES)})
+    image = WorkerImage(worker.image, worker.role, {**worker.environment, **environment})
     return Endpoints(SageMaker(Session(access)), image, access.bucket)
 
 
@@ -163,8 +163,9 @@ def test_what_runs_cost_is_told_once_for_each_endpoint_and_browser(
     expect(page.toast("Runs go to ")).to_be_visible()
     words = "costs about $1.41 an hour while it runs. It sleeps after"
     expect(page.find("aws-target-cost")).to_contain_text(words)
-    both = page.tab.get_by_text(words).locator("visible=true")
-    expect(both).to_have_count(2)  # in the panel, and in the notice
+    # In the panel, and in the notice; what a frontend lets be read out begins with the title.
+    both = page.tab.get_by_text(re.compile(rf"^The local stack .*{re.escape(words)}"))
+    expect(both.locator("visible=true")).to_have_count(2)
 
     turn_off(page)
     page.reload()
