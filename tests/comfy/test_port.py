@@ -165,6 +165,30 @@ def test_a_template_whose_classes_are_not_installed_runs(artist: Client, templat
     assert entry["outputs"][pipeline.SAVE_ID]["images"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_an_input_of_a_template_is_shown(port: Port, template: str, prefix: str) -> None:
+    """As ComfyUI shows its own: whole, as a preview, in parts; and nothing else is."""
+    requests.get(f"{port.url}/aws/templates/{template}", timeout=60).raise_for_status()
+
+    def view(headers: dict[str, str] | None = None, **query: str) -> requests.Response:
+        return requests.get(f"{port.url}{prefix}/view", query, headers=headers or {}, timeout=60)
+
+    name = pipeline.INPUT_IMAGE
+    here = (pipeline.PIPELINE / "input" / name).read_bytes()
+    whole = view(filename=name, type="input")
+    assert (whole.content, whole.headers["Content-Type"]) == (here, "image/png")
+    assert view(filename=f"{name} [input]").content == here
+    preview = view(filename=name, type="input", preview="webp;90")
+    assert preview.headers["Content-Type"] == "image/webp"
+    part = view({"Range": "bytes=1-3"}, filename=name, type="input")
+    assert (part.status_code, part.content) == (206, b"PNG")
+
+    assert view(filename=name).status_code == 404, "a node that reads outputs means another file"
+    assert view(filename=name, type="input", subfolder="deep").status_code == 404
+    assert view(filename="nobody.png", type="input").status_code == 404
+    assert view(filename=f"../{name}", type="input").status_code == 400
+
+
 def test_a_prompt_without_a_mark_goes_to_aws_too(artist: Client) -> None:
     image = {"width": 16, "height": 16, "batch_size": 1, "color": 0}
     prompt = {"1": {"class_type": "EmptyImage", "inputs": image},

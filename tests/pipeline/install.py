@@ -26,7 +26,7 @@ MODELS = (
 )
 
 # Node ids of prompt.json that tests refer to.
-CONDITIONING_ID, SAMPLER_ID, DECODE_ID, SAVE_ID = "4", "7", "8", "9"
+LOAD_ID, CONDITIONING_ID, SAMPLER_ID, DECODE_ID, SAVE_ID = "3", "4", "7", "8", "9"
 STEPS = 12
 
 _CACHE = PIPELINE.parents[1] / ".bootstrap" / "pipeline"

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.comfy.comfyui_process import ComfyUIProcess
-from tests.pipeline.install import CONDITIONING_ID, PIPELINE, SAMPLER_ID, SAVE_ID
+from tests.pipeline.install import CONDITIONING_ID, LOAD_ID, PIPELINE, SAMPLER_ID, SAVE_ID
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
 from tests.web.designer import FOREIGN, Designer
 from tests.web.test_access import AXE, LOOK, MOST_STOPS, PALETTES
@@ -110,6 +110,7 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
     assert by_name["style"] == ("plain", styles)
     models = artist.tab.evaluate("() => window.app.graph.getNodeById(1).widgets[0].options.values")
     assert "tiny_sd3.safetensors" in models
+    artist.wait_for_image(LOAD_ID)  # which only the bucket has
 
     artist.record([SAMPLER_ID])
     artist.set_widget(SAMPLER_ID, "seed", 4711)

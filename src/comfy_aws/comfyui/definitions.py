@@ -3,7 +3,7 @@
 Node classes that are not installed here come from the templates that use them, so a template
 renders with all its widgets; names of models that are not here are added to the choices of the
 loaders that would list them. It is done on the server because definitions that a page registers
-itself are lost when it refreshes them.
+itself are lost when it refreshes them. Input files of templates are known in the same go.
 
 What the bucket has is read in the background and kept; a page never waits for AWS longer than
 FIRST_WAIT, and that only once.
@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import folder_paths
 
 import nodes
 from comfy_aws.errors import ComfyAwsError, InvalidDocument, NotFound
-from comfy_aws.models import Json, Template
+from comfy_aws.models import InputFile, Json, Template
 from comfy_aws.services import Services
 from comfy_aws.templates import READERS
 
@@ -41,11 +42,21 @@ VersionKey: TypeAlias = tuple[str, float, int]
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What is needed of a template's current version."""
+
+    object_info: Json
+    inputs: tuple[InputFile, ...]
+
+
+@dataclass(frozen=True)
 class Known:
-    """What the bucket has: definitions by class, model names by folder."""
+    """What the bucket has: definitions by class, model names by folder, and input files."""
 
     classes: Json = field(default_factory=dict)
     models: dict[str, list[str]] = field(default_factory=dict)
+    inputs: tuple[InputFile, ...] = ()
+    """Those of the template that was changed last come first."""
 
 
 class Listed(list):  # type: ignore[type-arg]
@@ -66,7 +77,8 @@ class Definitions:
         self._known = Known()
         self._read_at = -FRESH
         self._reading: asyncio.Task[None] | None = None
-        self._versions: dict[VersionKey, Json] = {}
+        self._versions: dict[VersionKey, Stored] = {}
+        self._opened: tuple[InputFile, ...] = ()
         self._folders: dict[str, dict[str, str]] | None = None
 
     async def has_any(self) -> bool:
@@ -89,6 +101,17 @@ class Definitions:
         }
         return {**info, **extended, **missing} if missing or extended else None
 
+    def opened(self, inputs: tuple[InputFile, ...]) -> None:
+        """Somebody has opened a template with these: of equal names, they are meant."""
+        self._opened = inputs
+
+    async def input(self, place: str, name: str) -> InputFile | None:
+        """The input file of a template that a node would read under this name."""
+        await self.has_any()
+        wanted = (each for each in (*self._opened, *self._known.inputs)
+                  if each.name == name and each.place.value == place)  # fmt: skip
+        return next(wanted, None)
+
     def forget(self) -> None:
         """Something was published or deleted: read the bucket again next time."""
         self._read_at = -FRESH
@@ -106,34 +129,32 @@ class Definitions:
         services = self._services()
         templates = services.templates.list()
 
-        def read(template: Template) -> Json | None:
+        def read(template: Template) -> Stored | None:
             try:
-                return self._object_info(services, template)
+                return self._stored(services, template)
             except (NotFound, InvalidDocument) as exc:
                 # It is being deleted, or another version of us wrote it; the others are known.
                 log.info("What the template %s needs is not known: %s", template.name, exc)
                 return None
 
         with ThreadPoolExecutor(READERS) as pool:
-            infos = list(pool.map(read, templates))
-        self._versions = {
-            _version_key(template): info
-            for template, info in zip(templates, infos, strict=True)
-            if info is not None
-        }
+            read_now = zip(templates, pool.map(read, templates), strict=True)
+            stored = [(template, each) for template, each in read_now if each is not None]
+        self._versions = {_version_key(template): each for template, each in stored}
         classes: Json = {}
-        for info in reversed(infos):  # the one changed last wins
-            classes |= info or {}
+        for _, each in reversed(stored):  # the one changed last wins
+            classes |= each.object_info
         models: dict[str, list[str]] = {}
         for model in services.library.list():
             models.setdefault(model.folder, []).append(model.name)
-        return Known(classes, models)
+        return Known(classes, models, tuple(chain.from_iterable(s.inputs for _, s in stored)))
 
-    def _object_info(self, services: Services, template: Template) -> Json:
+    def _stored(self, services: Services, template: Template) -> Stored:
         known = self._versions.get(_version_key(template))
         if known is not None:
             return known
-        return services.templates.version(template.name, template.version).object_info
+        version = services.templates.version(template.name, template.version)
+        return Stored(version.object_info, version.manifest.inputs)
 
     def _extended(self, class_type: str, definition: Json, known: Known) -> Json | None:
         """The definition with more choices; None when there are no more."""

@@ -1,7 +1,8 @@
 """An aiohttp middleware for what ComfyUI has no hook for.
 
-Refuses marked prompts that cannot run, keeps cancels of cloud jobs away from the local run, and
-draws a cloud job again when its page comes back. Every path is known with and without /api.
+Refuses marked prompts that cannot run, keeps cancels of cloud jobs away from the local run, draws
+a cloud job again when its page comes back, and shows inputs that only the bucket has. Every path
+is known with and without /api.
 
 On an inference port it also closes the routes of ComfyUI-Manager, which install packs and models,
 run their code and restart the process: whoever reaches the port would own the machine. ComfyUI's
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from comfy_aws.comfyui.designer import USER, Designer
 from comfy_aws.comfyui.routes.base import author_of, refuse
+from comfy_aws.comfyui.stored_inputs import StoredInputs
 from comfy_aws.config import INFERENCE
 from comfy_aws.models import JobState, Json
 
@@ -44,6 +46,7 @@ class Middleware:
             ("POST", "/jobs/cancel"): self._cancel_jobs,
             ("GET", "/ws"): self._websocket,
             ("GET", "/object_info"): self._object_info,
+            ("GET", "/view"): StoredInputs(designer).view,
         }
 
     def install(self, app: web.Application) -> None:

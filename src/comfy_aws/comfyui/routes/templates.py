@@ -10,7 +10,7 @@ from comfy_aws.codecs import COVER_TYPE
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of, number_of
 from comfy_aws.differences import changes
 from comfy_aws.errors import ComfyAwsError, NotFound
-from comfy_aws.models import Json, TemplateVersion, to_dict
+from comfy_aws.models import Json, Template, TemplateVersion, to_dict
 from comfy_aws.parameters import check_chosen, chosen_of
 from comfy_aws.services import Services
 from comfy_aws.templates import taken
@@ -58,18 +58,21 @@ class TemplateRoutes(RouteGroup):
     async def get_template(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
 
-        def read(services: Any) -> Json:
+        def read(services: Any) -> tuple[Template, TemplateVersion]:
             template = services.templates.get(name)
-            version = services.templates.version(name, template.version)
-            return {
+            return template, services.templates.version(name, template.version)
+
+        template, version = await self._call(read)
+        self._designer.definitions.opened(version.manifest.inputs)
+        return web.json_response(
+            {
                 "template": to_dict(template),
                 "workflow": version.workflow,
                 "prompt": version.prompt,
                 "manifest": to_dict(version.manifest),
                 "version": version.version,
             }
-
-        return web.json_response(await self._call(read))
+        )
 
     @answers_errors
     async def patch_template(self, request: web.Request) -> web.Response:
