@@ -321,15 +321,21 @@ def take_setup(browser: Browser, designer: Designer) -> None:
         shot.take("empty")
 
 
+def begin_publish(shot: Camera, name: str) -> None:
+    """New Workflow with the large model, and with a result for its cover."""
+    page = shot.page
+    shot.load(workflow(), name)
+    page.run()
+    page.wait_for_image(SAVE_ID)
+    page.set_widget(LOADER_ID, "unet_name", BIG_MODEL)
+    page.find("aws-new-workflow").click()
+
+
 def take_publish(browser: Browser, designer: Designer) -> None:
     sparse_model(designer, f"diffusion_models/{BIG_MODEL}", 256 * MIB)
     with camera(browser, designer) as shot:
         page = shot.page
-        shot.load(workflow(), TEMPLATE)
-        page.run()
-        page.wait_for_image(SAVE_ID)
-        page.set_widget(LOADER_ID, "unet_name", BIG_MODEL)
-        page.find("aws-new-workflow").click()
+        begin_publish(shot, TEMPLATE)
         page.find("aws-name-input").fill(TEMPLATE)
         page.find("aws-name-ok").click()
         page.tab.wait_for_function(
@@ -394,11 +400,7 @@ def take_name(browser: Browser, designer: Designer) -> None:
     """New Workflow while there is an endpoint: the dialog says what that has to fetch."""
     with camera(browser, designer) as shot:
         page = shot.page
-        shot.load(workflow(), BIG_TEMPLATE)
-        page.run()
-        page.wait_for_image(SAVE_ID)
-        page.set_widget(LOADER_ID, "unet_name", BIG_MODEL)
-        page.find("aws-new-workflow").click()
+        begin_publish(shot, BIG_TEMPLATE)
         dialog = page.find("aws-name-dialog")
         page.find("aws-name-input").fill("seaside xl")
         page.find("aws-preflight-endpoint").get_by_text("fetch").wait_for()
