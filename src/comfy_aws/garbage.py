@@ -16,7 +16,7 @@ from typing import Final
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, StoredObject
-from comfy_aws.errors import AwsNotFound, ConfigError, Conflict
+from comfy_aws.errors import AwsConflict, AwsNotFound, ConfigError, Conflict
 from comfy_aws.models import (
     BuiltEnvironment,
     Collecting,
@@ -100,10 +100,10 @@ class Collector:
         (`Templates`).
 
         Raises:
-            Conflict: it took longer than publishers wait; what is left can be collected again.
+            Conflict: somebody else is deleting, or it took longer than publishers wait; what is
+                left can be collected again.
         """
-        until = self._clock() + LIMIT
-        self._store.put(layout.COLLECTING, to_json(Collecting(until)).encode())
+        until = self._announce()
         try:
             named = self._named(self._clock() - garbage.grace)
             keys = [blob.key for blob in garbage.blobs if _digest(blob.key) not in named]
@@ -119,6 +119,21 @@ class Collector:
                 self._store.delete(*doomed[begin : begin + BATCH])
         finally:
             self._store.delete(layout.COLLECTING)
+
+    def _announce(self) -> float:
+        """Tell publishers until when this collector deletes, at most; there is one at a time."""
+        body = to_json(Collecting(until := self._clock() + LIMIT)).encode()
+        before = collecting(self._store)
+        if before and before < self._clock():
+            self._store.delete(layout.COLLECTING)  # of a collector that was killed
+        try:
+            self._store.put(layout.COLLECTING, body, if_none_match=True)
+        except AwsConflict as exc:
+            raise Conflict(
+                "Somebody else is deleting what nothing names.",
+                hint=f"Collect again when that has ended, in {LIMIT / 60:.0f} minutes at most.",
+            ) from exc
+        return until
 
     def _named(self, since: float) -> set[str]:
         templates = [entry.key for entry in self._store.list(layout.TEMPLATES)]
@@ -163,6 +178,14 @@ class Collector:
         for entry in self._store.list(layout.MODELS):
             with suppress(AwsNotFound):  # taken out at this moment
                 yield entry.key, from_json(ModelFile, self._store.get(entry.key), where=entry.key)
+
+
+def collecting(store: ObjectStore) -> float:
+    """Until when somebody deletes blobs, in seconds since the epoch; 0 when nobody does."""
+    try:
+        return from_json(Collecting, store.get(layout.COLLECTING)).until
+    except AwsNotFound:
+        return 0.0
 
 
 def _digest(key: str) -> str:

@@ -26,9 +26,9 @@ from comfy_aws.errors import (
     InvalidName,
     NotFound,
 )
+from comfy_aws.garbage import collecting
 from comfy_aws.models import (
     BlobRef,
-    Collecting,
     Manifest,
     ModelFile,
     Template,
@@ -315,11 +315,11 @@ class Templates:
 
         A collector that begins now sees the version. One that began before may be deleting.
         """
-        until = self._collecting()
+        until = collecting(self._store)
         if not until:
             return
         log.info("Waiting until the garbage collector of the bucket has ended")
-        while self._clock() < until and self._collecting() == until:
+        while self._clock() < until and collecting(self._store) == until:
             time.sleep(POLL)
         blobs = version.manifest.blobs().values()
         with ThreadPoolExecutor(READERS) as pool:
@@ -331,13 +331,6 @@ class Templates:
             "Blobs that nothing named yet were deleted while the template was published.",
             hint="Publish it again: what is missing is sent again.",
         )
-
-    def _collecting(self) -> float:
-        """Until when somebody deletes blobs; 0 when nobody does."""
-        try:
-            return from_json(Collecting, self._store.get(layout.COLLECTING)).until
-        except AwsNotFound:
-            return 0.0
 
     def _write(self, template: Template, **conditions: Any) -> None:
         self._put(layout.template_key(template.name), template, **conditions)

@@ -108,6 +108,21 @@ def test_a_template_does_not_wait_for_a_collector_that_was_killed(parts):
     assert Templates(parts.store).create(draft).version == 1
 
 
+def test_one_collector_at_a_time(parts, later):
+    """Else the first to end would tell publishers that nobody deletes any more."""
+    ref = parts.blobs.put(b"dropped")
+    garbage, now = later.plan(), time.time() + GRACE + DAY
+    parts.store.put(layout.COLLECTING, to_json(Collecting(now + LIMIT)).encode())
+    with pytest.raises(Conflict, match="Somebody else is deleting"):
+        later.delete(garbage)
+    assert parts.store.head(layout.COLLECTING)
+    assert parts.store.head(layout.blob_key(ref.digest))
+    parts.store.put(layout.COLLECTING, to_json(Collecting(now - 1)).encode())
+    later.delete(garbage)
+    assert parts.store.head(layout.COLLECTING) is None
+    assert parts.store.head(layout.blob_key(ref.digest)) is None
+
+
 def test_a_deletion_ends_before_publishers_stop_waiting(parts, later):
     ref = parts.blobs.put(b"dropped")
     garbage, now = later.plan(), iter([0.0, 0.0, LIMIT])

@@ -83,7 +83,7 @@ class NativeDownloads:
                     got += len(part)
                     progress(len(part))
         except AwsError as exc:
-            if exc.aws_code != "InvalidRange":  # what S3 says of an empty object
+            if exc.aws_code not in {"InvalidRange", "416"}:  # what S3 says of an empty object
                 raise
         if got < size:
             raise shorter(url, size)
