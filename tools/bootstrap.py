@@ -54,7 +54,8 @@ FRONTEND_IN_WHEEL = "comfyui_frontend_package/static/"
 
 TORCH = "torch==2.13.0"
 TORCHVISION = "torchvision==0.28.0"
-TORCHVISION_HOOK = ROOT / "tools" / "torchvision_schemas.py"
+# What each Python of `.venv` imports as it starts.
+HOOKS = tuple(ROOT / "tools" / name for name in ("torchvision_schemas.py", "preloaded.py"))
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 COMFYUI_REQUIREMENTS = ROOT / "tools" / "requirements-comfyui.txt"
 
@@ -188,13 +189,11 @@ def _make_venv(log: Path) -> None:
 def _packages_key() -> str:
     # Only the head of pyproject.toml tells dependencies; the rest configures tools.
     head = (ROOT / "pyproject.toml").read_text().split("\n[tool.ruff]")[0]
-    return _digest(
-        TORCH, TORCHVISION, head, CONSTRAINTS, COMFYUI_REQUIREMENTS, TORCHVISION_HOOK, _venv_key()
-    )
+    return _digest(TORCH, TORCHVISION, head, CONSTRAINTS, COMFYUI_REQUIREMENTS, *HOOKS, _venv_key())
 
 
 def _packages_present() -> bool:
-    return (_site_packages() / f"{TORCHVISION_HOOK.stem}.pth").exists()
+    return all((_site_packages() / f"{hook.stem}.pth").exists() for hook in HOOKS)
 
 
 def _site_packages() -> Path:
@@ -212,11 +211,12 @@ def _make_packages(log: Path) -> None:
     # torch goes first, so that nothing else chooses another build of it.
     _command([*pip, TORCH, *constraints], log, hint=hint)
     _command([*pip, "--no-deps", TORCHVISION], log, hint=hint)
-    shutil.copy(TORCHVISION_HOOK, _site_packages())
+    for hook in HOOKS:
+        shutil.copy(hook, _site_packages())
     everything = ["--requirement", str(COMFYUI_REQUIREMENTS), "--editable", _with_extras()]
     _command([*pip, *everything, *constraints], log, hint=hint)
-    hook = _site_packages() / f"{TORCHVISION_HOOK.stem}.pth"
-    hook.write_text(f"import {TORCHVISION_HOOK.stem}\n")
+    for hook in HOOKS:
+        (_site_packages() / f"{hook.stem}.pth").write_text(f"import {hook.stem}\n")
 
 
 def _with_extras() -> str:
