@@ -34,7 +34,7 @@ def preloaded_comfyui(request: pytest.FixtureRequest) -> Iterator[None]:
                 [sys.executable, preloaded.__file__, str(listener.fileno())],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"},
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
             )
         os.environ[preloaded.VARIABLE] = address
         yield

@@ -45,6 +45,12 @@ def runs_comfyui(command: list[str]) -> bool:
     return bool(script) and script[0].rpartition("/")[2] == "main.py"
 
 
+def changes_python() -> bool:
+    """Whether the environment changes interpreters as they start, which a fork has behind it."""
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return any(os.path.isfile(f"{folder}/sitecustomize.py") for folder in folders if folder)
+
+
 def hand_over(address: str) -> None:
     """Let the process at `address` run this one's command; does not return if it does."""
     import json
@@ -221,6 +227,8 @@ def become(order: dict[str, Any]) -> tuple[str, str]:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environ"])
+    for name in ("stdin", "stdout", "stderr"):
+        sys.__dict__[name] = sys.__dict__[f"__{name}__"] = _stream(sys.__dict__[name])
     _, *arguments = sys.orig_argv = order["command"]
     if arguments[0] == "-c":
         code, name, sys.argv, first = arguments[1], "<string>", ["-c", *arguments[2:]], ""
@@ -235,6 +243,21 @@ def become(order: dict[str, Any]) -> tuple[str, str]:
     return code, name
 
 
+def _stream(inherited: Any) -> Any:
+    """What a new interpreter opens in place of a stream that may have been of another kind."""
+    import io
+
+    number = inherited.fileno()
+    through = bool(os.environ.get("PYTHONUNBUFFERED"))
+    size = 0 if through and number else -1
+    buffer: Any = open(number, "wb" if number else "rb", size, closefd=False)  # noqa: SIM115
+    getattr(buffer, "raw", buffer).name = inherited.name
+    by_line = not through and (number == 2 or buffer.isatty())
+    return io.TextIOWrapper(
+        buffer, inherited.encoding, inherited.errors, "\n" if number else None, by_line, through
+    )
+
+
 if __name__ == "__main__":
     _order = serve(int(sys.argv[1]))
     _code, _name = become(_order)
@@ -244,5 +267,7 @@ if __name__ == "__main__":
         _program.__file__ = _name
     sys.modules["__main__"] = _program
     exec(compile(_code, _name, "exec"), _program.__dict__)
-elif (_address := os.environ.get(VARIABLE)) and runs_comfyui(sys.orig_argv):
+elif (
+    (_address := os.environ.get(VARIABLE)) and runs_comfyui(sys.orig_argv) and not changes_python()
+):
     hand_over(_address)

@@ -25,8 +25,10 @@ seen = {
     "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "cwd": os.getcwd(),
     "environ": dict(os.environ), "name": __name__, "file": globals().get("__file__"),
     "itself": __main__.__dict__ is globals(), "main": threading.current_thread().name,
-    "stdout": [sys.stdout.encoding, sys.stdout.errors, sys.stdout.line_buffering],
-    "stderr": [sys.stderr.encoding, sys.stderr.errors], "input": sys.stdin.read(),
+    "streams": [[stream.encoding, stream.errors, stream.line_buffering, stream.seekable(),
+                 getattr(stream, "write_through", None), type(stream.buffer).__name__, stream.name]
+                for stream in (sys.stdin, sys.stdout, sys.stderr)],
+    "input": sys.stdin.read(),
     "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1],
 }
 print("a warning", file=sys.stderr)
@@ -50,15 +52,20 @@ def run(arguments: list[str], folder: Path, environ: dict[str, str]) -> tuple[An
     return json.loads(done.stdout), done.stderr, told.read_text().strip() == "True"
 
 
+@pytest.mark.parametrize("unbuffered", ["1", ""])
 @pytest.mark.parametrize("arguments", [AS_SCRIPT, AS_CODE], ids=["script", "code"])
-def test_it_sees_what_a_started_one_sees(arguments: list[str], tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+def test_it_sees_what_a_started_one_sees(
+    arguments: list[str], unbuffered: str, tmp_path: Path
+) -> None:
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     forked = run(arguments, tmp_path, environ)
     address = environ.pop(preloaded.VARIABLE)
     started = run(arguments, tmp_path, environ)
     assert (forked[2], started[2]) == (True, False)
     assert forked[0]["environ"].pop(preloaded.VARIABLE) == address
-    assert forked[:2] == started[:2]
+    for what, value in started[0].items():
+        assert (what, forked[0][what]) == (what, value)
+    assert forked[1] == started[1]
 
 
 ENDINGS = [
@@ -115,6 +122,14 @@ def test_signals_reach_it(number: signal.Signals, tmp_path: Path) -> None:
             assert stand_in.stdout.readline() == f"heard {number.value}\n"
             assert stand_in.wait(30) == 5
         wait_for(lambda: not any(alive(pid) for pid in family))
+
+
+def test_it_starts_by_itself_where_python_is_changed(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.changed = True")
+    (tmp_path / "main.py").write_text("import sys; print(sys.changed, 'torch' in sys.modules)")
+    command = [sys.executable, str(tmp_path / "main.py")]
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert subprocess.check_output(command, text=True, env=environ) == "True False\n"
 
 
 def test_it_starts_by_itself_when_nobody_answers(
