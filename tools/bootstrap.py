@@ -202,7 +202,8 @@ def _site_packages() -> Path:
 
 
 def _make_packages(log: Path) -> None:
-    pip = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
+    # Most of the modules are never imported; Python compiles the others when they are.
+    pip = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--no-compile"]
     hint = (
         "see the lines above: a package index that answers is needed, and about 4 GB of disk "
         "space; then run the command again, it goes on where it stopped"
