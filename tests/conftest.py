@@ -40,3 +40,9 @@ def preloaded_comfyui(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         del os.environ[preloaded.VARIABLE]
         process.communicate()
+
+
+@pytest.fixture
+def not_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of processes: those that are started are those that run, and no stand-ins."""
+    monkeypatch.delenv(preloaded.VARIABLE, raising=False)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIError, ComfyUIProcess
-from tools import preloaded
+
+pytestmark = pytest.mark.usefixtures("not_preloaded")
 
 # Stands for main.py: a ComfyUI that never answers, with a child process of its own.
 SILENT = """
@@ -23,12 +24,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("child", child.pid, flush=True)
 time.sleep(600)
 """
-
-
-@pytest.fixture(autouse=True)
-def _as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stand-in: the processes are those that are started."""
-    monkeypatch.delenv(preloaded.VARIABLE, raising=False)
 
 
 def fake_comfyui(folder: Path, source: str) -> Path:

@@ -22,6 +22,8 @@ from comfy_aws.errors import ConfigError
 from comfy_aws.ports import PortPlan, Ports, comfyui_around
 from tests.comfy.comfyui_process import free_port
 
+pytestmark = pytest.mark.usefixtures("not_preloaded")
+
 LIMIT = 60.0
 """Seconds that anything may take; never a measure of speed."""
 
