@@ -56,7 +56,8 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     silent = shutil.move(base / "models" / "silent", tmp_path_factory.mktemp("disk") / "silent")
     (base / "models" / "silent").symlink_to(silent)
     save_file({"scale": torch.tensor([2.0])}, silent / "scale.safetensors")
-    for name in ("face.onnx", "tagger/config.json", "tagger/weights.bin"):
+    for name in ("face.onnx", "tagger/config.json", "tagger/weights.bin", "thread.txt",
+                 "small/pool.txt", "large/pool.txt", "process.txt"):  # fmt: skip
         (silent / name).parent.mkdir(exist_ok=True)
         (silent / name).write_text(name)
     # As in a ComfyUI without a base directory, whose own folder is on the path.
@@ -119,9 +120,14 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
     assert _run(maker, client, source, on_aws=False) == (204, 204, 204)
     assert needed("large", 2) == {
         "silent/large/level.txt", "silent/scale.safetensors", "silent/face.onnx",
-        "silent/tagger/config.json", "silent/tagger/weights.bin",
+        "silent/tagger/config.json", "silent/tagger/weights.bin", "silent/thread.txt",
+        "silent/large/pool.txt", "silent/process.txt",
     }  # fmt: skip
     assert needed("small", 1) == set()  # what it reads then was never seen
+    small = {"class_type": "SilentGrey", "inputs": {"size": "small", "seed": 1}}
+    assert _run(maker, client, small, on_aws=False) == (51, 51, 51)
+    assert "silent/small/pool.txt" in needed("small", 1)
+    assert "silent/large/pool.txt" not in needed("small", 1)
     # The same read once more, of a folder that has got a file since.
     (maker.base_dir / "models/silent/tagger/vocabulary.txt").write_text("cat")
     client.post("/free", {"unload_models": True, "free_memory": True})

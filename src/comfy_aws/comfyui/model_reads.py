@@ -1,10 +1,11 @@
 """Watches which model files a local run opens, for those that no widget names.
 
 Face analysers, captioners and the like read fixed files below the models folders. Python tells
-an audit hook of each file that it opens. Some libraries open theirs in native code; what of them
-is loaded gets its opening function wrapped as a prompt starts. During a run this costs a comparison
-of strings for each opened file; what is new is looked at and written down by a thread of its own
-afterwards.
+an audit hook of each file that it opens, of threads that a node starts (`node_threads`), and of
+processes, whose arguments name what they read. Some libraries open theirs in native code; what of
+them is loaded gets its opening function wrapped as a prompt starts. During a run this costs a
+comparison of strings for each opened file; what is new is looked at and written down by a thread
+of its own afterwards.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import functools
 import json
 import logging
 import os
+import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +27,7 @@ from typing import Any, Final
 import folder_paths
 
 from comfy_aws import companions
+from comfy_aws.comfyui import node_threads
 from comfy_aws.models import Json
 from comfy_aws.readlog import ReadLog
 from comfy_aws.resolve import ModelPath
@@ -44,12 +47,15 @@ KEPT: Final = 10_000
 """Reads that are remembered, so that a file which is read again costs nothing."""
 
 _NATIVE: Final = (
-    ("safetensors", "safe_open"),
-    ("safetensors.torch", "safe_open"),
-    ("torch.jit", "load"),
-    ("onnxruntime", "InferenceSession.__init__"),
+    ("safetensors", "safe_open", 0),
+    ("safetensors.torch", "safe_open", 0),
+    ("torch.jit", "load", 0),
+    ("onnxruntime", "InferenceSession.__init__", 1),
+    ("tokenizers", "Tokenizer.from_file", 0),
+    ("sentencepiece", "SentencePieceProcessor.LoadFromFile", 1),
+    ("llama_cpp", "Llama.__init__", 1),
 )
-"""Module and name of what opens a model's file in native code, its path as first argument."""
+"""Module and name of what opens a model's file in native code, and which argument is its path."""
 
 _MARK: Final = "_aws_notes_reads"
 _CODE: Final = (".py", ".pyc", ".so", ".pyd", ".dll")
@@ -78,6 +84,10 @@ class ModelReads:
         self._done: set[Read] = set()
         self._written: set[Reader] = set()
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
+        self._listeners: dict[str, Callable[[tuple[Any, ...]], None]] = {
+            "open": self._on_open,
+            "subprocess.Popen": self._on_process,
+        }
 
     def install(self, queue: Any) -> None:
         """Watch from now on; a second call changes nothing.
@@ -88,6 +98,7 @@ class ModelReads:
         if self._queue is not None:
             return
         self._queue = queue
+        node_threads.watch()
         sys.addaudithook(self._hear)
 
     def of(self, class_type: str, inputs: Json) -> list[ModelPath]:
@@ -107,12 +118,28 @@ class ModelReads:
         return posted
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
-        if event == "open" and type(args[0]) is str and not args[2] & (os.O_WRONLY | os.O_RDWR):
+        listener = self._listeners.get(event)
+        if listener is not None:
+            listener(args)
+
+    def _on_open(self, args: tuple[Any, ...]) -> None:
+        if type(args[0]) is str and not args[2] & (os.O_WRONLY | os.O_RDWR):
             self._note(args[0])
+
+    def _on_process(self, args: tuple[Any, ...]) -> None:
+        """What a child process reads is unseen: what its arguments name counts as read by it."""
+        try:
+            if node_threads.node_of_this_thread() is not None:
+                _, arguments, cwd, _ = args
+                for path in _paths(arguments, os.fsdecode(cwd) if cwd else ""):
+                    if path.startswith(self._model_roots()) and Path(path).exists():
+                        self._note(path)
+        except Exception:  # a watcher must not break what it watches
+            log.exception("Prompt on AWS could not note which models a process reads")
 
     def _wrap_native(self) -> None:
         """Wrap the functions of `_NATIVE` wherever a module has imported them by name."""
-        for home, name in _NATIVE:
+        for home, name, position in _NATIVE:
             owner, _, attribute = name.rpartition(".")
             holder: Any = sys.modules.get(home)
             if owner:
@@ -120,18 +147,18 @@ class ModelReads:
             opened = getattr(holder, attribute, None) if holder is not None else None
             if opened is None or hasattr(opened, _MARK):
                 continue
-            wrapped = self._noting(opened, is_method=bool(owner))
-            setattr(holder, attribute, wrapped)
+            wrapped = self._noting(opened, position)
+            setattr(holder, attribute, staticmethod(wrapped) if owner and not position else wrapped)
             for module in [] if owner else list(sys.modules.values()):
                 if isinstance(module, ModuleType):
                     bound = object.__getattribute__(module, "__dict__")  # loads no lazy module
                     if bound.get(attribute) is opened:
                         bound[attribute] = wrapped
 
-    def _noting(self, opened: Any, *, is_method: bool) -> Any:
+    def _noting(self, opened: Any, position: int) -> Any:
         @functools.wraps(opened, updated=())
         def noting(*args: Any, **kwargs: Any) -> Any:
-            path = args[is_method] if len(args) > is_method else next(iter(kwargs.values()), None)
+            path = args[position] if len(args) > position else next(iter(kwargs.values()), None)
             if isinstance(path, (str, os.PathLike)):
                 self._note(str(Path(path).absolute()))
             return opened(*args, **kwargs)
@@ -143,7 +170,7 @@ class ModelReads:
         try:
             if not path.startswith(self._model_roots()) or path.endswith(_CODE):
                 return
-            where = _executing()
+            where = node_threads.node_of_this_thread()
             if where is None:
                 return
             read = (*where, path)
@@ -198,7 +225,7 @@ class ModelReads:
             for (_, _, path), (class_type, inputs) in seen.items():
                 models = [model for each in _read_with(Path(path)) if (model := named(each))]
                 self._log.add(class_type, self._choices_of(class_type, inputs), models)
-                if Path(path).name not in companions.MARKS:  # such a folder can get more files
+                if not _is_folder(Path(path)):  # which can get more files
                     self._written.add(_reader(class_type, inputs, path))
         except Exception:
             log.exception("Prompt on AWS could not write down which models were read")
@@ -215,12 +242,30 @@ def named(path: Path) -> ModelPath | None:
 
 
 def _read_with(path: Path) -> list[Path]:
-    """All of a model that is a folder, when its description is read; else the file itself."""
-    folder = path.parent
+    """All of a model that is a folder, when it or its description is read; else the file itself."""
+    folder = path if path.is_dir() else path.parent
     is_place = any(folder == place for place, _ in _places.all())  # several models side by side
-    if path.name in companions.MARKS and not is_place and companions.is_model(folder):
+    if _is_folder(path) and not is_place and (folder == path or companions.is_model(folder)):
         return companions.below(folder)
-    return [path]
+    return [] if folder == path else [path]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.name in companions.MARKS or path.is_dir()
+
+
+def _paths(arguments: Any, cwd: str) -> Iterator[str]:
+    """What can be a path among the arguments of a process: whole, behind =, in a shell's line."""
+    given: Iterable[Any] = arguments if isinstance(arguments, (list, tuple)) else [arguments]
+    for each in given:
+        text = os.fsdecode(each)
+        words = [text]
+        if " " in text:
+            with suppress(ValueError):  # no line of a shell
+                words += shlex.split(text)
+        for word in words:
+            for path in filter(None, (word, word.partition("=")[2])):
+                yield os.path.normpath(os.path.join(cwd, path))  # noqa: PTH118 – any text
 
 
 def _reader(class_type: str, inputs: Json, path: str) -> Reader:
@@ -264,17 +309,3 @@ class _Places:
 
 
 _places = _Places()
-
-
-def _executing() -> tuple[str, str] | None:
-    """(prompt id, node id) of the node that this thread executes."""
-    try:
-        from comfy_execution.utils import get_executing_context
-    except ImportError:  # an older or newer ComfyUI than those we know: it tells its page
-        from server import PromptServer
-
-        server = PromptServer.instance
-        prompt_id, node_id = server.last_prompt_id, server.last_node_id
-        return (prompt_id, node_id) if prompt_id and node_id else None
-    context = get_executing_context()
-    return None if context is None else (context.prompt_id, context.node_id)

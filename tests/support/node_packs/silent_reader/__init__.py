@@ -1,7 +1,10 @@
-"""A node that reads models which none of its widgets names, in Python and in native code."""
+"""A node that reads models which none of its widgets names: in Python, native code and threads."""
 
+import subprocess
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import folder_paths
@@ -9,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 FOLDER = Path(folder_paths.models_dir, "silent")
+POOL = ThreadPoolExecutor(1)  # its thread begins with the first node and outlives it
 
 
 class InferenceSession:
@@ -20,6 +24,11 @@ class InferenceSession:
 
 sys.modules["onnxruntime"] = types.ModuleType("onnxruntime")
 sys.modules["onnxruntime"].InferenceSession = InferenceSession
+
+
+def read(path):
+    with path.open() as stream:
+        return stream.read()
 
 
 class SilentGrey:
@@ -44,6 +53,13 @@ class SilentGrey:
         onnxruntime.InferenceSession(str(FOLDER / "face.onnx"), providers=[])
         with (FOLDER / "tagger" / "config.json").open() as stream:
             stream.read()
+        reader = threading.Thread(target=read, args=[FOLDER / "thread.txt"])
+        reader.start()
+        reader.join()
+        POOL.submit(read, FOLDER / size / "pool.txt").result()
+        read_there = "import sys; open(sys.argv[1][len('--weights='):]).read()"
+        weights = f"--weights={FOLDER / 'process.txt'}"
+        subprocess.run([sys.executable, "-c", read_there, weights], check=True)
         return (torch.full((1, 16, 16, 3), level),)
 
 
