@@ -127,7 +127,7 @@ class LocalModels:
         """
         place = self._place(folder)
         check_name(name)
-        if formats.suffix_of(name) not in place.suffixes.union(companions.CONFIGS):
+        if formats.suffix_of(name) not in place.suffixes and not companions.may_be(name):
             raise InvalidName(
                 f"Files in {folder} end in {', '.join(sorted(place.suffixes))}; {name!r} does not.",
                 hint="Choose another folder, or give the file its right name.",

@@ -102,7 +102,7 @@ class ModelStore:
         fault = formats.fault_of(model.path)
         if fault:
             raise CaptureError(f"{model.name} {fault}.", hint="Get it from its source again.")
-        paths = [model.path, *companions.beside(model.path)]
+        paths = [model.path, *companions.beside(model.path, model.name)]
         total = sum(fingerprint(path).size for path in paths)
         counter = _Counter("hash", model.name, total, progress)
         blobs = []

@@ -89,6 +89,49 @@ def test_shards_and_their_index(tmp_path):
         assert companions.beside(index) == []
 
 
+@pytest.mark.parametrize(
+    ("shards", "index"),
+    [
+        ("m.fp16-0000{}-of-00002.safetensors", "m.fp16.safetensors.index.json"),
+        ("m.fp16-0000{}-of-00002.safetensors", "m.safetensors.index.fp16.json"),
+        ("m.fp16-0000{}-of-00002.bin", "m.bin.fp16.index.json"),
+        ("m-0000{}-of-00002.fp16.bin", "m.bin.index.fp16.json"),
+        ("m-0000{}-of-000002.safetensors", "m.safetensors.index.json"),
+    ],
+)
+def test_shards_of_a_variant(tmp_path, shards, index):
+    wanted = [shards.format(n) for n in (1, 2)]
+    others = ["m-00001-of-00003.safetensors", "m.bf16-00001-of-00002.safetensors",
+              "m.bf16.safetensors.index.json", "n.fp16-00001-of-00002.bin"]  # fmt: skip
+    for name in (*wanted, *others, index):
+        (tmp_path / name).write_text("{}")
+    assert names(companions.beside(tmp_path / wanted[0])) == sorted([wanted[1], index])
+    assert companions.belongs(wanted[0], wanted[1])
+    assert companions.belongs(wanted[0], index)
+    assert not any(companions.belongs(wanted[0], other) for other in others[1:])
+    # Whatever an index is called, what it lists is a part of it.
+    (tmp_path / index).rename(tmp_path / "other.index.json")
+    (tmp_path / "other.index.json").write_text(json.dumps({"weight_map": {"a": wanted[0]}}))
+    assert names(companions.beside(tmp_path / wanted[0])) == [wanted[1], "other.index.json"]
+
+
+def test_a_shard_that_is_gone_with_its_folder_has_nothing_beside_it(tmp_path):
+    assert companions.beside(tmp_path / "gone" / "m-00001-of-00002.bin") == []
+
+
+def test_what_a_folder_shares_belongs_to_each_of_its_models(tmp_path):
+    for name in ("m.safetensors", "config.json", "merges.txt", "readme.txt", "tokenizer.json"):
+        (tmp_path / name).write_text("")
+    shared = ["config.json", "merges.txt", "tokenizer.json"]
+    assert names(companions.beside(tmp_path / "m.safetensors", "qwen/m.safetensors")) == shared
+    assert names(companions.beside(tmp_path / "m.safetensors", "qwen\\m.safetensors")) == shared
+    assert companions.beside(tmp_path / "m.safetensors", "m.safetensors") == []
+    assert companions.belongs("qwen/m.safetensors", "qwen/merges.txt")
+    assert not companions.belongs("m.safetensors", "merges.txt")
+    assert not companions.belongs("qwen/m.safetensors", "qwen/readme.txt")
+    assert companions.is_model(tmp_path)
+
+
 def test_what_belongs_together_by_name():
     shard = "sub/m-00001-of-00002.safetensors"
     for other in ("sub/m-00002-of-00002.safetensors", "sub/m.safetensors.index.json"):

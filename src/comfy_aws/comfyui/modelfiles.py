@@ -103,6 +103,6 @@ def _with_companions(found: list[ModelPath]) -> list[ModelPath]:
             model.folder, PurePosixPath(posix(model.name)).with_name(path.name).as_posix(), path
         )
         for model in found
-        for path in companions.beside(model.path)
+        for path in companions.beside(model.path, model.name)
     ]
     return list(dict.fromkeys([*found, *more]))
