@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
+from comfy_aws import references
 from comfy_aws.errors import InvalidWorkflow
 from comfy_aws.models import Json
 
@@ -157,15 +158,18 @@ def with_posix_names(prompt: Json, names: Iterable[str]) -> Json:
 
     All other texts stay as they are, whatever backslashes they have.
     """
+    files = list(names)
     known: set[str] = set()
-    for name in names:
+    for name in files:
         known |= {name, *map(str, PurePosixPath(name).parents)}
 
     def renamed(value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
             name = posix(value)
             is_file = name != value and _ANNOTATION.sub("", name) in known
-            return name if is_file else value
+            if is_file or name == value:
+                return name
+            return references.with_posix_names(value, files)
         if depth < MAX_DEPTH and isinstance(value, list):
             return [renamed(each, depth + 1) for each in value]
         if depth < MAX_DEPTH and isinstance(value, dict):

@@ -27,9 +27,6 @@ from comfy_aws.packs import Scan, scan
 EMBEDDINGS, LORAS = "embeddings", "loras"
 """ComfyUI's names of the folders that texts refer to."""
 
-TEXT_SUFFIXES = (".safetensors", ".pt", ".bin")
-"""What ComfyUI puts behind an embedding's name that has no extension, in its order."""
-
 
 class ModelPath(NamedTuple):
     """A model as this ComfyUI names and finds it."""
@@ -152,14 +149,14 @@ class Resolver:
         reads_tags: bool | None = None
         for literal in graphs.strings(prompt):
             self._find_file(literal, base, found)
-            for name in references.embeddings(literal.value):
-                self._find_reference(literal, EMBEDDINGS, name, base, found)
+            for ways in references.embeddings(literal.value):
+                self._find_reference(literal, EMBEDDINGS, ways, base, found)
             tags = references.loras(literal.value)
             if tags and reads_tags is None:
                 reads_tags = any(map(packimports.reads_lora_tags, found.scans.values()))
                 reads_tags |= bool(found.remote_packs)
             for name in tags if reads_tags else ():
-                self._find_reference(literal, LORAS, name, base, found)
+                self._find_reference(literal, LORAS, (name,), base, found)
         self._find_read(prompt, base, found)
         return found
 
@@ -230,19 +227,33 @@ class Resolver:
         found.warnings.append(_finding(literal, value, reason))
 
     def _find_reference(
-        self, literal: graphs.Literal, folder: str, name: str, base: Manifest, found: Found
+        self,
+        literal: graphs.Literal,
+        folder: str,
+        ways: tuple[str, ...],
+        base: Manifest,
+        found: Found,
     ) -> None:
-        models = self._catalog.models_named(folder, name)
+        """Find what a text names; `ways` to read it, of which the first that fits is meant."""
+        named = (self._catalog.models_named(folder, way) for way in ways)
+        models = next(filter(None, named), [])
         for model in models:
             self._add_model(literal, model, found)
         if models:
             return
+        name = ways[-1]
         there = [m for m in base.models if m.folder == folder]
-        wanted = references.matching([model.name for model in there], name)
+        listed, in_any_case = [m.name for m in there], folder == LORAS
+        matching = (references.matching(listed, way, in_any_case=in_any_case) for way in ways)
+        wanted = next(filter(None, matching), [])
         remote = [model for model in there if model.name in wanted]
         if not remote and self._library is not None:
             has_suffix = formats.suffix_of(name) in formats.MODELS
-            names = (name,) if has_suffix else [name + suffix for suffix in TEXT_SUFFIXES]
+            names = (
+                (name,)
+                if has_suffix
+                else [name + suffix for suffix in references.EMBEDDING_SUFFIXES]
+            )
             stored = (self._library.find(each, folder) for each in names)
             remote = list(next(filter(None, stored), ()))
         for each in remote:

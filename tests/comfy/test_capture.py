@@ -43,6 +43,7 @@ MODELS = {
     "vae_approx/taesd3_decoder.safetensors": safetensors("out"),
     "embeddings/style.pt": b"style",
     "embeddings/sub/light(1).safetensors": safetensors("light"),
+    "embeddings/deep/odd[v2],x.pt": b"odd",
     "embeddings/unused.pt": b"unused",
     "loras/deep/glow.safetensors": safetensors("glow"),
     "loras/row.safetensors": safetensors("row"),
@@ -56,6 +57,10 @@ MODELS = {
     "upscale_models/short.safetensors": safetensors("cut")[:-1],
     "own/levels/dark.txt": b"0.1",
     "own/levels/light.txt": b"0.9",
+    "own/sets/night/moon.npy": b"moon",
+    "own/sets/night/deep/star.npy": b"star",
+    "own/sets/day/sun.npy": b"sun",
+    "checkpoints/flux2/unused.ckpt": b"in a folder that is called like a choice of a widget",
 }
 INPUTS = {
     "input/a.png": b"a",
@@ -71,7 +76,7 @@ INPUTS = {
 }
 TEXT = (
     "a sea, (embedding:style:1.2)\nembedding:sub/light\\(1\\) and embedding:nowhere, "
-    "<lora:glow:0.7> <lora:unknown:1>"
+    "embedding:odd[v2],x <lora:Glow:0.7> <lora:unknown:1> embedding:STYLE"
 )
 
 
@@ -87,7 +92,7 @@ PROMPT = {
     "tae": node("VAELoader", vae_name="taesd3"),
     "lora": node("LoraLoaderModelOnly", lora_name="extra.safetensors", strength_model=1.0),
     "pipe": node("DiffusersLoader", model_path="pipe"),
-    "clip": node("CLIPLoader", clip_name="big-00001-of-00002.safetensors", type="sd3"),
+    "clip": node("CLIPLoader", clip_name="big-00001-of-00002.safetensors", type="flux2"),
     "up": node("UpscaleModelLoader", model_name="short.safetensors"),
     "text": node("CLIPTextEncode", text=TEXT, clip=["clip", 0]),
     "image": node("LoadImage", image="a.png"),
@@ -103,6 +108,7 @@ PROMPT = {
                                     {"on": True, "lora": "absent.safetensors"}]}),
     "grey": node("SharedGrey", text="plain"),
     "level": node("GreyLevel", level_name="dark.txt"),
+    "set": node("GreySet", set_name="night"),
     "human": node("Humanized", size=5),
     "linked": node("LoadImage", image="linked/solo.png"),
     "path": node("ReadsAnything", text="/data/clip.mp4", row={}, rows={}),
@@ -170,10 +176,12 @@ def test_every_model_is_found_in_its_folder(needs: Needs) -> None:
     found = {f"{model['folder']}/{model['name']}" for model in needs["models"]}
     unused = {"checkpoints/sub/base.png", "vae/other.safetensors", "vae/extra.safetensors",
               "checkpoints/extra.safetensors", "embeddings/unused.pt",
+              "checkpoints/flux2/unused.ckpt",
               "loras/off.safetensors", "diffusers/pipe/.cache/half.safetensors"}  # fmt: skip
     own = {name for name in MODELS if name.startswith("own/")}
     assert found == (MODELS.keys() - unused - own) | {
-        "loras/extra.safetensors", "grey_levels/dark.txt"
+        "loras/extra.safetensors", "grey_levels/dark.txt", "grey_sets/night/moon.npy",
+        "grey_sets/night/deep/star.npy",
     }  # fmt: skip
 
 
@@ -217,6 +225,7 @@ def test_what_may_be_meant_otherwise_is_a_warning(needs: Needs) -> None:
     told = {(each["node_id"], each["value"]) for each in needs["warnings"]}
     assert told == {
         ("old", "old.ckpt"), ("text", "style.pt"), ("text", "nowhere"), ("text", "unknown"),
+        ("text", "deep/odd[v2],x.pt"), ("text", "STYLE"),
         ("any", "absent.safetensors"), ("path", "/data/clip.mp4"), ("half", "taesdxl"),
     }  # fmt: skip
 

@@ -11,18 +11,52 @@ from comfy_aws import references
     ("text", "names"),
     [
         ("a cat", []),
-        ("embedding:one", ["one"]),
-        ("a, embedding:one, embedding:two.pt\nembedding:one", ["one", "two.pt"]),
-        ("(embedding:sub/one:1.2) [embedding:two]", ["sub/one", "two"]),
-        (r"embedding:one\(v2\), x", ["one(v2)"]),
-        (r"embedding:sub\one", ["sub/one"]),
-        ("The end is embedding:one.", ["one"]),
-        ("myembedding:one and embedding: two", []),
-        ("embedding:bad-hands-5 {embedding:red|embedding:blue}", ["bad-hands-5", "red", "blue"]),
+        ("embedding:one", [("one",)]),
+        ("a, embedding:one, embedding:two.pt\nembedding:one,",
+         [("one,", "one"), ("two.pt",)]),
+        ("(embedding:sub/one:1.2) [embedding:two]", [("sub/one:1.2", "sub/one"), ("two]", "two")]),
+        (r"embedding:one\(v2\), x", [("one(v2),", "one(v2)")]),
+        (r"embedding:sub\one", [("sub/one",)]),
+        ("The end is embedding:one.", [("one.", "one")]),
+        ("myembedding:one and embedding: two, embedding:[x]", []),
+        ("embedding:bad-hands-5 {embedding:red|embedding:blue}",
+         [("bad-hands-5",), ("red|embedding:blue}", "red"), ("blue}", "blue")]),
+        ("embedding:style[v2] embedding:雪", [("style[v2]", "style"), ("雪",)]),
     ],
-)
+)  # fmt: skip
 def test_embeddings(text, names):
     assert references.embeddings(text) == names
+
+
+def test_embeddings_are_found_as_comfyui_finds_them(tmp_path):
+    for name in ("one.pt", "one.bin", "sub/one.safetensors", "sub/two.txt", "own/deep/Three.PT"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+
+    def found(name, **more):
+        return dict(references.embedding_files([tmp_path], name, **more))
+
+    assert list(found("one")) == ["one.pt", "sub/one.safetensors"]
+    assert list(found("two.txt")) == ["sub/two.txt"]
+    assert list(found("deep/Three.PT")) == ["own/deep/Three.PT"]
+    assert list(found("x" * 5000)) == []
+    assert not any(map(found, ("three", "two", "../one.pt", str(tmp_path / "one.pt"), "")))
+
+    def is_file_in_any_case(path):
+        return any(str(each).lower() == str(path).lower() for each in tmp_path.rglob("*.*"))
+
+    # Under the name by which a worker's ComfyUI will look for it, where case counts.
+    assert list(found("ONE", is_file=is_file_in_any_case)) == ["ONE.pt", "sub/ONE.safetensors"]
+    assert list(found("three", is_file=is_file_in_any_case)) == ["own/deep/three.pt"]
+
+
+def test_texts_of_windows_name_files_as_workers_do():
+    known = ["sub/one.pt", "deep/glow (2).safetensors"]
+    text = r"(embedding:sub\one:1.2), <lora:deep\glow (2):1> \(x\) embedding:{}, y"
+    assert references.with_posix_names(text.format(r"sub\one"), known) == (
+        r"(embedding:sub/one:1.2), <lora:deep/glow (2):1> \(x\) embedding:sub/one, y"
+    )
+    assert r"embedding:sub\two" in references.with_posix_names(text.format(r"sub\two"), known)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +97,9 @@ def test_matching():
     assert references.matching(listed, "three") == ["three"]
     assert references.matching(listed, "four") == ["win\\four.pt"]
     assert references.matching(listed, "ne") == []
+    assert references.matching(listed, "Deep/Two") == []
+    assert references.matching(listed, "Deep/Two", in_any_case=True) == ["sub/deep/two.bin"]
+    assert references.matching([*listed, "ONE.pt"], "ONE", in_any_case=True) == ["ONE.pt"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import folder_paths
 
 from comfy_aws import companions, references
 from comfy_aws.prompt import posix
-from comfy_aws.resolve import ModelPath
+from comfy_aws.resolve import EMBEDDINGS, ModelPath
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def of_choice(value: str, options: list[Any]) -> list[ModelPath]:
     """The files behind a choice of a combo widget, with those that belong to them."""
     found = _in_offered_folder(_by_name(value), options)
     if not found and value in options:
-        found = _tae_pair(value) or list(_folder(value))
+        found = _tae_pair(value) or list(_folder(value, options))
     return _with_companions(found)
 
 
@@ -42,7 +42,12 @@ def meant(folder: str, name: str) -> list[ModelPath]:
     """The models of a folder that a prompt's text means by a name without its extension."""
     if folder not in folder_paths.folder_names_and_paths:
         return []
-    names = references.matching(folder_paths.get_filename_list(folder), name)
+    if folder == EMBEDDINGS:
+        roots = [Path(root) for root in folder_paths.get_folder_paths(folder)]
+        files = references.embedding_files(roots, name)
+        return [ModelPath(folder, each, path) for each, path in files]
+    # The packs that read tags look among the names that ComfyUI lists, some of them in any case.
+    names = references.matching(folder_paths.get_filename_list(folder), name, in_any_case=True)
     paths = [(each, folder_paths.get_full_path(folder, each)) for each in names]
     return [ModelPath(folder, each, Path(path)) for each, path in paths if path]
 
@@ -80,7 +85,7 @@ def _tae_pair(choice: str) -> list[ModelPath]:
     return [ModelPath(TAE_FOLDER, name, Path(path)) for name, path in paths if path]
 
 
-def _folder(value: str) -> Iterator[ModelPath]:
+def _folder(value: str, options: list[Any]) -> Iterator[ModelPath]:
     """The files of a model that is a folder, such as those that DiffusersLoader offers."""
     relative = PurePosixPath(posix(value))
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -90,11 +95,24 @@ def _folder(value: str) -> Iterator[ModelPath]:
             continue
         for root in roots:
             place = Path(root, *relative.parts)
-            if companions.is_model(place):
+            if companions.is_model(place) or _offers_folders(Path(root), value, options):
                 for path in companions.below(place):
                     name = (relative / path.relative_to(place).as_posix()).as_posix()
                     yield ModelPath(folder, name, path)
                 break  # the first root that has it wins, as in ComfyUI
+
+
+def _offers_folders(root: Path, value: str, options: list[Any]) -> bool:
+    """Whether a widget offers the folders of this one, and no more than a word such as "none".
+
+    Folders are called like much else that is offered, such as "flux"; so all of them must be.
+    """
+    if not (root / posix(value)).is_dir():
+        return False
+    offered = {posix(option) for option in options if isinstance(option, str)}
+    shown = (each for each in root.iterdir() if not each.name.startswith("."))
+    there = {each.name for each in shown if each.is_dir()}
+    return there <= offered and len(offered - there) <= 1
 
 
 def _with_companions(found: list[ModelPath]) -> list[ModelPath]:

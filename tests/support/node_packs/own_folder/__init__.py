@@ -1,4 +1,4 @@
-"""A node pack with a models folder of its own, which it registers with ComfyUI."""
+"""A node pack with models folders of its own, which it registers with ComfyUI."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ import torch
 
 FOLDER = "grey_levels"
 folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir, "own", "levels")))
+SETS = Path(folder_paths.models_dir, "own", "sets")
+folder_paths.add_model_folder_path("grey_sets", str(SETS))
 
 
 class GreyLevel:
@@ -26,4 +28,20 @@ class GreyLevel:
         return (torch.full((1, 16, 16, 3), level),)
 
 
-NODE_CLASS_MAPPINGS = {"GreyLevel": GreyLevel}
+class GreySet:
+    """A grey image by as many files as there are in a folder, which nothing marks as a model."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"set_name": (["none", *sorted(p.name for p in SETS.glob("*/"))],)}}
+
+    def run(self, set_name):
+        count = len(list((SETS / set_name).rglob("*.npy")))
+        return (torch.full((1, 16, 16, 3), count / 10),)
+
+
+NODE_CLASS_MAPPINGS = {"GreyLevel": GreyLevel, "GreySet": GreySet}
