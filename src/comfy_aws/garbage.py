@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from comfy_aws import layout
+from comfy_aws import joblog, layout
 from comfy_aws.aws import ObjectStore, StoredObject
 from comfy_aws.errors import AwsConflict, AwsNotFound, ConfigError, Conflict
 from comfy_aws.models import (
@@ -29,6 +29,8 @@ from comfy_aws.models import (
     to_json,
 )
 
+log = joblog.logger(__name__)
+
 DAY: Final = 24 * 3600.0
 GRACE: Final = 7 * DAY
 """Seconds that a blob stays after it came, named or not; a publish takes hours at most."""
@@ -39,6 +41,9 @@ LIMIT: Final = 600.0
 
 MARGIN: Final = 60.0
 """Seconds before the end after which no further batch is begun."""
+
+POLL: Final = 0.5
+"""Seconds between two looks whether a collector has ended."""
 
 BATCH: Final = 1000
 """Keys that S3 deletes in one call."""
@@ -186,6 +191,15 @@ def collecting(store: ObjectStore) -> float:
         return from_json(Collecting, store.get(layout.COLLECTING)).until
     except AwsNotFound:
         return 0.0
+
+
+def outlast(store: ObjectStore, clock: Callable[[], float]) -> None:
+    """Wait for the end of a collector that deletes, so that the next one sees what is there now."""
+    until = collecting(store)
+    if until:
+        log.info("Waiting until the garbage collector of the bucket has ended")
+    while clock() < until and collecting(store) == until:
+        time.sleep(POLL)
 
 
 def _digest(key: str) -> str:

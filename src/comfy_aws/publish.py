@@ -103,10 +103,6 @@ class Uploader:
         self._library.enter(capture.manifest, known=base)
         return total
 
-    def put(self, body: bytes) -> BlobRef:
-        """Store a small blob that no file holds."""
-        return self._blobs.put(body)
-
     def forget(self, manifest: Manifest | None = None) -> None:
         """Ask the bucket again whether it has these blobs, or any."""
         self._blobs.forget(None if manifest is None else manifest.blobs().values())
@@ -180,7 +176,6 @@ class Publisher:
         _check_classes(classes, info)  # before anything is sent
         self._uploader.send(capture, base=base, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
-        shown = self._uploader.put(picture) if picture else None
         draft = TemplateVersion(
             name=name,
             version=0,
@@ -195,10 +190,10 @@ class Publisher:
         if cancelled():
             raise Cancelled(f"Publishing {name} was cancelled.")
         if template is not None and current is not None and _is_same(current, draft):
-            return self._templates.tell(template, description=description, cover=shown)
+            return self._templates.tell(template, description=description, cover=picture)
         if new_version:
-            return self._templates.add_version(draft, description=description, cover=shown)
-        return self._templates.create(draft, description=description, cover=shown)
+            return self._templates.add_version(draft, description=description, cover=picture)
+        return self._templates.create(draft, description=description, cover=picture)
 
     def _current(
         self, name: str, *, new_version: bool

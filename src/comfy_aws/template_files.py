@@ -184,14 +184,15 @@ class TemplateFiles:
                 self._blobs.put_files([blob], progress=step)
                 file.unlink()
 
-    def _cover(self, archive: zipfile.ZipFile, cover: BlobRef | None) -> BlobRef | None:
+    @staticmethod
+    def _cover(archive: zipfile.ZipFile, cover: BlobRef | None) -> bytes:
         """The picture is made anew: what is served later was never anything else."""
         if cover is None or cover.digest not in _digests(archive):
-            return None
+            return b""
         with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
             file = Path(folder, cover.digest)
             _unpack(archive, cover, file)
-            return self._blobs.put(cover_of(file.read_bytes()))
+            return cover_of(file.read_bytes())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from comfy_aws import joblog, layout
+from comfy_aws import hashing, joblog, layout
 from comfy_aws.aws import ObjectStore, StoredObject
 from comfy_aws.companions import belongs
 from comfy_aws.errors import (
@@ -26,7 +26,7 @@ from comfy_aws.errors import (
     InvalidName,
     NotFound,
 )
-from comfy_aws.garbage import collecting
+from comfy_aws.garbage import outlast
 from comfy_aws.models import (
     BlobRef,
     Manifest,
@@ -41,9 +41,6 @@ log = joblog.logger(__name__)
 
 READERS = 16
 """Documents read at once."""
-
-POLL = 0.5
-"""Seconds between two looks whether a garbage collector has ended."""
 
 TRIES = 5
 """How often a change is tried when others are faster."""
@@ -121,35 +118,38 @@ class Templates:
             return list(pool.map(lambda number: self.version(name, number), self.versions(name)))
 
     def create(
-        self, draft: TemplateVersion, *, description: str = "", cover: BlobRef | None = None
+        self, draft: TemplateVersion, *, description: str = "", cover: bytes = b""
     ) -> Template:
         """Store a first version and point a new template at it.
+
+        Args:
+            cover: a picture as `codecs.cover_of` makes it.
 
         Raises:
             Conflict: the name is taken, or a blob was deleted meanwhile; nothing of the draft
                 stays.
         """
         version = self._add_version(draft)
-        self._outlast_collector(version)
+        self._check_blobs(version)
         now = self._clock()
         template = Template(
             draft.name, version.version, now, now, draft.author, description,
-            size=draft.manifest.size, cover=cover,
+            size=draft.manifest.size, cover=self._put_cover(cover),
         )  # fmt: skip
         try:
             self._write(template, if_none_match=True)
         except AwsError as exc:
             # A write whose answer was lost is sent again, and then finds its own pointer.
-            if self._points_to(template):
-                return template
-            self._store.delete(layout.version_key(draft.name, version.version))
-            if isinstance(exc, AwsConflict):
-                raise taken(draft.name) from exc
-            raise
+            if not self._points_to(template):
+                self._store.delete(layout.version_key(draft.name, version.version))
+                if isinstance(exc, AwsConflict):
+                    raise taken(draft.name) from exc
+                raise
+        self._hold_cover(cover)
         return template
 
     def add_version(
-        self, draft: TemplateVersion, *, description: str = "", cover: BlobRef | None = None
+        self, draft: TemplateVersion, *, description: str = "", cover: bytes = b""
     ) -> Template:
         """Store a next version and move the pointer to it; without a new one the old cover stays.
 
@@ -158,31 +158,36 @@ class Templates:
         """
         self.get(draft.name)
         version = self._add_version(draft)
-        self._outlast_collector(version)
-        return self.change(
+        self._check_blobs(version)
+        shown = self._put_cover(cover)
+        changed = self.change(
             draft.name,
             lambda template: replace(
                 template,
                 version=version.version,
                 description=description or template.description,
                 size=draft.manifest.size,
-                cover=cover or template.cover,
+                cover=shown or template.cover,
             ),
         )
+        self._hold_cover(cover)
+        return changed
 
-    def tell(self, template: Template, *, description: str, cover: BlobRef | None) -> Template:
+    def tell(self, template: Template, *, description: str, cover: bytes) -> Template:
         """Change what is told of a template, where something new is given. Raises NotFound."""
         told = replace(
             template,
             description=description or template.description,
-            cover=cover or template.cover,
+            cover=self._put_cover(cover) or template.cover,
         )
         if told == template:
             return template
-        return self.change(
+        changed = self.change(
             template.name,
             lambda old: replace(old, description=told.description, cover=told.cover),
         )
+        self._hold_cover(cover)
+        return changed
 
     def change(self, name: str, edit: Callable[[Template], Template]) -> Template:
         """Apply `edit` to the pointer; tried again when somebody else was faster.
@@ -310,17 +315,13 @@ class Templates:
                 continue
             return version
 
-    def _outlast_collector(self, version: TemplateVersion) -> None:
+    def _check_blobs(self, version: TemplateVersion) -> None:
         """Let no version count whose blobs a collector deleted that did not see it yet.
 
-        A collector that begins now sees the version. One that began before may be deleting.
+        A collector that begins now sees the version. One that began before may be deleting still,
+        or have ended since this publisher found the blobs in the bucket.
         """
-        until = collecting(self._store)
-        if not until:
-            return
-        log.info("Waiting until the garbage collector of the bucket has ended")
-        while self._clock() < until and collecting(self._store) == until:
-            time.sleep(POLL)
+        outlast(self._store, self._clock)
         blobs = version.manifest.blobs().values()
         with ThreadPoolExecutor(READERS) as pool:
             heads = list(pool.map(lambda ref: self._store.head(layout.blob_key(ref.digest)), blobs))
@@ -331,6 +332,21 @@ class Templates:
             "Blobs that nothing named yet were deleted while the template was published.",
             hint="Publish it again: what is missing is sent again.",
         )
+
+    def _put_cover(self, picture: bytes) -> BlobRef | None:
+        if not picture:
+            return None
+        ref = hashing.of_bytes(picture)
+        key = layout.blob_key(ref.digest)
+        if self._store.head(key) is None:
+            self._store.put(key, picture)
+        return ref
+
+    def _hold_cover(self, picture: bytes) -> None:
+        """Only the pointer names the cover: a collector that read it before may have deleted it."""
+        if picture:
+            outlast(self._store, self._clock)
+            self._put_cover(picture)
 
     def _write(self, template: Template, **conditions: Any) -> None:
         self._put(layout.template_key(template.name), template, **conditions)

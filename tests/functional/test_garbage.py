@@ -101,6 +101,43 @@ def test_a_template_waits_for_the_end_of_a_deletion(parts, later, again):
     assert publisher.get("T").version == number
 
 
+def test_a_template_counts_on_no_blob_that_is_gone_by_then(parts, later):
+    """A collector ran from beginning to end while the publisher sent its other blobs."""
+    ref = parts.blobs.put(b"dropped")
+    later.delete(later.plan())
+    draft = TemplateVersion("T", 0, 1.0, {"nodes": []}, {"1": {"class_type": "A"}}, manifest(ref))
+    with pytest.raises(Conflict, match="were deleted while"):
+        Templates(parts.store).create(draft)
+    assert not Templates(parts.store).exists("T")
+
+
+@pytest.mark.parametrize("way", ["new", "next version", "told"])
+def test_a_cover_survives_a_collector_that_has_read_the_templates(parts, later, way):
+    """The picture was another template's; that is gone, and so nothing names it for a moment."""
+    cover, publisher = b"a picture", Templates(parts.store)
+    ref = parts.blobs.put(cover)
+    draft = TemplateVersion("T", 0, 1.0, {"nodes": []}, {"1": {"class_type": "A"}}, manifest())
+    garbage = later.plan()
+    before = publisher.create(draft) if way != "new" else None
+    collected = []
+
+    def collect_first(method: str, key: str) -> None:
+        if (method, key) == ("PUT", layout.template_key("T")) and not collected:
+            collected.append(True)
+            later.delete(garbage)
+
+    parts.wire.before = collect_first
+    if before is None:
+        publisher.create(draft, cover=cover)
+    elif way == "told":
+        publisher.tell(before, description="", cover=cover)
+    else:
+        publisher.add_version(draft, cover=cover)
+    assert collected
+    assert publisher.get("T").cover == ref
+    assert parts.store.get(layout.blob_key(ref.digest)) == cover
+
+
 def test_a_template_does_not_wait_for_a_collector_that_was_killed(parts):
     ref = parts.blobs.put(b"there")
     parts.store.put(layout.COLLECTING, to_json(Collecting(time.time() - 1)).encode())
