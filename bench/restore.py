@@ -4,8 +4,11 @@ Ours is the worker's cache, with every digest checked while the bytes come, and 
 the node pack; s5cmd cp and job attachments write files and check nothing. The pages of the files
 are in the page cache for all. See `transfers.py` for what is measured how.
 
+With --tls the same objects come over TLS, as from S3 at AWS, where most of the work is in the
+lines: then ours takes the native client, and is compared with s5cmd and with itself by threads.
+
     pip install -e '.[bench]'
-    python bench/restore.py [--rounds 3] [--size MIB] [--json]
+    python bench/restore.py [--rounds 3] [--size MIB] [--tls] [--json]
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from publish import FOLDERS, attach, publish
+from tls import tls_door
 from transfers import (
     Figures,
     MiB,
@@ -44,20 +48,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=2048, help="MiB of models")
+    parser.add_argument("--tls", action="store_true", help="models only, over TLS")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        actions = {"publish": publish, "attach": attach, "ours": restore, "job attachments": detach}
+        actions = {"publish": publish, "attach": attach, "ours": restore, "job attachments": detach,
+                   "by threads": restore_by_threads}  # fmt: skip
         answer_as_child(chosen.child, actions)
         return 0
     figures: Figures = {}
     with workplace() as folder, fresh_store(folder) as state:
         make_files(folder / "designer", chosen.size * MiB)
         fill(state, folder)
-        for number in range(chosen.rounds):
-            measure(state, folder, number, figures)
-    show(table(figures, TARGETS), as_json=chosen.json)
+        if chosen.tls:
+            with tls_door(state, folder / "stack") as door:
+                for number in range(chosen.rounds):
+                    measure(door, folder, number, figures, tls=True)
+        else:
+            for number in range(chosen.rounds):
+                measure(state, folder, number, figures)
+    show(table(figures, {} if chosen.tls else TARGETS), as_json=chosen.json)
     return 0
 
 
@@ -71,7 +82,9 @@ def fill(state: StackState, folder: Path) -> None:
     shutil.rmtree(designer)
 
 
-def measure(state: StackState, folder: Path, number: int, figures: Figures) -> None:
+def measure(
+    state: StackState, folder: Path, number: int, figures: Figures, *, tls: bool = False
+) -> None:
     target = folder / "target"
     programs: dict[str, Callable[[str], object]] = {
         "s5cmd": lambda what: s5cmd(
@@ -82,7 +95,12 @@ def measure(state: StackState, folder: Path, number: int, figures: Figures) -> N
         ),
         "ours": lambda what: child(__file__, state, "ours", str(target), "", what),
     }
-    for what in ("models", "pack"):
+    if tls:
+        del programs["job attachments"]
+        programs["by threads"] = lambda what: child(
+            __file__, state, "by threads", str(target), "", what
+        )
+    for what in ("models",) if tls else ("models", "pack"):
         for name in list(programs)[number % 3 :] + list(programs)[: number % 3]:
             target.mkdir()
             measured = programs[name](what)
@@ -90,9 +108,23 @@ def measure(state: StackState, folder: Path, number: int, figures: Figures) -> N
             figures.setdefault(what, {}).setdefault(name, []).append(measured)
 
 
-def restore(state: StackState, start: Callable[[], None], target: str, _: str, what: str) -> int:
+def restore_by_threads(
+    state: StackState, start: Callable[[], None], target: str, _: str, what: str
+) -> int:
+    return restore(state, start, target, _, what, natively=False)
+
+
+def restore(
+    state: StackState,
+    start: Callable[[], None],
+    target: str,
+    _: str,
+    what: str,
+    *,
+    natively: bool | None = None,
+) -> int:
     """What the worker does before it starts its ComfyUI."""
-    store = ObjectStore(Session(access_to(state)))
+    store = ObjectStore(Session(access_to(state)), natively=natively)
     manifest = Templates(store).version(f"{what}Template").manifest
     restorer = Restorer(Path(target), lambda root, evicted: BlobCache(root, Blobs(store)))
     start()

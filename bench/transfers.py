@@ -164,9 +164,16 @@ def table(figures: Figures, targets: dict[str, float]) -> dict[str, Any]:
             "sent": max(each.sent for each in programs["ours"]),
             "ratio": median(ratios) if ratios else None,
             "ratios": ratios,
+            "ratio_to": {name: _ratio(programs["ours"], programs[name]) for name in peers},
             "target": targets.get(case),
         }
     return rows
+
+
+def _ratio(ours: list[Measured], peer: list[Measured]) -> float:
+    """The median over the rounds, whose two came one after the other."""
+    pairs = zip(_seconds(ours), _seconds(peer), strict=True)
+    return median(mine / theirs if theirs else 0.0 for mine, theirs in pairs)
 
 
 def _seconds(rounds: list[Measured]) -> list[float]:
@@ -177,13 +184,12 @@ def show(rows: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'':28}{'ours s':>8}{'s5cmd s':>9}{'JA s':>8}{'ratio':>8}{'target':>8}{'MB':>6}")
     for case, row in rows.items():
-        seconds = row["seconds"]
-        cells = [seconds.get(name) for name in ("ours", "s5cmd", "job attachments")]
-        cells += [row["ratio"], row["target"]]
-        text = "".join(
-            f"{'–' if cell is None else format(cell, '.2f'):>{width}}"
-            for cell, width in zip(cells, (8, 9, 8, 8, 8), strict=True)
-        )
-        print(f"{case:28}{text}{row['peak_mb']['ours']:>6}")
+        seconds = ", ".join(f"{name} {took:.2f} s" for name, took in row["seconds"].items())
+        print(f"{case}: {seconds}")
+        if row["ratio"] is not None:
+            beside = f" (at most {row['target']:.2f} wanted)" if row["target"] else ""
+            print(f"{'':4}ours / the better of the others: {row['ratio']:.2f}{beside}")
+            for name, ratio in row["ratio_to"].items():
+                print(f"{'':4}ours / {name}: {ratio:.2f}")
+        print(f"{'':4}peak of ours: {row['peak_mb']['ours']} MB")

@@ -43,11 +43,7 @@ _OPERATION: Final = "s3:GetObject"
 
 def usable() -> bool:
     """Whether the client is installed, and would reach AWS in the way that boto3 is told to."""
-    if importlib.util.find_spec("awscrt") is None or getproxies().keys() - {"no"}:
-        return False
-    from botocore.session import Session as Settings
-
-    return not Settings().get_config_variable("ca_bundle")
+    return importlib.util.find_spec("awscrt") is not None and not getproxies().keys() - {"no"}
 
 
 class NativeDownloads:
@@ -142,6 +138,7 @@ class NativeDownloads:
                 region=meta.region_name, credential_provider=provider
             ),
             tls_mode=modes.ENABLED if meta.endpoint_url.startswith("https") else modes.DISABLED,
+            tls_connection_options=_trust(),
             part_size=PART,
             memory_limit=MEMORY,
             throughput_target_gbps=s3.get_recommended_throughput_target_gbps(),
@@ -153,6 +150,19 @@ class NativeDownloads:
 
         frozen = self._session.credentials()
         return auth.AwsCredentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+def _trust() -> Any:
+    """What makes the client trust the certificates that boto3 is told to; None for the usual."""
+    from awscrt import io
+    from botocore.session import Session as Settings
+
+    bundle = Settings().get_config_variable("ca_bundle")
+    if not bundle:
+        return None
+    options = io.TlsContextOptions()
+    options.override_default_trust_store_from_path(ca_filepath=bundle)
+    return io.ClientTlsContext(options).new_connection_options()
 
 
 def _error(error: BaseException, url: str) -> AwsError:
