@@ -42,10 +42,11 @@ FREE = 14 * 1024 * MiB
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds, bytes of peak memory, and what else the program had to say."""
+    """Seconds, bytes of peak memory, seconds of computing, and what else there is to say."""
 
     seconds: float
     peak: int
+    cpu: float
     sent: int = 0
 
 
@@ -112,7 +113,7 @@ def s5cmd(state: StackState, *arguments: str) -> Measured:
     took = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"s5cmd ended with status {process.returncode}")
-    return Measured(took, usage.ru_maxrss * 1024)
+    return Measured(took, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def child(script: str, state: StackState, *arguments: str) -> Measured:
@@ -130,16 +131,17 @@ def child(script: str, state: StackState, *arguments: str) -> Measured:
 def answer_as_child(words: str, actions: dict[str, Callable[..., int]]) -> None:
     """Do what `child` asked for. An action prepares, calls `start()`, works, returns bytes."""
     state, name, *arguments = json.loads(words)
-    began = 0.0
+    began, computed = 0.0, 0.0
 
     def start() -> None:
-        nonlocal began
-        began = time.perf_counter()
+        nonlocal began, computed
+        began, computed = time.perf_counter(), time.process_time()
 
     sent = actions[name](StackState(**state), start, *arguments)
     took = time.perf_counter() - began
+    cpu = time.process_time() - computed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": took, "peak": peak, "sent": sent}))
+    print(json.dumps({"seconds": took, "peak": peak, "cpu": cpu, "sent": sent}))
 
 
 Figures = dict[str, dict[str, list[Measured]]]
@@ -158,6 +160,7 @@ def table(figures: Figures, targets: dict[str, float]) -> dict[str, Any]:
         ] if peers else []  # fmt: skip
         rows[case] = {
             "seconds": {name: median(_seconds(rounds)) for name, rounds in programs.items()},
+            "cpu": {name: median(each.cpu for each in rounds) for name, rounds in programs.items()},
             "peak_mb": {
                 name: max(each.peak for each in rounds) // MiB for name, rounds in programs.items()
             },
@@ -187,6 +190,7 @@ def show(rows: dict[str, Any], *, as_json: bool) -> None:
     for case, row in rows.items():
         seconds = ", ".join(f"{name} {took:.2f} s" for name, took in row["seconds"].items())
         print(f"{case}: {seconds}")
+        print(f"{'':4}computing: " + ", ".join(f"{n} {cpu:.2f} s" for n, cpu in row["cpu"].items()))
         if row["ratio"] is not None:
             beside = f" (at most {row['target']:.2f} wanted)" if row["target"] else ""
             print(f"{'':4}ours / the better of the others: {row['ratio']:.2f}{beside}")
