@@ -75,6 +75,14 @@ def looks_like_file(text: str) -> bool:
     return len(name) <= LONGEST_NAME and "://" not in name and _FILE.fullmatch(name) is not None
 
 
+def files_by_line(text: str) -> list[str]:
+    """The lines of a text that has the name of a file on each; else nothing."""
+    if "\n" not in text:
+        return []
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines if all(map(looks_like_file, lines)) else []
+
+
 def is_path_here(text: str) -> bool:
     """Whether the whole text is a path of this machine: one that is there, or an absolute one."""
     if len(text) > LONGEST_NAME or "\n" in text or "://" in text:

@@ -148,7 +148,8 @@ class Resolver:
         # Whether a pack reads tags is told by its source, read only when there is a tag.
         reads_tags: bool | None = None
         for literal in graphs.strings(prompt):
-            self._find_file(literal, base, found)
+            for each in references.files_by_line(literal.value) or (literal.value,):
+                self._find_file(literal._replace(value=each), base, found)
             for ways in references.embeddings(literal.value):
                 self._find_reference(literal, EMBEDDINGS, ways, base, found)
             tags = references.loras(literal.value)

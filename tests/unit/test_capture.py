@@ -95,8 +95,10 @@ def names(capture):
          {"sub/style.pt", "far.pt", "glow.safetensors"}),
         ({"on": True, "lora": "glow.safetensors"}, {"glow.safetensors"}),
         ("pipe\\unet\\w.bin", {"pipe/unet/w.bin"}),
+        ("glow.safetensors\n\n unused.safetensors\r\n", {"glow.safetensors", "unused.safetensors"}),
+        ("the lines of a poem\nglow.safetensors", set()),
     ],
-    ids=["shards", "folder", "text", "row", "windows"],
+    ids=["shards", "folder", "text", "row", "windows", "lines", "poem"],
 )  # fmt: skip
 def test_models_of_the_template_and_the_bucket(capture, value, found):
     got = capture(x=value)
