@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "hashing",
                 "joblog",
                 "loglines",
+                "meshes",
                 "naming",
                 "orders",
                 "packimports",

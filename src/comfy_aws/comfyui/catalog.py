@@ -19,7 +19,7 @@ from typing import Any, Final
 import folder_paths
 
 import nodes
-from comfy_aws import joblog
+from comfy_aws import joblog, meshes
 from comfy_aws.comfyui import modelfiles
 from comfy_aws.comfyui.model_reads import ModelReads
 from comfy_aws.models import Environment, InputPlace, Json
@@ -91,7 +91,10 @@ class ComfyUICatalog:
 
     def inputs_of(self, literal: Literal) -> list[InputPath]:
         found = self.input_of(literal)
-        return [found] if found is not None else self._input_folder(literal)
+        if found is None:
+            return self._input_folder(literal)
+        root = found.path.parents[len(Path(found.name).parts) - 1]
+        return [found, *(_input(root, path) for path in meshes.referred(found.path))]
 
     def input_of(self, literal: Literal) -> InputPath | None:
         """The input file that a widget value names."""
