@@ -96,7 +96,9 @@ def below(folder: Path) -> list[Path]:
 
 def is_model(folder: Path) -> bool:
     """Whether a folder is one model of several files."""
-    return folder.is_dir() and any((folder / mark).is_file() for mark in MARKS)
+    return os.path.isdir(folder) and any(  # noqa: PTH112 – whatever is asked, no error
+        (folder / mark).is_file() for mark in MARKS
+    )
 
 
 def _whole(name: str) -> str:

@@ -29,7 +29,7 @@ def is_pickle(name: str) -> bool:
 def fault_of(path: Path, name: str = "") -> str:
     """Why the file cannot be the model its name says; empty when it can.
 
-    Only the header of safetensors files is read; a file that has not changed is not read again.
+    Of other files only the size is looked at; a file that has not changed is not read again.
 
     Args:
         name: what the file will be called, when it is not called so yet.
@@ -37,8 +37,10 @@ def fault_of(path: Path, name: str = "") -> str:
     Raises:
         FileChanged: the file vanished.
     """
-    is_safetensors = suffix_of(name or path.name) in SAFETENSORS
-    return _fault(path, fingerprint(path)) if is_safetensors else ""
+    suffix = suffix_of(name or path.name)
+    if suffix in SAFETENSORS:
+        return _fault(path, fingerprint(path))
+    return "is empty" if suffix in MODELS and fingerprint(path).size == 0 else ""
 
 
 @lru_cache(maxsize=4096)

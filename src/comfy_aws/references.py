@@ -88,9 +88,14 @@ def is_path_here(text: str) -> bool:
     if len(text) > LONGEST_NAME or "\n" in text or "://" in text:
         return False
     there = os.path.exists(os.path.expanduser(text))  # noqa: PTH110, PTH111 – never raises
-    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
+    if is_absolute(text):
         return there or looks_like_file(text)
     return there and ("/" in text or "\\" in text)
+
+
+def is_absolute(text: str) -> bool:
+    """Whether a path says where it lies on one machine, whichever system that has."""
+    return PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
 
 
 def matching(listed: list[str], name: str, *, in_any_case: bool = False) -> list[str]:

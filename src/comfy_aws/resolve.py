@@ -27,6 +27,9 @@ from comfy_aws.packs import Scan, scan
 EMBEDDINGS, LORAS = "embeddings", "loras"
 """ComfyUI's names of the folders that texts refer to."""
 
+SHOWN = 200
+"""Characters of a value that a sentence shows."""
+
 
 class ModelPath(NamedTuple):
     """A model as this ComfyUI names and finds it."""
@@ -210,14 +213,18 @@ class Resolver:
         inputs = [] if models else self._catalog.inputs_of(literal)
         for local in inputs:
             found.inputs[local.place, local.name] = local.path
+        if inputs and references.is_absolute(literal.value):
+            told = found.missing if self._catalog.wanted_file(literal) else found.warnings
+            reason = f"{_short(literal.value)} is a path of this machine, which workers do not have"
+            told.append(_finding(literal, literal.value, f"{reason}; write {inputs[0].name}."))
         if models or inputs or self._find_remote(literal, base, found):
             return
-        value = literal.value
+        value = _short(literal.value)
         if self._catalog.wanted_file(literal):
             reason = f"{value} is neither on this machine nor in the bucket."
             found.missing.append(_finding(literal, value, reason))
             return
-        if references.is_path_here(value):
+        if references.is_path_here(literal.value):
             reason = f"{value} is a path of this machine, which workers do not have."
         elif self._names_model(literal):
             reason = f"{value} may be a model; it is neither here nor in the bucket."
@@ -260,7 +267,7 @@ class Resolver:
         for each in remote:
             self._add_remote(literal, each, found)
         if not remote:  # ComfyUI runs such a prompt, too, and leaves the name out
-            reason = f"The text names {name}, which is not in {folder}; it has no effect."
+            reason = f"The text names {_short(name)}, which is not in {folder}; it has no effect."
             found.warnings.append(_finding(literal, name, reason))
 
     def _find_read(self, prompt: Json, base: Manifest, found: Found) -> None:
@@ -331,6 +338,11 @@ class Resolver:
 
 def _finding(literal: graphs.Literal, value: str, reason: str) -> Finding:
     return Finding(literal.node_id, literal.class_type, literal.name, value, reason)
+
+
+def _short(value: str) -> str:
+    """The value as it is shown in a sentence."""
+    return value if len(value) <= SHOWN else f"{value[: SHOWN - 1]}…"
 
 
 def _warn_of_pickle(literal: graphs.Literal, name: str, found: Found) -> None:

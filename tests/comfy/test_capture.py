@@ -55,6 +55,7 @@ MODELS = {
     "text_encoders/big-00002-of-00002.safetensors": safetensors("two"),
     "text_encoders/big.safetensors.index.json": b"{}",
     "upscale_models/short.safetensors": safetensors("cut")[:-1],
+    "upscale_models/empty.pth": b"",
     "own/levels/dark.txt": b"0.1",
     "own/levels/light.txt": b"0.9",
     "own/sets/night/moon.npy": b"moon",
@@ -68,9 +69,9 @@ INPUTS = {
     "input/sound.wav": b"sound",
     "input/film.mp4": b"film",
     "input/3d/thing.glb": b"thing",
-    "input/latents.latent": b"latent",
     "output/mesh/drawn.gltf": b'{"buffers": [{"uri": "parts/drawn.bin"}]}',
     "output/mesh/parts/drawn.bin": b"drawn",
+    "input/latents.latent": b"latent",
     "input/notes.txt": b"notes",
     "input/linked/solo.png": b"elsewhere",
     "output/kept_00001_.png": b"kept",
@@ -103,13 +104,13 @@ PROMPT = {
     "film": node("LoadVideo", file="film.mp4"),
     "three": node("Load3D", model_file="3d/thing.glb", width=64, height=64,
                   image={"image": "threed/seen.png [temp]", "camera_info": {"zoom": 1}}),
-    "latent": node("LoadLatent", latent="latents.latent"),
     "drawn": node("Load3D", model_file="mesh/drawn.gltf [output]", width=64, height=64, image={}),
     "dead": node("UNETLoader", unet_name="dead.safetensors", weight_dtype="default"),
     "empty": node("UpscaleModelLoader", model_name="empty.pth"),
     "here": node("LoadImage", image="{base}/input/a.png"),
     "clip here": node("ReadsAnything", text="{base}/input/film.mp4", row={}, rows={}),
     "long": node("LoadImage", image="x" * 300 + ".png"),
+    "latent": node("LoadLatent", latent="latents.latent"),
     "any": node("ReadsAnything", text="notes.txt",
                 row={"on": True, "lora": "row.safetensors", "strength": 1},
                 rows={"__value__": ["sound.wav", {"on": False, "lora": "off.safetensors"},
@@ -151,6 +152,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = base / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
+    (base / "models/diffusion_models/dead.safetensors").symlink_to(base / "gone.safetensors")
     packs = base / "custom_nodes"
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("imports_other", "shared_parts", "own_folder", "needs_pip", "broken"):
@@ -172,7 +174,7 @@ def told(base: Path) -> tuple[int, Needs]:
     with pytest.MonkeyPatch.context() as patch:
         # As in a ComfyUI without a base directory, whose own folder is on the path.
         patch.setenv("PYTHONPATH", str(base))
-        return deps(base, PROMPT)
+        return deps(base, json.loads(json.dumps(PROMPT).replace("{base}", str(base))))
 
 
 @pytest.fixture(scope="module")
@@ -223,18 +225,25 @@ def test_node_packs_with_what_they_import(needs: Needs) -> None:
 def test_what_nobody_has_is_told_with_its_place(told: tuple[int, Needs]) -> None:
     status, needs = told
     missing = {(each["node_id"], each["input"]): each for each in needs["unresolved"]}
-    assert missing.keys() == {("gone", "image"), ("none", ""), ("up", "model_name")}
+    assert missing.keys() == {
+        ("gone", "image"), ("long", "image"), ("dead", "unet_name"), ("empty", "model_name"),
+        ("here", "image"), ("none", ""), ("up", "model_name"),
+    }  # fmt: skip
     assert "gone.png is neither on this machine" in missing["gone", "image"]["reason"]
     assert "is cut off" in missing["up", "model_name"]["reason"]
+    assert "is empty" in missing["empty", "model_name"]["reason"]
+    assert missing["here", "image"]["reason"].endswith("which workers do not have; write a.png.")
+    assert len(missing["long", "image"]["reason"]) < 300
     assert status == 1
 
 
 def test_what_may_be_meant_otherwise_is_a_warning(needs: Needs) -> None:
-    told = {(each["node_id"], each["value"]) for each in needs["warnings"]}
+    told = {(each["node_id"], each["value"].rpartition("/")[2]) for each in needs["warnings"]}
     assert told == {
         ("old", "old.ckpt"), ("text", "style.pt"), ("text", "nowhere"), ("text", "unknown"),
-        ("text", "deep/odd[v2],x.pt"), ("text", "STYLE"),
-        ("any", "absent.safetensors"), ("path", "/data/clip.mp4"), ("half", "taesdxl"),
+        ("text", "odd[v2],x.pt"), ("text", "STYLE"),
+        ("any", "absent.safetensors"), ("path", "clip.mp4"), ("clip here", "film.mp4"),
+        ("empty", "empty.pth"), ("half", "taesdxl"),
     }  # fmt: skip
 
 

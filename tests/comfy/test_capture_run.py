@@ -21,8 +21,10 @@ from tests.support.client import Client
 
 # In the order in which ColourOfModels reads them.
 MODELS = {
-    "elsewhere/lora/extra.safetensors": safetensors("in a folder of extra_model_paths.yaml"),
-    "models/embeddings/style.pt": b"style",
+    "elsewhere/lora/名前 (v1.2), 🎨.safetensors": safetensors(
+        "in a folder of extra_model_paths.yaml"
+    ),
+    "models/embeddings/スタイル.pt": b"style",
     "models/loras/glow.safetensors": safetensors("glow"),
     "models/text_encoders/big-00001-of-00002.safetensors": safetensors("one"),
     "models/text_encoders/big-00002-of-00002.safetensors": safetensors("two"),
@@ -77,12 +79,28 @@ def client(maker: ComfyUIProcess) -> Iterator[Client]:
 def test_the_same_pixels_of_models_that_are_named_in_every_way(
     maker: ComfyUIProcess, client: Client
 ) -> None:
-    named = {"text": "a sea, (embedding:style:1.2) <lora:glow:0.7>", "lora": "extra.safetensors",
+    named = {"text": "a sea, (embedding:スタイル:1.2) <lora:glow:0.7>",
+             "lora": "名前 (v1.2), 🎨.safetensors",
              "encoder": "big-00001-of-00002.safetensors", "pipe": "pipe"}  # fmt: skip
     source = {"class_type": "ColourOfModels", "inputs": named}
     digest = hashlib.sha256(b"".join(MODELS.values())).digest()
     assert _run(maker, client, source, on_aws=True) == tuple(digest[:3])
     assert _run(maker, client, source, on_aws=False) == tuple(digest[:3])
+
+
+def test_inputs_of_any_name_and_place(maker: ComfyUIProcess, client: Client) -> None:
+    """With spaces, accents and signs, in folders of the output folder, and without a byte."""
+    names = {"input/with space/ünï 🎈 #1.PNG": 10, "output/day 1/sub/kept_00001_.png": 20}
+    for name, grey in names.items():
+        path = maker.base_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (grey, grey, grey)).save(path, "png")
+    (maker.base_dir / "input" / "EMPTY.TXT").touch()
+    reader = {"class_type": "ReadsAnything", "inputs": {"text": "EMPTY.TXT"}}
+    for name, grey in names.items():
+        place, _, rest = name.partition("/")
+        source = {"class_type": "LoadImage", "inputs": {"image": f"{rest} [{place}]"}}
+        assert _run(maker, client, source, on_aws=True, more={"3": reader}) == (grey, grey, grey)
 
 
 def test_a_package_that_only_the_worker_installs(client: Client) -> None:
@@ -138,11 +156,16 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
 
 
 def _run(
-    maker: ComfyUIProcess, client: Client, source: dict[str, Any], *, on_aws: bool
+    maker: ComfyUIProcess,
+    client: Client,
+    source: dict[str, Any],
+    *,
+    on_aws: bool,
+    more: dict[str, Any] | None = None,
 ) -> tuple[int, ...]:
     """The colour of the one-coloured image that a node makes."""
     save = {"images": ["1", 0], "filename_prefix": "same"}
-    prompt = {"1": source, "2": {"class_type": "SaveImage", "inputs": save}}
+    prompt = {"1": source, "2": {"class_type": "SaveImage", "inputs": save}, **(more or {})}
     entry = client.end(client.queue(prompt, aws={} if on_aws else None))
     assert entry["status"]["status_str"] == "success", entry["status"]
     [saved] = entry["outputs"]["2"]["images"]

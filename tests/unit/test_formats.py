@@ -57,7 +57,11 @@ def test_a_file_that_is_mended_is_read_again(tmp_path):
 
 
 def test_other_formats_are_not_read(tmp_path):
-    assert formats.fault_of(tmp_path / "not-there.ckpt") == ""
+    (tmp_path / "a.ckpt").write_bytes(b"not looked at")
+    assert formats.fault_of(tmp_path / "a.ckpt") == ""
+    for name, fault in (("a.ckpt", "is empty"), ("a.yaml", "")):
+        (tmp_path / name).write_bytes(b"")
+        assert formats.fault_of(tmp_path / name) == fault
     assert [formats.is_pickle(name) for name in ("a.CKPT", "a.pt", "a.safetensors", "a.gguf")] == [
         True, True, False, False,
     ]  # fmt: skip

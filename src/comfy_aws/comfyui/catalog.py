@@ -105,7 +105,9 @@ class ComfyUICatalog:
     def input_named(self, name: str) -> InputPath | None:
         """The input file of this name, whatever node reads it."""
         root, path = _place(name)
-        return _input(root, path) if root in path.parents and path.is_file() else None
+        # Asked of os: what is too long or has a NUL in it is no file there, and no error.
+        there = root in path.parents and os.path.isfile(path)  # noqa: PTH113
+        return _input(root, path) if there else None
 
     def _input_folder(self, literal: Literal) -> list[InputPath]:
         """The files behind a choice among the folders of the input folder."""
@@ -113,7 +115,7 @@ class ComfyUICatalog:
         if not options or literal.value not in options:
             return []
         root, folder = _place(literal.value)
-        if not all(isinstance(option, str) and (root / option).is_dir() for option in options):
+        if not all(isinstance(each, str) and os.path.isdir(root / each) for each in options):  # noqa: PTH112
             return []
         if root not in folder.parents:
             return []
@@ -125,7 +127,10 @@ class ComfyUICatalog:
         if self._uploads(literal):
             offered = literal.value in (self.options(literal) or ())
             return not offered or looks_like_file(literal.value)
-        return not self.offers(literal) and looks_like_file(literal.value)
+        if not looks_like_file(literal.value):
+            return False
+        # A link that leads nowhere is offered, too, but cannot be read.
+        return not self.offers(literal) or modelfiles.is_broken_link(literal.value)
 
     def offers(self, literal: Literal) -> bool:
         options = self.options(literal)

@@ -7,6 +7,7 @@ register, too.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,6 +37,13 @@ def of_choice(value: str, options: list[Any]) -> list[ModelPath]:
 def of_text(value: str) -> list[ModelPath]:
     """The files behind a text that is nothing but a model's name."""
     return _with_companions(_by_name(value))
+
+
+def is_broken_link(value: str) -> bool:
+    """Whether ComfyUI lists a model of this name whose file is not there."""
+    roots = [Path(root) for folder, (places, _) in folder_paths.folder_names_and_paths.items()
+             for root in places if folder not in _NO_MODELS]  # fmt: skip
+    return any(os.path.islink(root / value) and not os.path.exists(root / value) for root in roots)  # noqa: PTH110, PTH114
 
 
 def meant(folder: str, name: str) -> list[ModelPath]:
@@ -107,7 +115,7 @@ def _offers_folders(root: Path, value: str, options: list[Any]) -> bool:
 
     Folders are called like much else that is offered, such as "flux"; so all of them must be.
     """
-    if not (root / posix(value)).is_dir():
+    if not os.path.isdir(root / posix(value)):  # noqa: PTH112 – whatever is asked, no error
         return False
     offered = {posix(option) for option in options if isinstance(option, str)}
     shown = (each for each in root.iterdir() if not each.name.startswith("."))
