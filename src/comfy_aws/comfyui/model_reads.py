@@ -168,11 +168,17 @@ class ModelReads:
 
     def _note(self, path: str) -> None:
         try:
-            if not path.startswith(self._model_roots()) or path.endswith(_CODE):
+            # Packs that look for models from where they lie themselves write ../../models.
+            is_plain = os.pardir not in path and os.path.isabs(path)  # noqa: PTH117 – costs less
+            if (is_plain and not path.startswith(self._model_roots())) or path.endswith(_CODE):
                 return
             where = node_threads.node_of_this_thread()
             if where is None:
                 return
+            if not is_plain:
+                path = os.path.realpath(path)
+                if not path.startswith(self._model_roots()):
+                    return
             read = (*where, path)
             if read not in self._done and read not in self._seen:
                 self._keep(read)

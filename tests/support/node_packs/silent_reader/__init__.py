@@ -51,7 +51,7 @@ class SilentGrey:
         import onnxruntime
 
         onnxruntime.InferenceSession(str(FOLDER / "face.onnx"), providers=[])
-        with (FOLDER / "tagger" / "config.json").open() as stream:
+        with (Path(__file__).parent / "../../models/silent/tagger/config.json").open() as stream:
             stream.read()
         reader = threading.Thread(target=read, args=[FOLDER / "thread.txt"])
         reader.start()
