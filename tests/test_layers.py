@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "formats",
                 "gitfiles",
                 "hashing",
+                "helppages",
                 "joblog",
                 "loglines",
                 "meshes",

@@ -8,7 +8,7 @@ Nothing is deleted unless it is asked for twice (`plan`, then `delete`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +21,6 @@ from comfy_aws.models import (
     BuiltEnvironment,
     Collecting,
     JobRequest,
-    Manifest,
     ModelFile,
     Template,
     TemplateVersion,
@@ -153,16 +152,18 @@ class Collector:
         ]
         environments = [entry.key for entry in self._store.list(layout.ENVIRONMENTS)]
         with ThreadPoolExecutor(READERS) as pool:
-            named = {digest for each in pool.map(self._manifest, keys) for digest in each.blobs()}
+            named = {digest for each in pool.map(self._digests, keys) for digest in each}
             named.update(pool.map(self._cover, pointers))
             return named | set(pool.map(self._environment, environments))
 
-    def _manifest(self, of: tuple[str, type[TemplateVersion | JobRequest]]) -> Manifest:
+    def _digests(self, of: tuple[str, type[TemplateVersion | JobRequest]]) -> Iterable[str]:
         key, kind = of
         try:
-            return from_json(kind, self._store.get(key), where=key).manifest
+            document = from_json(kind, self._store.get(key), where=key)
         except AwsNotFound:
-            return Manifest()  # deleted since it was listed
+            return ()  # deleted since it was listed
+        named = document if isinstance(document, TemplateVersion) else document.manifest
+        return named.blobs()
 
     def _cover(self, key: str) -> str:
         """The digest of a template's cover; empty when there is none."""

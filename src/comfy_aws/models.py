@@ -120,6 +120,18 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class HelpFile:
+    """A help page of a node, or a picture in one.
+
+    The page finds it at ``/extensions/{pack}/{name}``; `name` is a POSIX path.
+    """
+
+    pack: str
+    name: str
+    blob: BlobRef
+
+
+@dataclass(frozen=True)
 class NodePack:
     """One folder or file of custom nodes, as a gzipped tar whose single top entry is `name`.
 
@@ -239,7 +251,8 @@ class TemplateVersion:
     """One immutable version.
 
     `workflow` is the UI graph, `prompt` the API graph, `object_info` ComfyUI's definitions of
-    the classes used, so that a machine without the packs can draw and validate the graph.
+    the classes used, so that a machine without the packs can draw and validate the graph; `help`
+    is what their packs tell of them. Workers need none of that.
     """
 
     name: str
@@ -251,6 +264,11 @@ class TemplateVersion:
     object_info: Json = field(default_factory=dict)
     author: str = ""
     product: str = ""
+    help: tuple[HelpFile, ...] = ()
+
+    def blobs(self) -> dict[str, BlobRef]:
+        """The distinct blobs, by digest: those that jobs need, and help."""
+        return {**self.manifest.blobs(), **{each.blob.digest: each.blob for each in self.help}}
 
 
 # -- endpoints ---------------------------------------------------------------------------------

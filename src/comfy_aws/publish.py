@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from comfy_aws import __version__, layout
+from comfy_aws import __version__, hashing, helppages, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
@@ -20,6 +20,7 @@ from comfy_aws.codecs import cover_of
 from comfy_aws.errors import Cancelled, Unresolved
 from comfy_aws.models import (
     BlobRef,
+    HelpFile,
     Json,
     Manifest,
     Progress,
@@ -65,6 +66,7 @@ class Uploader:
         capture: Capture,
         *,
         base: Manifest | None = None,
+        more: Sequence[LocalBlob] = (),
         progress: OnProgress = no_progress,
         cancelled: IsCancelled = never,
     ) -> int:
@@ -72,14 +74,16 @@ class Uploader:
 
         Args:
             base: a stored manifest, whose models the library has already.
+            more: files that the manifest does not name.
 
         Raises:
             Unresolved: the capture is not complete, or a blob is neither here nor in the bucket.
             FileChanged, Cancelled, AwsError.
         """
         capture.check()
-        local = {blob.ref.digest: blob for blob in capture.files}
-        missing = self._blobs.missing(capture.manifest.blobs().values())
+        local = {blob.ref.digest: blob for blob in (*capture.files, *more)}
+        wanted = (*capture.manifest.blobs().values(), *(blob.ref for blob in more))
+        missing = self._blobs.missing(wanted)
         _check_sources(capture, missing, local)
         total = sum(ref.size for ref in missing)
         done = 0
@@ -102,6 +106,10 @@ class Uploader:
         self._capturer.release(capture)
         self._library.enter(capture.manifest, known=base)
         return total
+
+    def has(self, ref: BlobRef) -> bool:
+        """Whether the bucket has a blob."""
+        return self._blobs.has(ref)
 
     def forget(self, manifest: Manifest | None = None) -> None:
         """Ask the bucket again whether it has these blobs, or any."""
@@ -174,7 +182,8 @@ class Publisher:
         capture.check()
         info = {**_known(current, classes), **self._catalog.object_info(classes)}
         _check_classes(classes, info)  # before anything is sent
-        self._uploader.send(capture, base=base, progress=progress, cancelled=cancelled)
+        pages, files = self._help(classes, info, current)
+        self._uploader.send(capture, base=base, more=files, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
         draft = TemplateVersion(
             name=name,
@@ -186,6 +195,7 @@ class Publisher:
             object_info=info,
             author=author,
             product=__version__,
+            help=pages,
         )
         if cancelled():
             raise Cancelled(f"Publishing {name} was cancelled.")
@@ -194,6 +204,23 @@ class Publisher:
         if new_version:
             return self._templates.add_version(draft, description=description, cover=picture)
         return self._templates.create(draft, description=description, cover=picture)
+
+    def _help(
+        self, classes: Iterable[str], info: Json, current: TemplateVersion | None
+    ) -> tuple[tuple[HelpFile, ...], list[LocalBlob]]:
+        """The help of the node classes, and the files of it that are here.
+
+        Of packs that are not here it is what the version before has.
+        """
+        folders = {name: web for name in classes if (web := self._catalog.web_folder(name))}
+        here = [(each, *hashing.of_file(each.path)) for each in helppages.find(folders)]
+        absent = {helppages.pack_of(str(info[name].get("python_module")))
+                  for name in classes if not self._catalog.knows(name)}  # fmt: skip
+        kept = [each for each in (current.help if current else ())
+                if each.pack in absent and self._uploader.has(each.blob)]  # fmt: skip
+        pages = [*(HelpFile(each.pack, each.name, ref) for each, ref, _ in here), *kept]
+        pages.sort(key=lambda each: (each.pack, each.name))
+        return tuple(pages), [LocalBlob(ref, each.path, seen) for each, ref, seen in here]
 
     def _current(
         self, name: str, *, new_version: bool

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from comfy_aws import companions, formats, packimports, references
 from comfy_aws import prompt as graphs
+from comfy_aws.helppages import WebFolder
 from comfy_aws.models import (
     Environment,
     InputFile,
@@ -79,6 +80,9 @@ class Catalog(Protocol):
 
     def object_info(self, class_types: Iterable[str]) -> Json:
         """ComfyUI's definitions of these classes, as GET /object_info gives them."""
+
+    def web_folder(self, class_type: str) -> WebFolder | None:
+        """Where the page finds what the class's node pack has for it, its help among it."""
 
     def environment(self) -> Environment:
         """Versions of ComfyUI, Python, torch and platform."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from comfy_aws import formats
 from comfy_aws import prompt as graphs
+from comfy_aws.helppages import WebFolder
 from comfy_aws.models import Environment, Json
 from comfy_aws.resolve import InputPath, ModelPath
 
@@ -64,6 +65,9 @@ class StoredCatalog:
 
     def object_info(self, class_types: Iterable[str]) -> Json:
         return {}
+
+    def web_folder(self, class_type: str) -> WebFolder | None:
+        return None
 
     def environment(self) -> Environment:
         return self._environment

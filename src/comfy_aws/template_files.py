@@ -27,6 +27,7 @@ from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.callbacks import OnProgress, no_progress
 from comfy_aws.codecs import cover_of
 from comfy_aws.errors import InvalidDocument, InvalidFile, Unresolved
+from comfy_aws.helppages import is_safe
 from comfy_aws.models import (
     BlobRef,
     InputFile,
@@ -84,7 +85,7 @@ class TemplateFiles:
         """
         template = self._templates.get(name)
         chosen = self._templates.version(name, version or template.version)
-        wanted = list(chosen.manifest.blobs().values()) if with_blobs else []
+        wanted = list(chosen.blobs().values()) if with_blobs else []
         if template.cover:
             wanted.append(template.cover)
         part = path.with_name(f"{path.name}.part")
@@ -140,16 +141,18 @@ class TemplateFiles:
             name = layout.check_template_name(name or pointer.name)
             graphs.check_prompt(version.prompt)
             graphs.check_workflow(version.workflow)
-            _check_manifest(version.manifest)
+            _check_names(version)
             if self._templates.exists(name):
                 raise taken(name)
-            needed = version.manifest.blobs()
+            needed = version.blobs()
             held = _digests(archive) & needed.keys()
             self._check_held(version.manifest, held)
             self._send(archive, [needed[digest] for digest in sorted(held)], progress)
             cover = self._cover(archive, pointer.cover)
         self._library.enter(version.manifest)
-        draft = replace(version, name=name, author=version.author or author)
+        # A template runs without its help: what neither the file nor the bucket has is left out.
+        known = tuple(each for each in version.help if self._blobs.has(each.blob))
+        draft = replace(version, name=name, author=version.author or author, help=known)
         return self._templates.create(draft, description=pointer.description, cover=cover)
 
     def _check_held(self, manifest: Manifest, held: frozenset[str]) -> None:
@@ -263,9 +266,15 @@ def _unpack(archive: zipfile.ZipFile, ref: BlobRef, file: Path) -> None:
         )
 
 
-def _check_manifest(manifest: Manifest) -> None:
+def _check_names(version: TemplateVersion) -> None:
     """Raises InvalidFile when a name would lead out of the folder it belongs to."""
-    for part in manifest.parts():
+    for page in version.help:
+        if not BLOB.fullmatch(f"blobs/{page.blob.digest}") or not is_safe(page.pack, page.name):
+            raise InvalidFile(
+                f"The template file names {page.pack}/{page.name} as help, which it cannot be.",
+                hint="Do not use this file.",
+            )
+    for part in version.manifest.parts():
         if not BLOB.fullmatch(f"blobs/{part.blob.digest}") or part.blob.size < 0:
             raise InvalidFile(f"The template file names no bytes for {_label(part)}.")
         names = [part.name, part.folder] if isinstance(part, ModelFile) else [part.name]

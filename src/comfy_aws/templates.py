@@ -322,7 +322,7 @@ class Templates:
         or have ended since this publisher found the blobs in the bucket.
         """
         outlast(self._store, self._clock)
-        blobs = version.manifest.blobs().values()
+        blobs = version.blobs().values()
         with ThreadPoolExecutor(READERS) as pool:
             heads = list(pool.map(lambda ref: self._store.head(layout.blob_key(ref.digest)), blobs))
         if all(heads):

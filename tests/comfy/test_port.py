@@ -189,6 +189,44 @@ def test_an_input_of_a_template_is_shown(port: Port, template: str, prefix: str)
     assert view(filename=f"../{name}", type="input").status_code == 400
 
 
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_help_of_nodes_is_served_where_their_pack_would(
+    port: Port, template: str, prefix: str
+) -> None:
+    """In a language and in none, with its picture; and nothing but help."""
+    docs = pipeline.PIPELINE / "node_packs" / pipeline.NODE_PACK / "web" / "docs"
+
+    def ask(path: str, method: str = "GET") -> requests.Response:
+        url = f"{port.url}{prefix}/extensions/{path}"
+        prepared = requests.Request(method, url).prepare()
+        prepared.url = url  # as it stands, dots and all
+        return requests.Session().send(prepared, timeout=60)
+
+    name = f"{pipeline.NODE_PACK}/docs"
+    for page, kind in (
+        ("TinyConditioning.md", "text/markdown; charset=utf-8"),
+        ("TinyConditioning/ja.md", "text/markdown; charset=utf-8"),
+        ("pictures/way.png", "image/png"),
+    ):
+        answer = ask(f"{name}/{page}")
+        assert answer.content == (docs / page).read_bytes()
+        assert answer.headers["Content-Type"] == kind
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert ask(f"{name}/TinyConditioning.md", "HEAD").status_code == 200
+
+    for path in (
+        f"{name}/TinyConditioning/fr.md",  # for which the page then asks without a language
+        f"{name}/../styles.json",
+        f"{name}/%2e%2e/__init__.py",
+        f"{name}/..%2f..%2fembedding.py",
+        f"{name}/pictures/../../../../../etc/passwd",
+        "other_pack/docs/TinyConditioning.md",
+    ):
+        assert ask(path).status_code in (403, 404), path
+    assert ask(f"{name}/TinyConditioning.md", "POST").status_code in (404, 405)
+
+
 def test_a_prompt_without_a_mark_goes_to_aws_too(artist: Client) -> None:
     image = {"width": 16, "height": 16, "batch_size": 1, "color": 0}
     prompt = {"1": {"class_type": "EmptyImage", "inputs": image},

@@ -18,6 +18,7 @@ from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess
 from comfy_aws.hashcache import HashCache
+from comfy_aws.helppages import WebFolder
 from comfy_aws.models import Environment, InputPlace, Json, Template
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.resolve import InputPath, ModelPath
@@ -108,7 +109,15 @@ class FolderCatalog:
         return True
 
     def object_info(self, class_types: Iterable[str]) -> Json:
-        return {name: {"name": name, "input": {}} for name in class_types if self.knows(name)}
+        def module(name: str) -> str:
+            return "custom_nodes.pack" if name == "PackNode" else "nodes"
+
+        known = (name for name in class_types if self.knows(name))
+        return {name: {"name": name, "input": {}, "python_module": module(name)} for name in known}
+
+    def web_folder(self, class_type: str) -> WebFolder | None:
+        folder = self.root / "custom_nodes/pack/web"
+        return WebFolder("pack", folder) if class_type == "PackNode" and folder.is_dir() else None
 
     def environment(self) -> Environment:
         return Environment(comfyui="0.0.0")

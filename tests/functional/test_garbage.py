@@ -14,6 +14,7 @@ from comfy_aws.garbage import DAY, GRACE, LIMIT, Collector
 from comfy_aws.models import (
     BlobRef,
     Collecting,
+    HelpFile,
     JobRequest,
     Manifest,
     ModelFile,
@@ -35,9 +36,11 @@ def later(parts):
 
 def test_only_what_nothing_names_goes(parts, later):
     named, dropped, young = (parts.blobs.put(body) for body in (b"named", b"dropped", b"young"))
+    page = parts.blobs.put(b"# Help")
     templates = Templates(parts.store)
-    draft = TemplateVersion("T", 0, 1.0, {"nodes": []}, {"1": {"class_type": "A"}}, manifest(named))
-    templates.create(draft)
+    graphs = {"nodes": []}, {"1": {"class_type": "A"}}
+    helped = (HelpFile("pack", "docs/A.md", page),)
+    templates.create(TemplateVersion("T", 0, 1.0, *graphs, manifest(named), help=helped))
     ModelLibrary(parts.store).enter(manifest(named, dropped, young))
 
     assert Collector(parts.store).plan().blobs == (), "nothing is older than the grace period"
@@ -46,12 +49,11 @@ def test_only_what_nothing_names_goes(parts, later):
     assert layout.blob_key(dropped.digest) in keys
     assert layout.blob_key(young.digest) in keys
     assert layout.blob_key(named.digest) not in keys
+    assert layout.blob_key(page.digest) not in keys
     assert parts.store.head(layout.blob_key(dropped.digest)), "a plan deletes nothing"
 
     # Somebody publishes with one of them before the deletion.
-    templates.add_version(
-        TemplateVersion("T", 0, 1.0, {"nodes": []}, {"1": {"class_type": "A"}}, manifest(young))
-    )
+    templates.add_version(TemplateVersion("T", 0, 1.0, *graphs, manifest(young)))
     later.delete(garbage)
     assert parts.store.head(layout.blob_key(dropped.digest)) is None
     assert parts.store.head(layout.blob_key(young.digest))

@@ -72,6 +72,30 @@ def test_a_template_names_all_it_needs(parts):
     assert list(parts.spool.iterdir()) == []
 
 
+def test_help_of_nodes_travels_with_them(parts, monkeypatch):
+    prompt = pipeline(parts)
+    docs = parts.catalog.root / "custom_nodes/pack/web/docs"
+    docs.mkdir(parents=True)
+    (docs / "PackNode.md").write_text("# Help")
+    parts.publish("Helped", prompt)
+    [page] = parts.templates.version("Helped").help
+    assert (page.pack, page.name) == ("pack", "docs/PackNode.md")
+    assert parts.blobs.read(page.blob) == b"# Help"
+    assert page.blob.digest not in parts.templates.version("Helped").manifest.blobs()
+    assert parts.publish("Helped", prompt, new_version=True).version == 1, "nothing has changed"
+
+    # A machine without the pack keeps what the template has.
+    stored = parts.templates.version("Helped").object_info["PackNode"]
+    assert stored["python_module"] == "custom_nodes.pack"
+    knows = parts.catalog.knows
+    monkeypatch.setattr(parts.catalog, "knows", lambda name: name != "PackNode" and knows(name))
+    monkeypatch.setattr(parts.catalog, "pack_of", lambda name: None)
+    monkeypatch.setattr(parts.catalog, "web_folder", lambda name: None)
+    prompt["5"]["inputs"]["text"] = "a dog"
+    assert parts.publish("Helped", prompt, new_version=True).version == 2
+    assert parts.templates.version("Helped").help == (page,)
+
+
 def test_what_a_designer_on_windows_publishes_has_posix_names(parts):
     prompt = pipeline(parts)
     parts.publish("Posix", prompt)

@@ -22,6 +22,7 @@ import nodes
 from comfy_aws import joblog, meshes
 from comfy_aws.comfyui import modelfiles
 from comfy_aws.comfyui.model_reads import ModelReads
+from comfy_aws.helppages import WebFolder, pack_of
 from comfy_aws.models import Environment, InputPlace, Json
 from comfy_aws.prompt import Literal
 from comfy_aws.readlog import ReadLog
@@ -154,6 +155,15 @@ class ComfyUICatalog:
     def object_info(self, class_types: Iterable[str]) -> Json:
         known = (name for name in class_types if self.knows(name))
         return {name: node_info(name) for name in known}
+
+    def web_folder(self, class_type: str) -> WebFolder | None:
+        """As the page finds it: by the name of the pack's module."""
+        pack = self.pack_of(class_type) if self.knows(class_type) else None
+        if pack is None:
+            return None
+        name = pack_of(nodes.NODE_CLASS_MAPPINGS[class_type].RELATIVE_PYTHON_MODULE)
+        folder = nodes.EXTENSION_WEB_DIRS.get(name)
+        return WebFolder(name, Path(folder)) if folder else None
 
     def environment(self) -> Environment:
         import comfyui_version

@@ -3,7 +3,7 @@
 Node classes that are not installed here come from the templates that use them, so a template
 renders with all its widgets; names of models that are not here are added to the choices of the
 loaders that would list them. It is done on the server because definitions that a page registers
-itself are lost when it refreshes them. Input files of templates are known in the same go.
+itself are lost when it refreshes them. Input files and help pages are known in the same go.
 
 What the bucket has is read in the background and kept; a page never waits for AWS longer than
 FIRST_WAIT, and that only once.
@@ -24,7 +24,7 @@ import folder_paths
 
 import nodes
 from comfy_aws.errors import ComfyAwsError, InvalidDocument, NotFound
-from comfy_aws.models import InputFile, Json, Template
+from comfy_aws.models import BlobRef, InputFile, Json, Template, TemplateVersion
 from comfy_aws.services import Services
 from comfy_aws.templates import READERS
 
@@ -47,6 +47,12 @@ class Stored:
 
     object_info: Json
     inputs: tuple[InputFile, ...]
+    help: dict[tuple[str, str], BlobRef]
+
+    @classmethod
+    def of(cls, version: TemplateVersion) -> Stored:
+        pages = {(each.pack, each.name): each.blob for each in version.help}
+        return cls(version.object_info, version.manifest.inputs, pages)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Known:
     models: dict[str, list[str]] = field(default_factory=dict)
     inputs: tuple[InputFile, ...] = ()
     """Those of the template that was changed last come first."""
+    help: dict[tuple[str, str], BlobRef] = field(default_factory=dict)
+    """By a pack, and the name of a file that it would serve to the page."""
 
 
 class Listed(list):  # type: ignore[type-arg]
@@ -112,6 +120,11 @@ class Definitions:
                   if each.name == name and each.place.value == place)  # fmt: skip
         return next(wanted, None)
 
+    async def help(self, pack: str, name: str) -> BlobRef | None:
+        """A help page or a picture in one, as a pack that is not here would serve it."""
+        await self.has_any()
+        return self._known.help.get((pack, name))
+
     def forget(self) -> None:
         """Something was published or deleted: read the bucket again next time."""
         self._read_at = -FRESH
@@ -142,19 +155,21 @@ class Definitions:
             stored = [(template, each) for template, each in read_now if each is not None]
         self._versions = {_version_key(template): each for template, each in stored}
         classes: Json = {}
+        pages: dict[tuple[str, str], BlobRef] = {}
         for _, each in reversed(stored):  # the one changed last wins
             classes |= each.object_info
+            pages |= each.help
         models: dict[str, list[str]] = {}
         for model in services.library.list():
             models.setdefault(model.folder, []).append(model.name)
-        return Known(classes, models, tuple(chain.from_iterable(s.inputs for _, s in stored)))
+        inputs = tuple(chain.from_iterable(each.inputs for _, each in stored))
+        return Known(classes, models, inputs, pages)
 
     def _stored(self, services: Services, template: Template) -> Stored:
         known = self._versions.get(_version_key(template))
         if known is not None:
             return known
-        version = services.templates.version(template.name, template.version)
-        return Stored(version.object_info, version.manifest.inputs)
+        return Stored.of(services.templates.version(template.name, template.version))
 
     def _extended(self, class_type: str, definition: Json, known: Known) -> Json | None:
         """The definition with more choices; None when there are no more."""

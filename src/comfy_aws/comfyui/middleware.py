@@ -1,8 +1,8 @@
 """An aiohttp middleware for what ComfyUI has no hook for.
 
 Refuses marked prompts that cannot run, keeps cancels of cloud jobs away from the local run, draws
-a cloud job again when its page comes back, and shows inputs that only the bucket has. Every path
-is known with and without /api.
+a cloud job again when its page comes back, and shows inputs and help pages that only the bucket
+has. Every path is known with and without /api.
 
 On an inference port it also closes the routes of ComfyUI-Manager, which install packs and models,
 run their code and restart the process: whoever reaches the port would own the machine. ComfyUI's
@@ -20,6 +20,7 @@ from aiohttp import web
 
 from comfy_aws.comfyui.designer import USER, Designer
 from comfy_aws.comfyui.routes.base import author_of, refuse
+from comfy_aws.comfyui.stored_help import StoredHelp, is_help
 from comfy_aws.comfyui.stored_inputs import StoredInputs
 from comfy_aws.config import INFERENCE
 from comfy_aws.models import JobState, Json
@@ -38,6 +39,7 @@ class Middleware:
 
     def __init__(self, designer: Designer) -> None:
         self._designer = designer
+        self._help = StoredHelp(designer)
         self._redraws: set[asyncio.Task[None]] = set()
         self._routes: dict[tuple[str, str], Callable[[web.Request, Handler], Any]] = {
             ("POST", "/prompt"): self._prompt,
@@ -60,6 +62,8 @@ class Middleware:
                 route = self._cancel_job
             if route is None and request.method == "GET" and path.startswith("/object_info/"):
                 route = self._object_info
+            if route is None and request.method in ("GET", "HEAD") and is_help(path):
+                route = self._help.answer
             answer: web.StreamResponse = (
                 await route(request, handler) if route else await handler(request)
             )

@@ -1,7 +1,7 @@
 """A node pack for the test pipeline: conditioning without a text encoder.
 
-It has what a pack has: a module of its own, a file that it reads, and a requirements.txt, so
-that it shows whether a whole folder travels.
+It has what a pack has: a module of its own, a file that it reads, a requirements.txt, and help
+with a picture for ComfyUI's page, so that it shows whether a whole folder travels.
 """
 
 from .embedding import embed, style_names
@@ -29,5 +29,6 @@ class TinyConditioning:
         return ([[context, {"pooled_output": pooled}]],)
 
 
+WEB_DIRECTORY = "./web"
 NODE_CLASS_MAPPINGS = {"TinyConditioning": TinyConditioning}
 NODE_DISPLAY_NAME_MAPPINGS = {"TinyConditioning": "Tiny Conditioning"}
