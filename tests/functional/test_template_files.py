@@ -200,3 +200,29 @@ def test_a_cover_that_is_none_stops_a_publish_before_anything_is_sent(parts):
     with pytest.raises(InvalidFile, match="not a PNG, JPEG or WebP picture"):
         parts.publish("Nope", {"1": model_node("b.safetensors")}, cover=b"GIF89a")
     assert parts.keys() == []
+
+
+def test_help_of_nodes_goes_with_the_files_and_is_never_needed(parts, files, tmp_path):
+    docs = parts.catalog.pack(__init__="NODES = 1") / "web" / "docs"
+    docs.mkdir(parents=True)
+    (docs / "PackNode.md").write_text("# Help")
+    parts.publish("Helped", {"1": {"class_type": "PackNode", "inputs": {}}})
+    [page] = parts.templates.version("Helped").help
+    whole, bare = tmp_path / "whole.zip", tmp_path / "bare.zip"
+    files.export("Helped", whole, with_blobs=True)
+    files.export("Helped", bare)
+    parts.store.delete(layout.blob_key(page.blob.digest))
+    parts.blobs.forget()
+
+    files.take_in(bare, name="Bare")
+    assert parts.templates.version("Bare").help == ()
+    files.take_in(whole, name="Whole")
+    assert parts.templates.version("Whole").help == (page,)
+    assert parts.blobs.read(page.blob) == b"# Help"
+
+    for key, value in (("name", "docs/../../x.md"), ("name", "docs/x.html"), ("pack", "..")):
+        forged = changed_version(
+            whole, lambda version, key=key, value=value: version["help"][0].update({key: value})
+        )
+        with pytest.raises(InvalidFile, match="as help, which it cannot be"):
+            files.take_in(forged, name="Forged")
