@@ -1,8 +1,8 @@
 """Shows help pages of node packs that are not installed here, at the addresses they would have.
 
 ComfyUI's page asks a pack's folder for a node's help, in the page's language and then in none, and
-for the pictures in it. It draws a page through its own sanitizer; what else a browser might do
-with a file that is opened by itself is forbidden to it.
+for the pictures in it. It draws a page through its own sanitizer. A file that is opened by itself
+is a download: a picture can be a document with scripts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FOLDER: Final = "aws-help"
 
 HEADERS: Final = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "Content-Disposition": "attachment",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -44,19 +44,13 @@ def is_help(path: str) -> bool:
 
 
 class StoredHelp:
-    """Answers where ComfyUI finds nothing."""
+    """Answers for packs that are not here, of which ComfyUI itself has no files."""
 
     def __init__(self, designer: Designer) -> None:
         self._designer = designer
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            page = await self._page(request)
-            if page is None:
-                raise
-            return page
+        return await self._page(request) or await handler(request)
 
     async def _page(self, request: web.Request) -> web.StreamResponse | None:
         pack, name = _parts(request.path.removeprefix("/api"))
