@@ -228,11 +228,14 @@ def spec_for(name: str = "", template: str = "", **wishes: Any) -> EndpointSpec:
     """
     for wish, value in wishes.items():
         if wish == "fallbacks":
+            if not isinstance(value, (list, tuple)) or not all(isinstance(k, str) for k in value):
+                raise ConfigError(f"fallbacks is a list of instance types; got {value!r}.")
             continue
         wanted = str if wish == "instance_type" else int
         if not isinstance(value, wanted) or isinstance(value, bool):
             what = "a text" if wanted is str else "a whole number"
             raise ConfigError(f"{wish} is {what}; got {value!r}.")
+    wishes["fallbacks"] = tuple(wishes.get("fallbacks", ()))
     if template:
         layout.check_template_name(template)
     if not name and template:

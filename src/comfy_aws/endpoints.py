@@ -322,6 +322,7 @@ class Endpoints:
             backlog=activity.backlog,
             idle_since=activity.idle_since,
             image=images[0].get("SpecifiedImage", ""),
+            instance_types=(spec.instance_type, *spec.fallbacks),
         )
         if endpoint.status is EndpointStatus.IN_SERVICE:
             try:

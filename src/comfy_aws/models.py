@@ -325,8 +325,9 @@ class Endpoint:
     """A SageMaker endpoint as it stands.
 
     `backlog` counts the requests that wait or run, as CloudWatch last told; None when it did not.
-    `image` is what its workers run. `idle_since` is since when it has been awake without a job; 0
-    when it sleeps, has jobs, or CloudWatch does not tell.
+    `instance_type` is what most of its instances have, `instance_types` all that they may have, the
+    one that is wanted first. `image` is what its workers run. `idle_since` is since when it has
+    been awake without a job; 0 when it sleeps, has jobs, or CloudWatch does not tell.
     """
 
     name: str
@@ -344,6 +345,7 @@ class Endpoint:
     backlog: int | None = None
     image: str = ""
     idle_since: float = 0.0
+    instance_types: tuple[str, ...] = ()
 
 
 # -- jobs --------------------------------------------------------------------------------------

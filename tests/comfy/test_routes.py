@@ -191,6 +191,8 @@ def test_a_body_that_is_no_json_object(designer: ComfyUIProcess, text: str) -> N
         ({"name": "ok", "min_instances": 3, "max_instances": 2}, "min not above max"),
         ({"name": "ok", "instance_type": "g5.xlarge"}, "begins with 'ml.'"),
         ({"name": "ok", "max_instances": "two"}, "max_instances"),
+        ({"name": "ok", "fallbacks": "ml.g6.xlarge"}, "fallbacks is a list"),
+        ({"name": "ok", "fallbacks": ["ml.g5.xlarge"]}, "different instance types"),
         ({"name": "ok", "template": "no such"}, "1 to 20 letters and digits"),
     ],
 )

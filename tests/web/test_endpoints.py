@@ -54,6 +54,20 @@ def test_an_endpoint_from_the_form_to_its_end(page: ComfyPage, stack: Designer) 
     expect(page.find("aws-endpoint-form-facts")).to_contain_text("price is not known here")
     kind.select_option("ml.g6.xlarge")
     expect(page.find("aws-endpoint-form-facts")).to_contain_text("$1.13 an hour on AWS")
+    page.find("aws-endpoint-form-fallback-add").focus()
+    for _ in range(2):
+        page.tab.keyboard.press("Enter")
+        page.tab.keyboard.press("Tab")  # from the new type to its removal
+        expect(page.find("aws-endpoint-form-fallback-remove").last).to_be_focused()
+        page.find("aws-endpoint-form-fallback-add").focus()
+    others = page.find("aws-endpoint-form-fallback")
+    expect(others).to_have_count(2)
+    assert len({kind.input_value(), *(each.input_value() for each in others.all())}) == 3
+    expect(others.first.locator("option[value='ml.g6.xlarge']")).to_be_disabled()
+    page.tab.get_by_label("Type 2", exact=True).select_option("ml.g5.2xlarge")
+    expect(page.find("aws-endpoint-form-fallback-facts").first).to_contain_text("an hour on AWS")
+    page.find("aws-endpoint-form-fallback-remove").last.click()
+    expect(page.find("aws-endpoint-form-fallback-add")).to_be_focused()
     page.find("aws-endpoint-form-template").select_option(TEMPLATE)
     page.find("aws-endpoint-form-name").fill("by-form")
     page.find("aws-endpoint-form-idle").fill("30")
@@ -78,7 +92,9 @@ def test_an_endpoint_from_the_form_to_its_end(page: ComfyPage, stack: Designer) 
     row.get_by_test_id("aws-endpoint-more").click()
     expect(fact(row, "now")).to_have_text("1 running, 1 wanted")
     expect(fact(row, "limits")).to_have_text("0 to 1")
-    expect(fact(row, "type")).to_have_text("ml.g6.xlarge")
+    expect(fact(row, "type")).to_have_text(
+        "ml.g6.xlarge, ml.g5.2xlarge: the first that AWS has to give"
+    )
     expect(fact(row, "idle")).to_have_text("after 30 min without runs")
     expect(fact(row, "price")).to_contain_text("$1.13 an hour for each instance on AWS")
 

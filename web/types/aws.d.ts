@@ -203,7 +203,10 @@ declare namespace Aws {
     status: EndpointStatus
     created: number
     updated: number
+    /** That most of its instances have. */
     instance_type: string
+    /** All that they may have, the one that is wanted first. */
+    instance_types: string[]
     instances: number
     desired_instances: number
     min_instances: number
@@ -227,6 +230,8 @@ declare namespace Aws {
     name?: string
     template?: string
     instance_type?: string
+    /** Types that stand in, in this order. */
+    fallbacks?: string[]
   }
 
   interface InstanceType {

@@ -4,11 +4,9 @@
 
 import { told } from '../actions.js'
 import { h, setText } from '../dom.js'
-import { money } from '../format.js'
 import { t } from '../i18n.js'
 import { field, limitInputs, limitsOf, setLimits } from './endpoint_limits.js'
-
-const STANDARD_TYPE = 'ml.g5.xlarge'
+import { EndpointTypes, STANDARD_TYPE } from './endpoint_types.js'
 
 const PREFIX = 'aws-endpoint-form'
 
@@ -21,8 +19,7 @@ export class EndpointForm {
   #done
   #name
   #template
-  #type
-  #facts = h('p', { class: 'aws-muted', id: `${PREFIX}-facts`, testid: `${PREFIX}-facts` })
+  #types
   #limits = limitInputs(PREFIX)
   #problem = h('p', { class: 'aws-error-text', role: 'alert', testid: 'aws-endpoint-form-problem' })
   #submit = h('button', {
@@ -48,15 +45,10 @@ export class EndpointForm {
       placeholder: t('form.name.placeholder'),
     })
     this.#template = h('select', { ...shared('template') })
-    this.#type = h('select', {
-      ...shared('type'),
-      'aria-describedby': `${PREFIX}-facts`,
-      on: { change: () => this.#drawFacts() },
-    }, h('option', { value: STANDARD_TYPE }, STANDARD_TYPE))
+    this.#types = new EndpointTypes(PREFIX, store, signal)
     this.element = this.#build()
     // A hidden form need not hold a thousand choices.
     store.watch(['templates'], (state) => this.element.hidden || this.#drawTemplates(state), signal)
-    store.watch(['instanceTypes', 'status'], (state) => this.#drawTypes(state), signal)
     store.watch(['creating'], ({ creating }) => {
       this.#submit.disabled = creating
       setText(this.#submit, t(creating ? 'form.creating' : 'form.create'))
@@ -72,9 +64,8 @@ export class EndpointForm {
     this.#name.value = ''
     this.#drawTemplates(this.#store.state)
     this.#template.value = wish?.template ?? this.#store.state.template
-    this.#type.value = wish?.instance_type ?? STANDARD_TYPE
+    this.#types.start(wish?.instance_type ?? STANDARD_TYPE)
     setLimits(this.#limits, STANDARD)
-    this.#drawFacts()
     this.#tell('')
     this.element.hidden = false
     this.element.scrollIntoView({ block: 'nearest' })
@@ -110,8 +101,7 @@ export class EndpointForm {
         },
       },
       field(PREFIX, 'template', t('form.template'), this.#template),
-      field(PREFIX, 'type', t('form.type'), this.#type),
-      this.#facts,
+      this.#types.element,
       h('div', { class: 'aws-pair' },
         field(PREFIX, 'min', t('form.min'), this.#limits.min),
         field(PREFIX, 'max', t('form.max'), this.#limits.max)),
@@ -133,23 +123,6 @@ export class EndpointForm {
     this.#template.value = templates.items.some(({ name }) => name === chosen) ? chosen : ''
   }
 
-  /** @param {Readonly<Aws.State>} state */
-  #drawTypes({ instanceTypes }) {
-    if (instanceTypes.length > 0 && this.#type.options.length !== instanceTypes.length) {
-      const chosen = this.#type.value
-      this.#type.replaceChildren(
-        ...instanceTypes.map((type) => h('option', { value: type.name }, label(type))))
-      this.#type.value = chosen
-    }
-    this.#drawFacts()
-  }
-
-  #drawFacts() {
-    const { instanceTypes, status } = this.#store.state
-    const type = instanceTypes.find(({ name }) => name === this.#type.value)
-    setText(this.#facts, type ? facts(type, status?.target === 'local') : '')
-  }
-
   /** @param {Event} event */
   async #create(event) {
     event.preventDefault()
@@ -164,7 +137,7 @@ export class EndpointForm {
     const problem = await this.#actions.createEndpoint({
       ...(name && { name }),
       ...(this.#template.value && { template: this.#template.value }),
-      instance_type: this.#type.value,
+      ...this.#types.wish,
       ...limits,
     })
     if (problem) this.#tell(told(problem))
@@ -190,25 +163,4 @@ function shared(name) {
  */
 function input(name, attrs) {
   return h('input', { ...shared(name), ...attrs })
-}
-
-/** @param {Aws.InstanceType} type */
-function label({ name, gpu, gpu_memory: memory, price }) {
-  const words = { name, gpu: gpu.replace('NVIDIA ', ''), memory }
-  if (price === null) return t('form.type.option.unpriced', words)
-  return t('form.type.option', { ...words, price: t('form.perHour', { price: money(price) }) })
-}
-
-/**
- * @param {Aws.InstanceType} type
- * @param {boolean} isLocal it is a name only, on the local stack
- */
-function facts(type, isLocal) {
-  const { gpus, gpu, gpu_memory: memory, vcpus: cpus, memory: ram, price, region } = type
-  const hardware = t('form.type.facts', { gpus, gpu, memory, cpus, ram })
-  if (price === null) return `${hardware} ${t('form.type.price.unknown')}`
-  const words = { price: money(price), region, when: type.as_of }
-  if (isLocal) return `${hardware} ${t('form.type.price.local', words)}`
-  const listed = type.source === 'list' ? 'form.type.price.listed' : 'form.type.price'
-  return `${hardware} ${t(listed, words)}`
 }

@@ -150,7 +150,7 @@ export class EndpointRow {
       queue: queue(endpoint),
       price: price(state, endpoint),
       idle: min > 0 ? t('endpoints.idle.never', { min }) : t('endpoints.idle.value', idle),
-      type: endpoint.instance_type,
+      type: types(endpoint),
       created: ago(endpoint.created),
     }
     for (const name of FACTS) setText(/** @type {HTMLElement} */ (this.#facts[name]), values[name])
@@ -192,6 +192,11 @@ function summary(state, endpoint) {
 function queue({ backlog }) {
   if (backlog === null) return t('endpoints.queue.unknown')
   return backlog === 0 ? t('endpoints.queue.none') : t('endpoints.queue.jobs', { count: backlog })
+}
+
+/** @param {Aws.Endpoint} endpoint */
+function types({ instance_type: type, instance_types: all }) {
+  return all.length > 1 ? t('endpoints.type.order', { types: all.join(', ') }) : type
 }
 
 /**

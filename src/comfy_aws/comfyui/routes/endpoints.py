@@ -19,7 +19,14 @@ from comfy_aws.models import Endpoint, Json, to_dict
 LIMITS: Final = ("min_instances", "max_instances", "idle_seconds")
 DAY: Final = 24 * 3600.0
 ENDPOINT_WISHES = frozenset(
-    {"instance_type", "min_instances", "max_instances", "initial_instances", "idle_seconds"}
+    {
+        "instance_type",
+        "fallbacks",
+        "min_instances",
+        "max_instances",
+        "initial_instances",
+        "idle_seconds",
+    }
 )
 
 
