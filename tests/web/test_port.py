@@ -138,6 +138,18 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
         arg=prompt_id[:4],
     )
 
+    # The help of the node, with the picture in it, as ComfyUI's page shows it.
+    artist.tab.evaluate(
+        "() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')"
+    )
+    artist.tab.get_by_placeholder("Search Nodes").fill("Tiny Conditioning")
+    leaf = artist.tab.locator(".node-lib-node-container", has_text="Tiny Conditioning").first
+    leaf.hover()
+    leaf.locator(".help-button").click()
+    page = artist.tab.locator(".node-help-content")
+    expect(page).to_contain_text("Turns a text, a seed and a style into conditioning")
+    expect(page.locator("img")).to_have_js_property("naturalWidth", 96)
+
 
 def test_a_port_shows_nothing_that_it_refuses(artist: ComfyPage) -> None:
     artist.show_panel()
