@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -207,6 +208,8 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
 
 def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
     begin_large_publish(page, stack, "Dropped")
+    expect(page.find("aws-lock-bytes")).to_have_text(re.compile(r"[\d.]+ .?B of [\d.]+ .?B"))
+    expect(page.find("aws-lock-rate")).to_have_text(re.compile(r"[\d.]+ .?B a second, .+ left"))
     with stack.frozen_bucket():
         page.find("aws-lock-cancel").click()
     expect(page.toast("“Dropped” was not published")).to_be_visible()
