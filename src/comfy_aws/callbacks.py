@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from comfy_aws.models import Progress
+from comfy_aws.models import ChosenInput, Progress
 
 OnProgress = Callable[[Progress], None]
 OnBytes = Callable[[int], None]
@@ -13,6 +13,9 @@ OnBytes = Callable[[int], None]
 IsCancelled = Callable[[], bool]
 """Asked at every step; the work ends with `Cancelled` soon after it says True."""
 
+OnDropped = Callable[[tuple[ChosenInput, ...]], None]
+"""Told what a form shows no more because its nodes are gone, when there is any."""
+
 
 def no_progress(_step: Progress) -> None:
     """For callers that do not show progress."""
@@ -20,6 +23,10 @@ def no_progress(_step: Progress) -> None:
 
 def no_bytes(_count: int) -> None:
     """For callers that do not count bytes."""
+
+
+def nothing_dropped(_chosen: tuple[ChosenInput, ...]) -> None:
+    """For callers that do not tell what a form has lost."""
 
 
 def never() -> bool:

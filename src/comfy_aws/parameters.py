@@ -141,6 +141,15 @@ def chosen_of(value: object) -> tuple[ChosenInput, ...]:
     return tuple(ChosenInput(**each) for each in value)
 
 
+def sifted(
+    prompt: Json, object_info: Json, chosen: Sequence[ChosenInput]
+) -> tuple[tuple[ChosenInput, ...], tuple[ChosenInput, ...]]:
+    """Of chosen inputs those that the graph has, and those that it has no more."""
+    known = {parameter.name for parameter in every(prompt, object_info)}
+    kept = tuple(each for each in chosen if f"{each.node}.{each.input}" in known)
+    return kept, tuple(each for each in chosen if each not in kept)
+
+
 def check_chosen(prompt: Json, object_info: Json, chosen: Sequence[ChosenInput]) -> None:
     """Raises InvalidParameters when a chosen input is no widget of the graph, or is named twice."""
     known = {parameter.name for parameter in every(prompt, object_info)}

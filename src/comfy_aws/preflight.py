@@ -6,6 +6,7 @@ Files are hashed (once, the cache remembers) and the bucket is asked; nothing is
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from comfy_aws import packs
 from comfy_aws import prompt as graphs
@@ -13,12 +14,16 @@ from comfy_aws.blobs import Blobs
 from comfy_aws.capture import Capture
 from comfy_aws.models import BlobRef, Json, to_dict
 from comfy_aws.packfaults import PackFaults
+from comfy_aws.parameters import every, parameters
 from comfy_aws.publish import Uploader
 from comfy_aws.rate import UploadRate
 from comfy_aws.requirements import masked
 from comfy_aws.residency import Residency
-from comfy_aws.resolve import Finding
+from comfy_aws.resolve import Catalog, Finding
 from comfy_aws.routing import Router
+
+OFFERED: Final = ("name", "node", "input", "title", "label", "role", "media")
+"""What is told of a parameter before it is published: what it is, but no value."""
 
 
 class Preflight:
@@ -32,6 +37,7 @@ class Preflight:
         rate: UploadRate,
         residency: Residency,
         faults: PackFaults,
+        catalog: Catalog,
     ) -> None:
         self._blobs = blobs
         self._uploader = uploader
@@ -39,6 +45,7 @@ class Preflight:
         self._rate = rate
         self._residency = residency
         self._faults = faults
+        self._catalog = catalog
 
     def check(self, prompt: object, template: str = "") -> Json:
         """Look a prompt over.
@@ -67,7 +74,17 @@ class Preflight:
             "expected_seconds": self._rate.seconds_for(size),
             "node_errors": capture.node_errors(),
             "endpoint": self._residency.of(capture.manifest, template),
+            "parameters": self._offered(graph, template),
         }
+
+    def _offered(self, graph: Json, template: str) -> list[Json]:
+        """What a form of this prompt can show, what the rules find first."""
+        classes = graphs.classes(graph)
+        stored = self._router.version(template).object_info if template else {}
+        info = {**stored, **self._catalog.object_info(classes)}
+        found = parameters(graph, info)
+        rest = [each for each in every(graph, info) if each not in found]
+        return [{key: getattr(each, key) for key in OFFERED} for each in (*found, *rest)]
 
 
 def needs(capture: Capture, lacking: Collection[str] | None = None) -> Json:

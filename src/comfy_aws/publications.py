@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from comfy_aws import layout
 from comfy_aws.errors import Cancelled, ComfyAwsError, Conflict, InvalidTransition, NotFound
-from comfy_aws.models import Json, Progress
+from comfy_aws.models import ChosenInput, Json, Progress
 from comfy_aws.publish import Publisher
 from comfy_aws.rate import Speed
 
@@ -46,6 +46,7 @@ class Publication:
     """One publish as the page shows it; bytes done of total where they are known.
 
     `rate` is bytes a second, `seconds_left` an estimate; None where nothing can be said.
+    `dropped` is what the form shows no more because its nodes are gone.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Publication:
     version: int | None = None
     error: Json | None = None
     client_id: str = ""
+    dropped: tuple[ChosenInput, ...] = ()
 
 
 @dataclass
@@ -165,8 +167,9 @@ class Publications:
 
         try:
             template = self._publisher.publish(
-                name, workflow, prompt, progress=step, cancelled=live.cancelled.is_set, **wishes
-            )
+                name, workflow, prompt, progress=step, cancelled=live.cancelled.is_set,
+                dropped=lambda chosen: self._change(live, dropped=chosen), **wishes,
+            )  # fmt: skip
         except Cancelled:
             self._end(live, PublishState.CANCELLED)
         except ComfyAwsError as exc:

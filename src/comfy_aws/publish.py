@@ -14,12 +14,20 @@ from dataclasses import replace
 from comfy_aws import __version__, hashing, helppages, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs, LocalBlob
-from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
+from comfy_aws.callbacks import (
+    IsCancelled,
+    OnDropped,
+    OnProgress,
+    never,
+    no_progress,
+    nothing_dropped,
+)
 from comfy_aws.capture import Capture, Capturer
 from comfy_aws.codecs import cover_of
 from comfy_aws.errors import Cancelled, Unresolved
 from comfy_aws.models import (
     BlobRef,
+    ChosenInput,
     HelpFile,
     Json,
     Manifest,
@@ -28,6 +36,7 @@ from comfy_aws.models import (
     TemplateVersion,
     to_json,
 )
+from comfy_aws.parameters import check_chosen, sifted
 from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
 from comfy_aws.templates import ModelLibrary, Templates, taken
@@ -153,6 +162,8 @@ class Publisher:
         author: str = "",
         description: str = "",
         cover: bytes = b"",
+        parameters: Sequence[ChosenInput] | None = None,
+        dropped: OnDropped = nothing_dropped,
         progress: OnProgress = no_progress,
         cancelled: IsCancelled = never,
     ) -> Template:
@@ -164,10 +175,13 @@ class Publisher:
             new_version: the template must exist, and gets a further version if anything in it
                 has changed.
             cover: a picture, as `codecs.cover_of` takes it.
+            parameters: what the template's form shows, none for what the rules find; without them
+                it shows what it has shown, as far as the graph still has it.
+            dropped: told what it shows no more.
 
         Raises:
-            InvalidName, InvalidWorkflow, InvalidFile, Conflict, NotFound, Unresolved, FileChanged,
-            Cancelled, AwsError.
+            InvalidName, InvalidWorkflow, InvalidFile, InvalidParameters, Conflict, NotFound,
+            Unresolved, FileChanged, Cancelled, AwsError.
         """
         layout.check_template_name(name)
         graph = graphs.check_prompt(prompt)
@@ -182,6 +196,7 @@ class Publisher:
         capture.check()
         info = {**_known(current, classes), **self._catalog.object_info(classes)}
         _check_classes(classes, info)  # before anything is sent
+        shows, lost = _form(graph, info, parameters, template)
         pages, files = self._help(classes, info, current)
         self._uploader.send(capture, base=base, more=files, progress=progress, cancelled=cancelled)
         progress(Progress("store", name))
@@ -199,11 +214,16 @@ class Publisher:
         )
         if cancelled():
             raise Cancelled(f"Publishing {name} was cancelled.")
+        told: Json = {"description": description, "cover": picture, "parameters": shows}
         if template is not None and current is not None and _is_same(current, draft):
-            return self._templates.tell(template, description=description, cover=picture)
-        if new_version:
-            return self._templates.add_version(draft, description=description, cover=picture)
-        return self._templates.create(draft, description=description, cover=picture)
+            stored = self._templates.tell(template, **told)
+        elif new_version:
+            stored = self._templates.add_version(draft, **told)
+        else:
+            stored = self._templates.create(draft, **told)
+        if lost:
+            dropped(lost)
+        return stored
 
     def _help(
         self, classes: Iterable[str], info: Json, current: TemplateVersion | None
@@ -232,6 +252,20 @@ class Publisher:
         if self._templates.exists(name):
             raise taken(name)
         return None, None
+
+
+def _form(
+    graph: Json, info: Json, wanted: Sequence[ChosenInput] | None, template: Template | None
+) -> tuple[tuple[ChosenInput, ...] | None, tuple[ChosenInput, ...]]:
+    """What the form is to show, None for no change; and what it shows no more.
+
+    Raises InvalidParameters.
+    """
+    if wanted is not None:
+        check_chosen(graph, info, wanted)
+        return tuple(wanted), ()
+    kept, lost = sifted(graph, info, template.parameters if template else ())
+    return (kept if lost else None), lost
 
 
 def _known(stored: TemplateVersion | None, classes: Iterable[str]) -> Json:

@@ -309,7 +309,7 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         publications=Publications(publisher),
         jobs=jobs,
         preflight=Preflight(
-            cloud.blobs, uploader, cloud.router, rate, residency, cloud.pack_faults
+            cloud.blobs, uploader, cloud.router, rate, residency, cloud.pack_faults, catalog
         ),
         model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
         template_runs=runs,

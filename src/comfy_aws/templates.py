@@ -29,6 +29,7 @@ from comfy_aws.errors import (
 from comfy_aws.garbage import outlast
 from comfy_aws.models import (
     BlobRef,
+    ChosenInput,
     Manifest,
     ModelFile,
     Template,
@@ -118,7 +119,12 @@ class Templates:
             return list(pool.map(lambda number: self.version(name, number), self.versions(name)))
 
     def create(
-        self, draft: TemplateVersion, *, description: str = "", cover: bytes = b""
+        self,
+        draft: TemplateVersion,
+        *,
+        description: str = "",
+        cover: bytes = b"",
+        parameters: tuple[ChosenInput, ...] | None = None,
     ) -> Template:
         """Store a first version and point a new template at it.
 
@@ -134,7 +140,7 @@ class Templates:
         now = self._clock()
         template = Template(
             draft.name, version.version, now, now, draft.author, description,
-            size=draft.manifest.size, cover=self._put_cover(cover),
+            size=draft.manifest.size, cover=self._put_cover(cover), parameters=parameters or (),
         )  # fmt: skip
         try:
             self._write(template, if_none_match=True)
@@ -149,9 +155,14 @@ class Templates:
         return template
 
     def add_version(
-        self, draft: TemplateVersion, *, description: str = "", cover: bytes = b""
+        self,
+        draft: TemplateVersion,
+        *,
+        description: str = "",
+        cover: bytes = b"",
+        parameters: tuple[ChosenInput, ...] | None = None,
     ) -> Template:
-        """Store a next version and move the pointer to it; without a new one the old cover stays.
+        """Store a next version and move the pointer to it; what is not told anew stays.
 
         Raises:
             NotFound, Conflict.
@@ -163,29 +174,27 @@ class Templates:
         changed = self.change(
             draft.name,
             lambda template: replace(
-                template,
+                _told(template, description, shown, parameters),
                 version=version.version,
-                description=description or template.description,
                 size=draft.manifest.size,
-                cover=shown or template.cover,
             ),
         )
         self._hold_cover(cover)
         return changed
 
-    def tell(self, template: Template, *, description: str, cover: bytes) -> Template:
+    def tell(
+        self,
+        template: Template,
+        *,
+        description: str,
+        cover: bytes,
+        parameters: tuple[ChosenInput, ...] | None = None,
+    ) -> Template:
         """Change what is told of a template, where something new is given. Raises NotFound."""
-        told = replace(
-            template,
-            description=description or template.description,
-            cover=self._put_cover(cover) or template.cover,
-        )
-        if told == template:
+        shown = self._put_cover(cover)
+        if _told(template, description, shown, parameters) == template:
             return template
-        changed = self.change(
-            template.name,
-            lambda old: replace(old, description=told.description, cover=told.cover),
-        )
+        changed = self.change(template.name, lambda old: _told(old, description, shown, parameters))
         self._hold_cover(cover)
         return changed
 
@@ -437,6 +446,20 @@ class ModelLibrary:
                 if other.startswith(prefix) and belongs(name, more) and (part := read(other)):
                     found[other] = part
         return list(found.values())
+
+
+def _told(
+    template: Template,
+    description: str,
+    cover: BlobRef | None,
+    parameters: tuple[ChosenInput, ...] | None,
+) -> Template:
+    return replace(
+        template,
+        description=description or template.description,
+        cover=cover or template.cover,
+        parameters=template.parameters if parameters is None else parameters,
+    )
 
 
 def taken(name: str) -> Conflict:

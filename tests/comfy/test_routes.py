@@ -83,7 +83,8 @@ def test_reading(designer: ComfyUIProcess) -> None:
 
 def test_a_template_from_publish_to_delete(designer: ComfyUIProcess) -> None:
     body = {"name": "Routes", "workflow": pipeline.load_workflow(),
-            "prompt": pipeline.load_prompt(), "description": "for a test"}  # fmt: skip
+            "prompt": pipeline.load_prompt(), "description": "for a test",
+            "parameters": [{"node": "7", "input": "seed", "label": "Dice"}]}  # fmt: skip
     status, answer = call(designer, "POST", "/aws/publishes", body)
     assert status == 202
     publish = answer["publish"]
@@ -91,10 +92,12 @@ def test_a_template_from_publish_to_delete(designer: ComfyUIProcess) -> None:
         _, answer = call(designer, "GET", "/aws/publishes/{id}", id=publish["id"])
         publish = answer["publish"]
     assert (publish["state"], publish["version"]) == ("done", 1)
+    assert publish["dropped"] == []
 
     status, answer = call(designer, "GET", "/aws/templates/{name}", name="Routes")
     assert status == 200
     assert answer["prompt"] == body["prompt"]
+    assert answer["template"]["parameters"] == body["parameters"]
     assert answer["workflow"] == body["workflow"]
     names = {model["name"] for model in answer["manifest"]["models"]}
     assert names == {Path(name).name for name in pipeline.MODELS}

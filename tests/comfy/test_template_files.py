@@ -82,7 +82,8 @@ def test_out_as_a_file_and_in_again(designer: ComfyUIProcess) -> None:
     assert 'filename="Export-v1.zip"' in small.headers["Content-Disposition"]
     large = requests.get(url, params={"blobs": "1"}, timeout=60)
     names = zipfile.ZipFile(io.BytesIO(large.content)).namelist()
-    assert sum(name.startswith("blobs/") for name in names) == len(pipeline.MODELS) + 2
+    # Also an input and a node pack, two pages of its help and the picture in them.
+    assert sum(name.startswith("blobs/") for name in names) == len(pipeline.MODELS) + 5
     assert requests.get(url, params={"version": "7"}, timeout=60).status_code == 404
     assert requests.get(url, params={"version": "x"}, timeout=60).status_code == 400
 
@@ -121,7 +122,9 @@ def test_published_from_a_terminal(
               "--arguments", f"--base-directory '{base}' --disable-api-nodes")  # fmt: skip
     with monkeypatch.context() as terminal:
         terminal.setattr(sys.stderr, "isatty", lambda: True)
-        cover = ("--cover", str(tmp_path / "cover.png"), "--description", "by hand")
+        cover = ("--cover", str(tmp_path / "cover.png"), "--description", "by hand",
+                 "--parameter", f"{pipeline.SAMPLER_ID}.steps=Effort",
+                 "--parameter", f"{pipeline.SAMPLER_ID}.seed")  # fmt: skip
         assert cli.main(("template", *common, *cover)) == 0
     told = capsys.readouterr()
     assert "Terminal is published: version 1" in told.out
@@ -136,6 +139,11 @@ def test_published_from_a_terminal(
     }
     assert shown["template"]["description"] == "by hand"
     assert shown["template"]["cover"]
+    assert [(each["input"], each["label"]) for each in shown["template"]["parameters"]] == [
+        ("steps", "Effort"), ("seed", "")]  # fmt: skip
+    with pytest.raises(SystemExit):
+        run(*common, "--parameter", "steps")
+    assert "a parameter is NODE.INPUT, such as 7.steps; got steps" in capsys.readouterr().err
     assert "Terminal exists already" in run(*common, status=1)
 
     file = tmp_path / "t.zip"

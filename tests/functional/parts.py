@@ -109,11 +109,14 @@ class FolderCatalog:
         return True
 
     def object_info(self, class_types: Iterable[str]) -> Json:
-        def module(name: str) -> str:
-            return "custom_nodes.pack" if name == "PackNode" else "nodes"
+        text = {"required": {"text": ["STRING", {"multiline": True}]}}
 
-        known = (name for name in class_types if self.knows(name))
-        return {name: {"name": name, "input": {}, "python_module": module(name)} for name in known}
+        def definition(name: str) -> Json:
+            module = "custom_nodes.pack" if name == "PackNode" else "nodes"
+            return {"name": name, "input": text if name == "Text" else {}, "python_module": module,
+                    "output_node": name == "Save"}  # fmt: skip
+
+        return {name: definition(name) for name in class_types if self.knows(name)}
 
     def web_folder(self, class_type: str) -> WebFolder | None:
         folder = self.root / "custom_nodes/pack/web"

@@ -18,10 +18,11 @@ from comfy_aws.errors import (
     Cancelled,
     Conflict,
     FileChanged,
+    InvalidParameters,
     NotFound,
     Unresolved,
 )
-from comfy_aws.models import InvalidTransition
+from comfy_aws.models import ChosenInput, InvalidTransition
 from comfy_aws.publications import Publications, PublishState
 from tests.functional.parts import WORKFLOW, Parts, model_node
 from tests.support.stack import running_stack
@@ -94,6 +95,34 @@ def test_help_of_nodes_travels_with_them(parts, monkeypatch):
     prompt["5"]["inputs"]["text"] = "a dog"
     assert parts.publish("Helped", prompt, new_version=True).version == 2
     assert parts.templates.version("Helped").help == (page,)
+
+
+def test_what_the_form_shows_is_chosen_with_the_publish(parts):
+    lost = []
+
+    def publish(*texts, **wishes):
+        prompt = {str(n): {"class_type": "Text", "inputs": {"text": t}} for n, t in texts}
+        saved = {f"text{n}": [str(n), 0] for n, _ in texts}
+        prompt["9"] = {"class_type": "Save", "inputs": saved}
+        return parts.publish("Form", prompt, dropped=lost.append, **wishes)
+
+    words, more = ChosenInput("1", "text", "Words"), ChosenInput("2", "text")
+    with pytest.raises(InvalidParameters, match="no such widget"):
+        publish((1, "a"), parameters=(more,))
+    assert not parts.templates.exists("Form")
+    assert publish((1, "a"), (2, "b"), parameters=(more, words)).parameters == (more, words)
+    wishes = {"new_version": True}
+    assert publish((1, "c"), (2, "b"), **wishes).parameters == (more, words), "they are kept"
+    assert lost == []
+    assert publish((1, "c"), **wishes).parameters == (words,)
+    assert lost == [(more,)]
+    assert publish((3, "c"), **wishes).parameters == (), "the rules find them again"
+    assert lost == [(more,), (words,)]
+    before = parts.templates.get("Form").version
+    told = publish((3, "c"), parameters=(ChosenInput("3", "text"),), **wishes)
+    assert (told.version, told.parameters) == (before, (ChosenInput("3", "text"),))
+    assert publish((3, "d"), parameters=(), **wishes).parameters == ()
+    assert len(lost) == 2
 
 
 def test_what_a_designer_on_windows_publishes_has_posix_names(parts):

@@ -10,7 +10,7 @@ import pytest
 from comfy_aws.errors import InvalidParameters
 from comfy_aws.models import ChosenInput
 from comfy_aws.parameter_values import apply
-from comfy_aws.parameters import check_chosen, every, parameters, settable
+from comfy_aws.parameters import check_chosen, every, parameters, settable, sifted
 
 SEED = ["INT", {"min": 0, "max": 2**64 - 1}]
 INFO = {
@@ -211,3 +211,8 @@ def test_everything_may_be_set_under_the_designers_labels():
     found = settable(PROMPT, INFO, (ChosenInput("8", "steps", "Quality"), ChosenInput("99", "x")))
     assert {each.name for each in found} == {each.name for each in every(PROMPT, INFO)}
     assert apply(PROMPT, found, {"Quality": 9, "8.cfg": 2})["8"]["inputs"]["steps"] == 9
+
+
+def test_chosen_inputs_that_the_graph_has_no_more_are_told():
+    there, gone = ChosenInput("8", "steps", "Quality"), ChosenInput("99", "x")
+    assert sifted(PROMPT, INFO, (gone, there)) == ((there,), (gone,))

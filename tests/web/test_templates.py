@@ -41,6 +41,19 @@ EMPTY_CORNER = (1150, 640)
 """A place of the canvas with no node, where a click lets ComfyUI look for changes."""
 
 
+PLAIN: dict[str, Any] = {
+    "last_node_id": 2, "last_link_id": 1, "links": [[1, 1, 0, 2, 0, "IMAGE"]], "version": 0.4,
+    "nodes": [
+        {"id": 1, "type": "EmptyImage", "pos": [0, 0], "size": [210, 130], "mode": 0, "order": 0,
+         "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}],
+         "widgets_values": [16, 16, 1, 0]},
+        {"id": 2, "type": "SaveImage", "pos": [300, 0], "size": [210, 130], "mode": 0, "order": 1,
+         "inputs": [{"name": "images", "type": "IMAGE", "link": 1}], "widgets_values": ["plain"]},
+    ],
+}  # fmt: skip
+"""A workflow that has no node of the pipeline."""
+
+
 def row(page: ComfyPage, name: str) -> Any:
     return page.tab.locator(f"[data-testid=aws-template][data-name={name}]")
 
@@ -109,11 +122,30 @@ def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
     expect(page.find("aws-name-cover")).to_be_visible()
     page.find("aws-name-input").fill("Covered")
     page.find("aws-name-description").fill("A small test")
+    # The form shows what the rules find, until somebody says otherwise.
+    page.find("aws-name-form").locator("summary").click()
+    ticked = page.find("aws-choices").locator("[data-testid=aws-choice-show]:checked")
+    expect(page.find("aws-name-form-note")).to_contain_text("what the rules find")
+    found = ticked.count()
+    assert found > 1
+    for box in ticked.all()[::-1]:
+        box.uncheck()
+    expect(page.find("aws-name-form-note")).to_contain_text("what the rules find")
+    page.find("aws-name-form-rule").click()
+    expect(ticked).to_have_count(found)
+    for box in ticked.all()[::-1]:
+        box.uncheck()
+    line = page.tab.locator(f"[data-testid=aws-choice-row][data-name='{SAMPLER_ID}.steps']")
+    line.get_by_test_id("aws-choice-show").check()
+    line.get_by_test_id("aws-choice-label").fill("Effort")
+    expect(page.find("aws-name-form-note")).to_have_text("")
     page.find("aws-name-ok").click()
     expect(page.toast("“Covered” is published")).to_be_visible()
 
     [made] = [t for t in stack.call("GET", "/aws/templates")["templates"] if t["name"] == "Covered"]
     assert made["description"] == "A small test"
+    effort = {"node": SAMPLER_ID, "input": "steps", "label": "Effort"}
+    assert made["parameters"] == [effort]
     assert made["cover"]["size"] > 0
     image = row(page, "Covered").locator("img")
     expect(image).to_be_visible()
@@ -127,7 +159,20 @@ def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
     page.find("aws-name-input").fill("Bare")
     page.find("aws-name-ok").click()
     expect(page.toast("“Bare” is published")).to_be_visible()
-    assert stack.call("GET", "/aws/templates/Bare")["template"]["cover"] is None
+    bare = stack.call("GET", "/aws/templates/Bare")["template"]
+    assert (bare["cover"], bare["parameters"]) == (None, [])
+
+    # A new version begins with what the template shows, and tells what it cannot show any more.
+    page.load(PLAIN)
+    page.find("aws-new-workflow").click()
+    page.find("aws-name-input").fill("Covered")
+    page.find("aws-name-new-version").check()
+    page.find("aws-name-form").locator("summary").click()
+    expect(line).to_have_count(0)
+    page.find("aws-name-ok").click()
+    expect(page.toast("The form of “Covered” shows less")).to_be_visible()
+    expect(page.toast("Gone with their nodes: Effort.")).to_be_visible()
+    assert stack.call("GET", "/aws/templates/Covered")["template"]["parameters"] == []
 
 
 def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):

@@ -112,6 +112,7 @@ function makeNameDialog() {
     showNodes: (nodes) => canvas.outline(nodes),
     push: (models) => void library.move('push', models),
     picture: () => canvas.lastPicture(),
+    chosen: (name) => store.state.templates.items.find((each) => each.name === name)?.parameters ?? [],
     publish: (name, wish) => publishing.start(name, wish),
   })
 }

@@ -92,7 +92,7 @@ export class Publishing {
    * @param {import('./views/name_dialog.js').Wish} wish
    * @returns {Promise<Aws.Problem | null>} why it did not start
    */
-  async start(name, { newVersion, description, cover }) {
+  async start(name, { newVersion, description, cover, parameters }) {
     try {
       this.#canvas.outline([])
       await this.#onStart()
@@ -106,6 +106,7 @@ export class Publishing {
         new_version: newVersion,
         description,
         cover,
+        ...(parameters && { parameters }),
         client_id: this.#comfy.clientId,
       })
       this.#lock(publish)
@@ -174,12 +175,13 @@ export class Publishing {
    * @param {Aws.Publish} publish one that has ended
    * @param {string} print fingerprint of what was sent
    */
-  #tell({ name, state, version, error }, print) {
+  #tell({ name, state, version, error, dropped }, print) {
     if (state === 'done') {
       this.#onDone(name, version ?? 1, print)
       const isUsable = target(this.#store.state).endpoint !== undefined
       const key = isUsable ? 'publish.version' : 'publish.version.noEndpoint'
       this.#comfy.toast('success', t('publish.done', { name }), t(key, { version: version ?? 1 }))
+      if (dropped.length > 0) this.#tellDropped(name, dropped)
     } else if (state === 'cancelled') {
       this.#comfy.toast('info', t('publish.cancelled', { name }), t('publish.cancelled.hint'))
     } else if (error?.code === 'conflict') {
@@ -188,6 +190,15 @@ export class Publishing {
       this.#canvas.outline(Object.keys(error?.node_errors ?? {}))
       this.#comfy.toast('error', t('publish.failed', { name }), error ? told(spoken(error)) : '')
     }
+  }
+
+  /**
+   * @param {string} name of the template
+   * @param {Aws.ChosenInput[]} dropped
+   */
+  #tellDropped(name, dropped) {
+    const names = dropped.map(({ node, input, label }) => label || `${node}.${input}`).join(', ')
+    this.#comfy.toast('warn', t('publish.dropped', { name }), t('publish.dropped.text', { names }))
   }
 
   #lookLater() {
@@ -225,6 +236,6 @@ export class Publishing {
 function reconnecting(id) {
   return {
     id, name: '', state: 'running', phase: 'reconnect', item: '', done: 0, total: 0,
-    rate: null, seconds_left: null, version: null, error: null, client_id: '',
+    rate: null, seconds_left: null, version: null, error: null, client_id: '', dropped: [],
   }
 }

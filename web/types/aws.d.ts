@@ -38,6 +38,8 @@ declare namespace Aws {
     endpoint: string
     size: number
     cover: { digest: string; size: number } | null
+    /** What its form shows; none for what the rules find. */
+    parameters: ChosenInput[]
   }
 
   interface Settings {
@@ -69,22 +71,27 @@ declare namespace Aws {
     permission: string
   }
 
-  /** A widget of a template that people change. */
-  interface Parameter {
+  /** A widget of a workflow that a form can show. */
+  interface FormParameter {
     name: string
     node: string
     input: string
-    kind: 'text' | 'int' | 'float' | 'boolean' | 'choice' | 'file'
-    value: unknown
     title: string
     label: string
+    /** What the rules take it for; empty when they do not find it. */
     role: string
+    media: string
+  }
+
+  /** A widget of a template that people change. */
+  interface Parameter extends FormParameter {
+    kind: 'text' | 'int' | 'float' | 'boolean' | 'choice' | 'file'
+    value: unknown
     minimum: number | null
     maximum: number | null
     step: number | null
     choices: unknown[]
     multiline: boolean
-    media: string
     tooltip: string
   }
 
@@ -116,6 +123,8 @@ declare namespace Aws {
     version: number | null
     error: Problem | null
     client_id: string
+    /** What the form shows no more. */
+    dropped: ChosenInput[]
   }
 
   interface PublishRequest {
@@ -127,6 +136,7 @@ declare namespace Aws {
     description?: string
     /** base64 of a picture */
     cover?: string
+    parameters?: ChosenInput[]
   }
 
   interface VersionFacts {
@@ -170,6 +180,8 @@ declare namespace Aws {
     expected_seconds: number | null
     /** Where a job would run; null when no endpoint takes jobs. */
     endpoint: { name: string; instances: number; bytes_to_fetch: number } | null
+    /** What a form can show. */
+    parameters: FormParameter[]
   }
 
   /** The canvas and what is kept of it. */

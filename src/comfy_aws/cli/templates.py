@@ -208,6 +208,12 @@ def _add_publish(commands: Any) -> None:
                          help="add a version to the template of this name")  # fmt: skip
     publish.add_argument("--description", default="", metavar="TEXT", help="what it is for")
     publish.add_argument("--cover", type=Path, metavar="FILE", help="a PNG, JPEG or WebP picture")
+    text = (
+        "a parameter that its form shows, such as 7.steps=Steps; more of them in this order; none "
+        "for those that the form has, else those found by rule"
+    )
+    publish.add_argument("--parameter", type=_chosen, action="append", metavar="NAME[=LABEL]",
+                         help=text)  # fmt: skip
 
 
 def _publish(arguments: argparse.Namespace) -> int:
@@ -219,6 +225,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         "description": arguments.description,
         "author": _author(),
         "cover": base64.b64encode(_bytes_of(arguments.cover)).decode(),
+        "parameters": arguments.parameter,
     }
     with bar(arguments) as progress:
         progress(Progress("start", "ComfyUI"))
@@ -228,8 +235,21 @@ def _publish(arguments: argparse.Namespace) -> int:
     template = answer["template"]
     names.changed("template", came=template["name"])
     text = f"{template['name']} is published: version {template['version']}, "
-    emit(arguments, template, [text + f"{size_text(template['size'])} of files."])
+    lines = [text + f"{size_text(template['size'])} of files."]
+    lost = [f"{each['node']}.{each['input']}" for each in answer["dropped"]]
+    if lost:
+        lines.append(f"Its form shows no more, because their nodes are gone: {', '.join(lost)}.")
+    emit(arguments, {**template, "dropped": answer["dropped"]}, lines)
     return 0
+
+
+def _chosen(text: str) -> Json:
+    """A parameter as ``NODE.INPUT=LABEL``, the label of which may be missing."""
+    name, _, label = text.partition("=")
+    node, _, field = name.partition(".")
+    if not node or not field:
+        raise argparse.ArgumentTypeError(f"a parameter is NODE.INPUT, such as 7.steps; got {text}")
+    return {"node": node, "input": field, "label": label.strip()}
 
 
 def _bytes_of(path: Path | None) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfy_aws.callbacks import OnProgress
 from comfy_aws.comfyui import hosted
-from comfy_aws.models import Json, to_dict
+from comfy_aws.models import ChosenInput, Json, to_dict
 
 
 def publish(question: Json, progress: OnProgress) -> Json:
@@ -18,8 +18,11 @@ def publish(question: Json, progress: OnProgress) -> Json:
     from comfy_aws import config, services
     from comfy_aws.comfyui.catalog import ComfyUICatalog
     from comfy_aws.hashcache import HashCache
+    from comfy_aws.parameters import chosen_of
     from comfy_aws.readlog import READS, ReadLog
 
+    wanted = question["parameters"]
+    lost: list[ChosenInput] = []
     state = Path(folder_paths.get_user_directory(), "comfy-aws")
     cache, reads = HashCache(state / "hashes.sqlite"), ReadLog(state / READS)
     try:
@@ -35,9 +38,11 @@ def publish(question: Json, progress: OnProgress) -> Json:
                 author=question["author"],
                 description=question["description"],
                 cover=base64.b64decode(question["cover"]),
+                parameters=None if wanted is None else chosen_of(wanted),
+                dropped=lost.extend,
                 progress=progress,
             )
-            return {"template": to_dict(template)}
+            return {"template": to_dict(template), "dropped": [to_dict(each) for each in lost]}
     finally:
         cache.close()
         reads.close()

@@ -1,6 +1,6 @@
 /**
- * New Workflow: asks for the name, says what a publish would send, and takes a description and a
- * cover.
+ * New Workflow: asks for the name, says what a publish would send, and takes a description, a
+ * cover, and what the form shows.
  */
 
 import { h, setText } from '../dom.js'
@@ -8,17 +8,21 @@ import { locale, t } from '../i18n.js'
 import { guard } from './guard.js'
 import { NameField } from './name_field.js'
 import { PreflightView } from './preflight_view.js'
+import { PublishForm } from './publish_form.js'
 
 /**
  * @typedef {object} Wish
  * @property {boolean} newVersion
  * @property {string} description
  * @property {string} cover base64 of a picture; empty for none
+ * @property {Aws.ChosenInput[] | undefined} parameters what the form shows, none for what the rules
+ *   find; undefined for what it has shown
  */
 
 export class NameDialog {
   #publish
   #picture
+  #chosen
   /** @type {AbortController | null} set while the dialog is open */
   #open = null
   #busy = false
@@ -26,6 +30,7 @@ export class NameDialog {
   #taken = ''
   #field
   #preflight
+  #form = new PublishForm()
   #newVersion = h('input', { type: 'checkbox', testid: 'aws-name-new-version' })
   #newVersionText = h('span')
   #newVersionRow = h(
@@ -62,12 +67,14 @@ export class NameDialog {
    * @param {(nodes: string[]) => void} parts.showNodes on the canvas
    * @param {(models: Aws.ModelName[]) => void} parts.push begins to send models to the bucket
    * @param {() => string} parts.picture a data URL of the canvas' last result; empty for none
+   * @param {(name: string) => Aws.ChosenInput[]} parts.chosen what a template's form shows by choice
    * @param {(name: string, wish: Wish) => Promise<Aws.Problem | null>} parts.publish
    *   the dialog closes when this has no problem
    */
-  constructor({ check, preflight, showNodes, push, picture, publish }) {
+  constructor({ check, preflight, showNodes, push, picture, chosen, publish }) {
     this.#publish = publish
     this.#picture = picture
+    this.#chosen = chosen
     this.#field = new NameField({
       id: 'aws-name',
       check,
@@ -78,7 +85,12 @@ export class NameDialog {
       this.close()
       showNodes(nodes)
     }
-    this.#preflight = new PreflightView(preflight, show, push)
+    const look = async (/** @type {AbortSignal} */ signal) => {
+      const found = await preflight(signal)
+      this.#form.offer(found.parameters)
+      return found
+    }
+    this.#preflight = new PreflightView(look, show, push)
     this.#newVersion.addEventListener('change', () => this.#draw())
     this.#dialog = this.#build()
   }
@@ -94,6 +106,7 @@ export class NameDialog {
     if (!problem) {
       this.#description.value = ''
       this.#useCover.checked = true
+      this.#form.start()
     }
     this.#open = new AbortController()
     this.#setBusy(false)
@@ -122,6 +135,7 @@ export class NameDialog {
         h('label', { class: 'aws-label', for: 'aws-name-description' }, t('name.description')),
         this.#description),
       this.#coverRow,
+      this.#form.element,
       this.#preflight.element,
       h('div', { class: 'aws-dialog-buttons' }, this.#cancel, this.#ok)
     )
@@ -181,7 +195,8 @@ export class NameDialog {
   #wish(newVersion) {
     const hasCover = !this.#coverRow.hidden && this.#useCover.checked
     const cover = hasCover ? (this.#cover.src.split(',')[1] ?? '') : ''
-    return { newVersion, description: this.#description.value.trim(), cover }
+    const description = this.#description.value.trim()
+    return { newVersion, description, cover, parameters: this.#form.wish }
   }
 
   /** @param {string} name that is taken; empty when none is */
@@ -203,6 +218,7 @@ export class NameDialog {
   #draw() {
     this.#ok.disabled = this.#busy
     this.#cancel.disabled = this.#busy
+    this.#form.follow(this.#newVersion.checked ? this.#chosen(this.#taken) : [])
     setText(this.#ok, t(this.#busy ? 'name.starting' : 'name.ok'))
   }
 }

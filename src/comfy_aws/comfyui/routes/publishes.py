@@ -11,6 +11,7 @@ from aiohttp import web
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, author_of, body_of
 from comfy_aws.errors import InvalidFile, NotFound
 from comfy_aws.models import to_dict
+from comfy_aws.parameters import chosen_of
 from comfy_aws.publications import Publication, Publications, PublishState
 from comfy_aws.templates import taken
 
@@ -43,6 +44,8 @@ class PublishRoutes(RouteGroup):
         body = await body_of(request)
         new_version = bool(body.get("new_version"))
         author, cover = author_of(request), _picture(body.get("cover"))
+        wanted = body.get("parameters")
+        parameters = None if wanted is None else chosen_of(wanted)
 
         def start(services: Any) -> Publication:
             if not new_version and services.templates.exists(body.get("name")):
@@ -57,6 +60,7 @@ class PublishRoutes(RouteGroup):
                 author=author,
                 description=str(body.get("description") or ""),
                 cover=cover,
+                parameters=parameters,
             )
             return publication
 
