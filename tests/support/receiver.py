@@ -80,10 +80,10 @@ class _Handler(BaseHTTPRequestHandler):
         if status in (301, 302, 307, 308):
             self.send_header("Location", receiver.url)
         self.send_header("Content-Length", "0")
-        self.end_headers()
-        with receiver.changed:
+        with receiver.changed:  # before the answer: whoever has that looks at once
             receiver.heard.append(Heard(headers, body))
             receiver.changed.notify_all()
+        self.end_headers()
 
     def log_message(self, *_: Any) -> None:
         pass
