@@ -237,6 +237,38 @@ def test_every_log_is_kept_for_a_while_only(resources):
     assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogDays"} for group in groups)
 
 
+QUERY = re.compile(
+    r"SELECT (?P<of>\w+)\(\w+\) FROM SCHEMA\(\"[\w/]+\", (?P<by>[\w, ]+)\)"
+    r" GROUP BY (?P<group>\w+) ORDER BY (?P<order>\w+)\(\) DESC"
+)
+AWAKE_PERIODS = {"1": 12, "2": 24}
+INSIGHTS_SECONDS = 3 * 3600
+"""An alarm on Metrics Insights evaluates the latest three hours."""
+
+
+def check_each_endpoint_is_judged(alarm: dict[str, Any], function: str) -> None:
+    """Each endpoint is a series of its own, so two that take turns do not count as one."""
+    [metric] = alarm["Metrics"]
+    query = QUERY.fullmatch(metric["Expression"])
+    assert query, metric
+    assert query["group"] == "EndpointName"
+    assert query["group"] in query["by"].split(", ")
+    assert query["of"] == query["order"] == function
+    periods = alarm["EvaluationPeriods"]
+    longest = max(AWAKE_PERIODS.values()) if isinstance(periods, dict) else periods
+    assert metric["Period"] * longest <= INSIGHTS_SECONDS
+
+
+def test_hours_awake_are_counted_in_periods(template, resources):
+    mapping = template["Mappings"]["AwakePeriods"]
+    counts = {hours: each["Count"] for hours, each in mapping.items()}
+    assert counts == AWAKE_PERIODS
+    [metric] = resources["AwakeAlarm"]["Properties"]["Metrics"]
+    assert all(int(hours) * 3600 == count * metric["Period"] for hours, count in counts.items())
+    allowed = template["Parameters"]["AwakeHours"]["AllowedValues"]
+    assert {str(hours) for hours in allowed} == set(counts)
+
+
 def test_alarms_and_budget_tell_somebody(resources):
     alarms = {n: r for n, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
     assert set(alarms) == {"FailedAlarm", "FailedJobsAlarm", "WaitingAlarm", "AwakeAlarm"}
@@ -246,5 +278,11 @@ def test_alarms_and_budget_tell_somebody(resources):
     [by] = failed["Dimensions"]
     named = (failed["Namespace"], failed["MetricName"], by["Name"], by["Value"])
     assert named == (permissions.METRICS, "JobsFailed", "Bucket", {"Ref": "BucketName"})
+    for name, function in {
+        "FailedAlarm": "SUM",
+        "WaitingAlarm": "MAX",
+        "AwakeAlarm": "COUNT",
+    }.items():
+        check_each_endpoint_is_judged(alarms[name]["Properties"], function)
     told = json.dumps(resources["Budget"]["Properties"]["NotificationsWithSubscribers"])
     assert told.count('"Ref": "Alerts"') == 2

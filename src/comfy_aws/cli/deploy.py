@@ -21,8 +21,8 @@ from comfy_aws.errors import ConfigError, NotFound
 _NUMBERS: Final = {
     "job_days": "days until a job's files are deleted",
     "log_days": "days that build logs are kept",
-    "wait_seconds": "alarm when the oldest request waits this long",
-    "awake_hours": "alarm when endpoints are awake this long without a pause, 1 or 2",
+    "wait_seconds": "alarm when an endpoint's oldest request waits this long",
+    "awake_hours": "alarm when an endpoint is awake this long without a pause, 1 or 2",
     "monthly_budget": "US dollars a month to be warned at, 0 for no budget",
     "models_gib": "size of the designer's volume, in GiB",
     "inference_ports": "inference ports on the designer, from 10001 up",
