@@ -269,6 +269,35 @@ def test_hours_awake_are_counted_in_periods(template, resources):
     assert {str(hours) for hours in allowed} == set(counts)
 
 
+# What Cost Explorer calls the services, and which types of resources they bill.
+SERVICES = {
+    "Amazon Simple Storage Service": {"AWS::S3::Bucket"},
+    "Amazon EC2 Container Registry (ECR)": {"AWS::ECR::Repository"},
+    "CodeBuild": {"AWS::CodeBuild::Project"},
+    "AmazonCloudWatch": {"AWS::Logs::LogGroup", "AWS::CloudWatch::Alarm"},
+    "Amazon Simple Notification Service": {"AWS::SNS::Topic", "AWS::SNS::Subscription"},
+    "Amazon Elastic Compute Cloud - Compute": {"AWS::EC2::Instance"},
+    "EC2 - Other": {"AWS::EC2::Volume"},
+    "Amazon Virtual Private Cloud": {"AWS::EC2::EIP"},
+    "AWS Secrets Manager": {"AWS::SecretsManager::Secret"},
+    "Amazon SageMaker": set(),  # made by the designer: endpoints, and their queues
+    "Amazon Simple Queue Service": set(),
+}
+FREE = {
+    "AWS::S3::BucketPolicy", "AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::SNS::TopicPolicy",
+    "AWS::IAM::InstanceProfile", "AWS::Budgets::Budget", "AWS::EC2::SecurityGroup",
+    "AWS::EC2::SecurityGroupIngress", "AWS::EC2::EIPAssociation", "AWS::EC2::VolumeAttachment",
+    "AWS::CloudFormation::WaitCondition", "AWS::CloudFormation::WaitConditionHandle",
+}  # fmt: skip
+
+
+def test_the_budget_counts_all_that_the_stack_can_cost(resources):
+    [counted] = resources["Budget"]["Properties"]["Budget"]["CostFilters"].values()
+    assert sorted(counted) == sorted(SERVICES)
+    billed = set().union(*SERVICES.values())
+    assert {each["Type"] for each in resources.values()} == billed | FREE
+
+
 def test_alarms_and_budget_tell_somebody(resources):
     alarms = {n: r for n, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
     assert set(alarms) == {"FailedAlarm", "FailedJobsAlarm", "WaitingAlarm", "AwakeAlarm"}
