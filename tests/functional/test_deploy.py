@@ -16,6 +16,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from comfy_aws import cli, config, layout
 from comfy_aws.aws import SageMaker, Session
@@ -157,12 +158,54 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
 
 def test_a_bucket_goes_when_it_is_told_to(run, shared_stack, stack_name):
     client = boto3.client("s3", region_name=shared_stack.region)
-    client.create_bucket(Bucket="to-be-deleted")
     named = ("--name", stack_name)
-    run("deploy", *named, "--bucket", "to-be-deleted", "--yes")
+    run("deploy", *named, "--bucket", "to-be-deleted", "--yes", "--job-days", "9")
+    assert client.head_object(Bucket="to-be-deleted", Key=layout.SOURCE)
+    assert expiring(client, "to-be-deleted") == {layout.JOBS: 9, layout.ASYNC: 7}
+    run("update", *named, "--yes", "--job-days", "8")
+    assert expiring(client, "to-be-deleted")[layout.JOBS] == 8
     _, told = run("destroy", *named, "--yes", "--delete-bucket")
     assert "the bucket to-be-deleted with 1 objects: every template" in told
     assert "to-be-deleted" not in {each["Name"] for each in client.list_buckets()["Buckets"]}
+
+
+def expiring(client, bucket: str) -> dict[str, int]:
+    """Days until objects are deleted, by their prefix."""
+    rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    return {
+        rule["Filter"]["Prefix"]: rule["Expiration"]["Days"]
+        for rule in rules
+        if "Expiration" in rule
+    }
+
+
+def test_a_bucket_of_the_local_stacks_cloudformation(home, shared_stack, stack_name):
+    """It is made in the object store, and deleted as its policy says, when it is empty."""
+    s3 = boto3.client("s3", region_name=shared_stack.region)
+    cloudformation = boto3.client("cloudformation", region_name=shared_stack.region)
+    kind = {"Type": "AWS::S3::Bucket"}
+    kept, gone = f"{stack_name}-kept", f"{stack_name}-gone"
+    template = {
+        "Resources": {
+            "Kept": {**kind, "DeletionPolicy": "Retain", "Properties": {"BucketName": kept}},
+            "Gone": {**kind, "Properties": {"BucketName": gone}},
+        },
+        "Outputs": {"Arn": {"Value": {"Fn::GetAtt": ["Gone", "Arn"]}}},
+    }
+    body = json.dumps(template)
+
+    def names() -> set[str]:
+        return {each["Name"] for each in s3.list_buckets()["Buckets"]}
+
+    cloudformation.create_stack(StackName=stack_name, TemplateBody=body)
+    assert names() >= {kept, gone}
+    [stack] = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
+    assert stack["Outputs"][0]["OutputValue"] == f"arn:aws:s3:::{gone}"
+    cloudformation.delete_stack(StackName=stack_name)
+    assert names() & {kept, gone} == {kept}
+    with pytest.raises(ClientError, match=f"The bucket {kept}: 409"):
+        cloudformation.create_stack(StackName=stack_name, TemplateBody=body)
+    s3.delete_bucket(Bucket=kept)
 
 
 def test_a_failure_is_json_among_json(run, stack_name):

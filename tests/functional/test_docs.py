@@ -92,10 +92,10 @@ def operator(shared_stack: StackState, tmp_path: Path) -> Iterator[Terminal]:
     account = boto3.client("sts", **access).get_caller_identity()["Account"]
     bucket = f"comfy-aws-{account}-{shared_stack.region}"
     store = boto3.client("s3", **access)
-    # The local stack's CloudFormation makes no bucket in its object store; deploy takes this up.
-    store.create_bucket(Bucket=bucket)
     yield Terminal(tmp_path, variables, INSTEAD)
     boto3.client("cloudformation", **access).delete_stack(StackName="comfy-aws")
+    if bucket not in {each["Name"] for each in store.list_buckets()["Buckets"]}:
+        return
     for each in store.list_objects_v2(Bucket=bucket).get("Contents", []):
         store.delete_object(Bucket=bucket, Key=each["Key"])
     store.delete_bucket(Bucket=bucket)

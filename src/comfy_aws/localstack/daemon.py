@@ -20,6 +20,7 @@ from typing import Final
 import aiohttp
 
 from comfy_aws.errors import LocalStackError
+from comfy_aws.localstack import buckets
 from comfy_aws.localstack.control import ControlPlane
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.front import Front, serve
@@ -161,6 +162,7 @@ async def _start(
     parts.callback(front.close)
     parts.push_async_callback(fleet.shut_down, _STOP_SECONDS)
     control.restore(asyncio.get_running_loop())
+    buckets.keep_in(store, asyncio.get_running_loop())
     period = float(environ.get(SCALE_VARIABLE) or DEFAULT_PERIOD_SECONDS)
     scaler = asyncio.create_task(Scaler(fleet, control.scaling, identity, period).run())
     parts.push_async_callback(_cancel, scaler)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import quote, urlsplit
@@ -149,7 +150,7 @@ class ObjectStore:
             if not process.running:
                 break
             try:
-                await self.create_bucket(self._identity.bucket)
+                await self._ensure_bucket(self._identity.bucket)
                 probe = f"s3://{self._identity.bucket}/.stack-probe"
                 await self.put(probe, b"ready", "text/plain")
                 await self.delete(probe)
@@ -187,10 +188,11 @@ class ObjectStore:
                 for path in Path(folder).glob(f"seaweedfs-*-{port}.sock"):
                     path.unlink(missing_ok=True)
 
-    def _signed(self, method: str, bucket: str, key: str, headers: dict[str, str]) -> tuple[
-        URL, dict[str, str]
-    ]:  # fmt: skip
+    def _signed(
+        self, method: str, bucket: str, key: str, headers: dict[str, str], query: str = ""
+    ) -> tuple[URL, dict[str, str]]:
         url = f"{self.url}/{bucket}" + (f"/{quote(key, safe='/~-._')}" if key else "")
+        url += f"?{query}" if query else ""
         request = AWSRequest(method=method, url=url, headers=headers)
         credentials = Credentials(self._identity.access_key_id, self._identity.secret_access_key)
         _Signer(credentials, "s3", self._identity.region).add_auth(request)
@@ -220,12 +222,30 @@ class ObjectStore:
         async with self.session.delete(url, headers=headers) as response:
             await _check(response, uri)
 
+    async def _ensure_bucket(self, name: str) -> None:
+        try:
+            await self.create_bucket(name)
+        except ObjectError as exc:
+            if exc.status != HTTPStatus.CONFLICT:
+                raise
+
     async def create_bucket(self, name: str) -> None:
-        """Create the bucket unless it is there."""
+        """Raises ObjectError, also when the bucket is there."""
         url, headers = self._signed("PUT", name, "", {})
         async with self.session.put(url, headers=headers) as response:
-            if response.status != 409:
-                await _check(response, name)
+            await _check(response, f"The bucket {name}")
+
+    async def delete_bucket(self, name: str) -> None:
+        """Raises ObjectError, also when the bucket is not empty."""
+        url, headers = self._signed("DELETE", name, "", {})
+        async with self.session.delete(url, headers=headers) as response:
+            await _check(response, f"The bucket {name}")
+
+    async def put_lifecycle(self, name: str, rules: bytes) -> None:
+        """Set a bucket's lifecycle; `rules` is S3's XML. Raises ObjectError."""
+        url, headers = self._signed("PUT", name, "", {}, "lifecycle=")
+        async with self.session.put(url, headers=headers, data=rules) as response:
+            await _check(response, f"The lifecycle of the bucket {name}")
 
 
 async def _check(response: aiohttp.ClientResponse, what: str) -> None:
