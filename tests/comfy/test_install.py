@@ -6,7 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +132,49 @@ def test_the_packed_zip_loads_and_imports_nothing_heavy(
     assert {name for name in left if not name.endswith(".pyc")} == set(names)
 
 
+class _Closed(BaseHTTPRequestHandler):
+    """A proxy that lets nobody through, and remembers where they wanted to go."""
+
+    asked: set[str]
+
+    def do_CONNECT(self) -> None:
+        self.asked.add(self.path)
+        self.send_error(503, "There is no web here")
+
+    def log_message(self, *_: object) -> None:
+        """`asked` tells it."""
+
+
+@pytest.fixture
+def no_web() -> Iterator[tuple[dict[str, str], set[str]]]:
+    """Variables by which programs find the web closed at once, whatever network there is; and what
+    they asked for.
+    """
+    handler = type("Closed", (_Closed,), {"asked": set()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    proxy = f"http://127.0.0.1:{server.server_port}"
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    variables = {each: proxy for name in names for each in (name, name.upper())}
+    yield {**variables, "no_proxy": "", "NO_PROXY": "", "PIP_NO_INDEX": "1"}, handler.asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 def test_manager_installs_from_a_repository(
-    repository: Path, probed: Path, home: dict[str, str | None], tmp_path: Path
+    repository: Path,
+    probed: Path,
+    home: dict[str, str | None],
+    tmp_path: Path,
+    no_web: tuple[dict[str, str], set[str]],
 ) -> None:
-    """Without any package index: all that the extension asks for is met beside ComfyUI."""
+    """Without any package index: all that the extension asks for is met beside ComfyUI.
+
+    Manager asks ComfyUI's Registry for its list before anything else, and goes on without it.
+    """
+    closed, asked = no_web
     comfyui_folder = tmp_path / "comfyui"
     ignored = shutil.ignore_patterns("custom_nodes", "user", "tests", "__pycache__")
     shutil.copytree(comfyui_path(), comfyui_folder, ignore=ignored)
@@ -141,8 +183,9 @@ def test_manager_installs_from_a_repository(
            "GIT_CONFIG_VALUE_0": URL}  # fmt: skip
     told = run(
         MANAGER, "install", URL, "--mode", "local", "--exit-on-fail", cwd=tmp_path,
-        COMFYUI_PATH=str(comfyui_folder), PIP_NO_INDEX="1", **git,
+        COMFYUI_PATH=str(comfyui_folder), **closed, **git,
     )  # fmt: skip
+    assert asked == {"api.comfy.org:443"}
     assert f"[INSTALLED] {URL}" in told
     assert "Successfully installed" not in told
     folder = comfyui_folder / "custom_nodes" / "prompt-on-aws"
