@@ -3,8 +3,8 @@
 moto leaves resources it does not know as placeholders without a name. For most of deploy/stack.yaml
 nobody notices; but the CodeBuild project is asked to build, so it becomes one of moto's CodeBuild.
 And a stack that came by a change set has no outputs there, keeps its first parameters, is updated
-with what its conditions leave out, loses what moto cannot update, such as a machine, and takes what
-it has removed for what is there when it comes again.
+with what its conditions leave out, loses what moto cannot update, such as a machine, takes what it
+has removed for what is there when it comes again, and cannot be deleted while it has images.
 """
 
 from __future__ import annotations
@@ -120,10 +120,20 @@ class WaitCondition(CloudFormationModel):  # type: ignore[misc]
 def install() -> None:
     """Complete moto's change sets; the classes above need only to exist."""
     setattr(ChangeSet, "apply", _apply)  # noqa: B010
+    setattr(ResourceMap, "_delete_resource", _delete_resource)  # noqa: B010
     setattr(CloudFormationModel, "update_from_cloudformation_json", classmethod(_stays))  # noqa: B010
     kind = WaitCondition.cloudformation_type()
     if kind in NULL_MODELS:  # which moto skips
         NULL_MODELS.remove(kind)
+
+
+_delete_full = ResourceMap._delete_resource  # noqa: SLF001 – moto has no other way to it
+
+
+def _delete_resource(self: ResourceMap, resource: Any, wish: dict[str, Any]) -> None:
+    if wish.get("Properties", {}).get("EmptyOnDelete"):  # which moto does not know
+        resource.images.clear()
+    _delete_full(self, resource, wish)
 
 
 def _stays(_cls: type[Any], /, original_resource: Any, **_kwargs: Any) -> Any:
