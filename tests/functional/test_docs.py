@@ -1,7 +1,7 @@
 """Every command of README and docs/ is run, or named here with what runs it or why it cannot be.
 
-The user guide's are run by test_user_guide.py; the operator's here, in order, on the local stack's
-CloudFormation, which stands in AWS's place.
+The user guide's and the programs' are run by test_user_guide.py; the operator's here, in order, on
+the local stack's CloudFormation, which stands in AWS's place.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
+from comfy_aws import config
 from comfy_aws.stack import StackState
+from tests.comfy.comfyui_process import comfyui_path
 from tests.functional import test_user_guide
-from tests.support.documents import DOCUMENTS, Terminal, commands_of
+from tests.functional.test_doctor import client
+from tests.support.documents import DOCUMENTS, Terminal, commands_of, scripts_of
+from tests.support.faults import aws_before
 
-OPERATOR = "docs/operator.md"
+OPERATOR, PROGRAMS = "docs/operator.md", "docs/programs.md"
 
 # moto has no machine image with a GPU's driver, and nobody is there to be asked.
 INSTEAD = {
@@ -26,15 +29,12 @@ INSTEAD = {
     "comfy-aws update": "comfy-aws update --yes",
     "comfy-aws destroy": "comfy-aws destroy --yes",
     "--designer-type g5.xlarge": "--designer-type g5.xlarge --designer-image ami-12c6146b",
+    "/opt/ComfyUI": str(comfyui_path()),
 }
 
-_DOCTOR = "tests/functional/test_doctor.py runs it, in order and with each fault"
 _SUITE = "runs what this is a part of, or changes the working tree"
 _TEST_INSTALL = "changes a ComfyUI; tests/comfy/test_install.py does it in one of its own"
 ELSEWHERE = {
-    "comfy-aws doctor": _DOCTOR,
-    "comfy-aws doctor --type ml.g6.xlarge --comfyui /opt/ComfyUI": _DOCTOR,
-    "comfy-aws doctor --principal arn:aws:iam::123456789012:role/painter": _DOCTOR,
     "make demo": "tests/web and tests/comfy do all its steps; run by hand before each release",
     "make test": _SUITE,
     "make bootstrap": _SUITE,
@@ -60,40 +60,33 @@ ELSEWHERE = {
 }
 
 
-# Its values are for a template of its own; tests/comfy/test_run_command.py runs each kind of them,
-# and tests/unit/test_program_guide.py has the parser understand these.
-PROGRAMS = "docs/programs.md"
-
-
 def test_every_command_is_run_or_excused() -> None:
-    run = {*commands_of(test_user_guide.GUIDE), *commands_of(OPERATOR)} - set(ELSEWHERE)
-    documents = set(DOCUMENTS) - {PROGRAMS}
-    named = {command for document in documents for command in commands_of(document)}
+    run = {command for document in (test_user_guide.GUIDE, PROGRAMS, OPERATOR)
+           for command in commands_of(document)}  # fmt: skip
+    named = {command for document in DOCUMENTS for command in commands_of(document)}
     assert named - run == set(ELSEWHERE)
+    assert [document for document in DOCUMENTS if scripts_of(document)] == [PROGRAMS]
 
 
 @pytest.fixture
 def operator(shared_stack: StackState, tmp_path: Path) -> Iterator[Terminal]:
-    """An administrator's terminal; the local stack is reached as AWS is."""
+    """An administrator's terminal; the local stack is reached as AWS is.
+
+    What it has nothing to say to, such as prices, is answered by the proxy before it.
+    """
     foreign = [name for name in os.environ if name.startswith(("AWS_", "COMFY_AWS_"))]
     variables: dict[str, str | None] = {
         **dict.fromkeys(foreign),
-        "AWS_ENDPOINT_URL": shared_stack.endpoint_url,
         "AWS_ACCESS_KEY_ID": shared_stack.access_key_id,
         "AWS_SECRET_ACCESS_KEY": shared_stack.secret_access_key,
         "AWS_REGION": shared_stack.region,
     }
-    access = {
-        "region_name": shared_stack.region,
-        "endpoint_url": shared_stack.endpoint_url,
-        "aws_access_key_id": shared_stack.access_key_id,
-        "aws_secret_access_key": shared_stack.secret_access_key,
-    }
-    account = boto3.client("sts", **access).get_caller_identity()["Account"]
+    account = client(shared_stack, "sts").get_caller_identity()["Account"]
     bucket = f"comfy-aws-{account}-{shared_stack.region}"
-    store = boto3.client("s3", **access)
-    yield Terminal(tmp_path, variables, INSTEAD)
-    boto3.client("cloudformation", **access).delete_stack(StackName="comfy-aws")
+    store = client(shared_stack, "s3")
+    with aws_before(shared_stack.endpoint_url) as aws:
+        yield Terminal(tmp_path, {**variables, "AWS_ENDPOINT_URL": aws.url}, INSTEAD)
+    client(shared_stack, "cloudformation").delete_stack(StackName="comfy-aws")
     if bucket not in {each["Name"] for each in store.list_buckets()["Buckets"]}:
         return
     for each in store.list_objects_v2(Bucket=bucket).get("Contents", []):
@@ -101,11 +94,26 @@ def operator(shared_stack: StackState, tmp_path: Path) -> Iterator[Terminal]:
     store.delete_bucket(Bucket=bucket)
 
 
+def push_image(operator: Terminal, state: StackState) -> None:
+    """What a build at AWS ends with, in the place of moto's, which pushes nothing."""
+    image = config.load(operator.folder / ".comfy-aws", {}).image
+    repository, _, tag = image.partition("/")[2].partition(":")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = {"schemaVersion": 2, "mediaType": kind,
+                "config": {"digest": "sha256:" + "0" * 64}, "layers": []}  # fmt: skip
+    client(state, "ecr").put_image(
+        repositoryName=repository, imageTag=tag, imageManifest=json.dumps(manifest)
+    )
+
+
 @pytest.mark.stack
 @pytest.mark.slow
-def test_the_operator_guide(operator: Terminal) -> None:
-    commands = [command for command in commands_of(OPERATOR) if command not in ELSEWHERE]
-    told = {command: operator.run(command) for command in commands}
+def test_the_operator_guide(operator: Terminal, shared_stack: StackState) -> None:
+    told: dict[str, str] = {}
+    for command in commands_of(OPERATOR):
+        told[command] = operator.run(command)
+        if command.startswith("comfy-aws deploy"):
+            push_image(operator, shared_stack)
 
     def of(start: str) -> str:
         return next(text for command, text in told.items() if command.startswith(start))
@@ -117,6 +125,10 @@ def test_the_operator_guide(operator: Terminal) -> None:
     assert "DesignerUrl" in of("comfy-aws status")
     assert "my-workers" in of("comfy-aws iam-policy execution")
     assert json.loads(of("comfy-aws iam-policy designer"))["Statement"]
+    for options in ("", " --type ml.g6.xlarge", " --principal"):
+        assert "Everything that was tried works." in of(f"comfy-aws doctor{options}")
+    assert "ml.g6.xlarge may stand behind endpoints" in of("comfy-aws doctor --type")
+    assert "role/painter" in of("comfy-aws doctor --principal")
     assert "Estimates" in of("comfy-aws cost --by day")
     assert "ml.g5.xlarge" in of("comfy-aws cost --prices")
     assert "is kept" in of("comfy-aws destroy")

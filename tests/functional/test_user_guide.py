@@ -1,6 +1,7 @@
 """The five steps of docs/user-guide.md, done as it says, in a shell, on a local stack of its own.
 
-Its commands are run in order, all of them, with a real ComfyUI and real workers.
+Its commands are run in order, all of them, with a real ComfyUI and real workers. Those of
+docs/programs.md are run in between, on the template and the endpoint that are there then.
 """
 
 from __future__ import annotations
@@ -8,33 +9,31 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
 from comfy_aws import config, stack
-from tests.comfy.comfyui_process import comfyui_path
+from comfy_aws.machinelogs import START_UP
+from tests.comfy.comfyui_process import comfyui_path, free_port
 from tests.pipeline import install as pipeline
-from tests.support.documents import Terminal, commands_of
+from tests.support.documents import Terminal, commands_of, scripts_of
 from tests.support.fileserver import served
+from tests.unit.test_loglines import JOURNALCTL
 
-GUIDE = "docs/user-guide.md"
+GUIDE, PROGRAMS = "docs/user-guide.md", "docs/programs.md"
+PORT = "comfy-aws port"
 MODEL_URL = "https://example.com/files/model.safetensors"
-
-# What cannot be run here, and what runs it.
-ELSEWHERE = {
-    "comfy-aws logs designer --last 200": "needs systemd's journal; test_logs.py has one",
-    "comfy-aws logs designer --start-up": "needs cloud-init's log; test_loglines.py has one",
-    "comfy-aws logs designer --follow": "never ends; test_logs.py ends it",
-    "comfy-aws port --count 2 --comfyui ~/ComfyUI": "never ends; tests/comfy/test_port.py ends it",
-}
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[Terminal]:
-    """A home with a ComfyUI that has the test pipeline, and its workflow beside it."""
+    """A home with a ComfyUI that has the test pipeline, its workflow beside it, and a journal."""
     comfyui = tmp_path / "ComfyUI"
     source = comfyui_path()
     not_source = {"custom_nodes", "input", "models", "output", "tests", "user"}
@@ -45,14 +44,31 @@ def user(tmp_path: Path) -> Iterator[Terminal]:
     (comfyui / "models" / "loras").mkdir()  # as every ComfyUI has it
     (tmp_path / "portrait-workflow.json").write_text(json.dumps(pipeline.load_workflow()))
     (tmp_path / "portrait.json").write_text(json.dumps(pipeline.load_prompt()))
+    PIL.Image.new("RGB", (64, 64), "teal").save(tmp_path / "fox.png")
+    journal, journalctl = tmp_path / "journal", tmp_path / "bin" / "journalctl"
+    journal.write_text("ComfyUI is up\n")
+    journalctl.parent.mkdir()
+    journalctl.write_text(JOURNALCTL.format(python=sys.executable, lines=str(journal)))
+    journalctl.chmod(0o755)
     foreign = [name for name in os.environ if name.startswith(("AWS_", "COMFY_AWS_"))]
     variables: dict[str, str | None] = dict.fromkeys([*foreign, "COMFYUI_PATH"])
     variables |= {"COMFY_AWS_RUNNER_ARGS": "--cpu", "COMFY_AWS_FETCH_PRIVATE": "1"}
+    first = two_free_ports()
+    instead = {"--count 2": f"--count 2 --first {first}", ":10001/": f":{first}/"}
     with served(_safetensors()) as site:
         try:
-            yield Terminal(tmp_path, variables, {MODEL_URL: site.url})
+            yield Terminal(tmp_path, variables, {MODEL_URL: site.url, **instead})
         finally:
             stack.down(config.load(tmp_path / ".comfy-aws", {}).stack_home)
+
+
+def two_free_ports() -> int:
+    """The first of two that follow each other."""
+    while True:
+        first = free_port()
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", first + 1))
+            return first
 
 
 def _safetensors() -> bytes:
@@ -67,6 +83,7 @@ class Watched:
         self._user = user
         self.lora = user.folder / "ComfyUI" / "models" / "loras" / "detail.safetensors"
         self.checks: dict[str, Callable[[str], None]] = {
+            "logs designer --last": lambda told: self._has(told, "ComfyUI is up"),
             "stack status": lambda told: self._has(told, "is running", "bucket"),
             "models add": lambda told: self._file(self.lora),
             "deps": self._deps,
@@ -148,17 +165,87 @@ class Watched:
         self.lora.unlink()  # the pull that follows brings it back
 
 
+class Programs:
+    """Does what docs/programs.md says: its commands in a shell, its scripts against a port."""
+
+    def __init__(self, user: Terminal) -> None:
+        self._user = user
+        self.files = user.folder / "out"
+
+    def over_http(self) -> None:
+        """While a port serves."""
+        run, ask, secret = scripts_of(PROGRAMS)
+        job = json.loads(self._user.run(run))["job"]
+        assert job["state"] == "succeeded", job
+        [output] = job["outputs"]
+        self._user.instead["JOB"] = job["id"]
+        asked = json.loads(self._user.run(ask))["job"]
+        assert (asked["id"], asked["outputs"][0]["sha256"]) == (job["id"], output["sha256"])
+        assert self._user.run(secret).startswith("whsec_")
+
+    def in_a_shell(self) -> None:
+        told: dict[str, str] = {}
+        for command in commands_of(PROGRAMS):
+            told[command] = self._user.run(command)
+            if "--no-wait" in command:
+                job = json.loads(told[command])["id"]
+                self._user.instead["JOB"] = job
+            if "--state open" in command:
+                self._wait(job)
+
+        def of(start: str) -> str:
+            return next(text for command, text in told.items() if command.startswith(start))
+
+        assert "KSampler.steps" in of("comfy-aws template parameters")
+        assert "is succeeded" in of("comfy-aws run Portrait --set KSampler.steps=20")
+        fox = json.loads(of("comfy-aws run Portrait --set 3.image=@fox.png"))
+        with PIL.Image.open(self._user.folder / fox["outputs"][0]["path"]) as opened:
+            assert opened.size == (64, 64)
+        last = json.loads(of("comfy-aws run Portrait --input fox.png").splitlines()[-1])
+        assert last["job"]["state"] == "succeeded"
+        assert "X-Amz-Expires=86400" in of("comfy-aws jobs show")
+        assert "out/" in of("comfy-aws jobs fetch")
+        assert "succeeded" in of("comfy-aws cancel")
+        assert "complete" in of("comfy-aws completion bash")
+        assert len(list(self.files.iterdir())) == 3, "no file is written over"
+
+    def _wait(self, job: str) -> None:
+        while json.loads(self._user.run(f"comfy-aws jobs show {job} --json"))["state"] in (
+            "submitted",
+            "running",
+        ):
+            pass
+
+
+def other_than_to_its_end(user: Terminal, programs: Programs, command: str) -> bool:
+    """Runs what never ends, or not well on this machine; whether the command is such a one."""
+    if command.startswith(PORT):
+        first = int(user.instead[":10001/"].strip(":/"))
+        ready = [f"port {number} is ready" for number in (first, first + 1)]
+        status, told = user.interrupted(command, *ready, meanwhile=programs.over_http)
+        assert (status, told.count("has stopped")) == (0, 2), told
+    elif command == "comfy-aws logs designer --follow":
+        status, told = user.interrupted(command, "ComfyUI is up")
+        assert status == 130, told
+    elif command == "comfy-aws logs designer --start-up":
+        there = START_UP.exists()
+        told = user.run(command, status=0 if there else 1)
+        assert there or "no start-up log" in told
+    else:
+        return False
+    return True
+
+
 @pytest.mark.stack
 @pytest.mark.slow
 def test_the_five_steps(user: Terminal) -> None:
-    watched = Watched(user)
-    skipped = set()
+    watched, programs = Watched(user), Programs(user)
     for command in commands_of(GUIDE):
-        if command in ELSEWHERE:
-            skipped.add(command)
+        if other_than_to_its_end(user, programs, command):
             continue
+        if command.startswith("comfy-aws endpoint delete"):
+            programs.in_a_shell()
         watched.prepare(command)
         watched.check(command, user.run(command))
     assert watched.lora.exists()
-    assert skipped == set(ELSEWHERE)
     assert watched.used == set(watched.checks)
