@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from comfy_aws.aws import Buckets, Identity, Logs, ObjectStore, Queues, SageMaker, Session
+from comfy_aws.aws import Buckets, Checkup, Identity, Logs, ObjectStore, Queues, SageMaker, Session
 from comfy_aws.config import AwsAccess
 from comfy_aws.errors import (
     AwsConflict,
@@ -14,6 +16,8 @@ from comfy_aws.errors import (
     AwsUnreachable,
 )
 from tests.comfy.comfyui_process import free_port
+from tests.functional.parts import access_to
+from tests.support import faults
 
 CALLS = {
     "put": lambda s: ObjectStore(s).put("x", b"1"),
@@ -84,6 +88,24 @@ def test_no_region_and_no_profile(monkeypatch, tmp_path):
         CALLS["queue"](Session(AwsAccess("b", access_key_id="k", secret_access_key="s")))
     with pytest.raises(AwsDenied, match="nobody"):
         CALLS["queue"](Session(AwsAccess("b", region="us-east-1", profile="nobody")))
+
+
+def test_an_answer_that_is_not_of_aws(parts):
+    """Such as a company's proxy gives; it must not end in a traceback."""
+    page = 403, {"Content-Type": "text/html"}, b"<html><p>Blocked<br></html>"
+    with faults.aws_before(parts.state.endpoint_url) as aws:
+        aws.faults.append(lambda asked: page if asked.service == "sts" else None)
+        access = replace(access_to(parts.state), endpoint_url=aws.url)
+        with pytest.raises(AwsUnreachable, match="GetCallerIdentity was answered") as caught:
+            Identity(Session(access)).account()
+    assert "proxy" in caught.value.hint
+
+
+def test_what_the_local_stack_does_not_know(parts):
+    with pytest.raises(AwsError, match="The local stack does not know this operation"):
+        Checkup(parts.session).denied(
+            "arn:aws:iam::123456789012:role/r", ["s3:GetObject"], ["*"], {}
+        )
 
 
 def test_what_is_not_there(parts):

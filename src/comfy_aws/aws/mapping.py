@@ -48,6 +48,7 @@ _BUSY = frozenset(
 def mapped(operation: str, what: str = "") -> Iterator[None]:
     """Turn botocore's errors into ours. `what` names the resource for the message."""
     from botocore import exceptions as boto
+    from botocore import parsers
 
     about = f" for {what}" if what else ""
     try:
@@ -64,7 +65,7 @@ def mapped(operation: str, what: str = "") -> Iterator[None]:
         ) from exc  # fmt: skip
     except boto.NoRegionError as exc:
         raise AwsError(
-            f"No region is set for {operation}.", operation=operation,
+            "No region is set.", operation=operation,
             hint=NO_REGION,
         ) from exc  # fmt: skip
     except boto.ParamValidationError as exc:
@@ -76,6 +77,12 @@ def mapped(operation: str, what: str = "") -> Iterator[None]:
             f"AWS cannot be reached for {operation}{about}: {exc}.", operation=operation,
             hint="Check the network, the region, and that the local stack is up if you use it.",
         ) from exc  # fmt: skip
+    except parsers.ResponseParserError as exc:
+        raise AwsUnreachable(
+            f"{operation}{about} was answered with something that is not AWS's: {exc}",
+            operation=operation,
+            hint="Check that no proxy stands between, and AWS_ENDPOINT_URL if you set it.",
+        ) from exc
     except boto.BotoCoreError as exc:
         raise AwsError(f"{operation}{about} failed: {exc}.", operation=operation) from exc
 

@@ -118,9 +118,13 @@ class Front:
             strict.check_scaling(target.partition(".")[2], wish, self._fleet, self._identity)
         loop = asyncio.get_running_loop()
         given = list(request.headers.items())
-        result = await loop.run_in_executor(
-            self._pool, self._control.call, request.method, request.raw_path, given, body
-        )
+        try:
+            result = await loop.run_in_executor(
+                self._pool, self._control.call, request.method, request.raw_path, given, body
+            )
+        except NotImplementedError as exc:
+            message = f"The local stack does not know this operation. {exc}".strip()
+            raise Refused("NotImplemented", message, 501) from exc
         if service in _STATEFUL:
             await loop.run_in_executor(self._pool, self._control.save)
         status, answer_headers, content = result
