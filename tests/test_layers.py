@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "codecs",
                 "coldstart",
                 "companions",
+                "deploy_limits",
                 "deploy_plan",
                 "differences",
                 "drivers",

@@ -181,6 +181,21 @@ def check_cidr(text: str) -> str:
     return text
 
 
+def check_bucket(name: str, bucket: str, known: Mapping[str, str]) -> None:
+    """Refuse another bucket for a stack that has one, as all that was published lies there.
+
+    Args:
+        bucket: as the operator gave it; empty for none.
+        known: parameters of the stack that is changed; empty for a new one.
+    """
+    kept = known.get("BucketName", bucket)
+    if bucket and bucket != kept:
+        raise ConfigError(
+            f"The stack {name} has the bucket {kept}, and cannot move to {bucket}.",
+            hint="Leave --bucket away, or make another stack beside it with --name.",
+        )
+
+
 def check_options(options: DeployOptions, known: Mapping[str, str]) -> None:
     """Refuse what the template's rules would refuse, before anything is sent.
 
@@ -292,9 +307,14 @@ def stuck(status: str) -> bool:
     return status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
 
 
+def named(name: str) -> str:
+    """The option by which a command means this stack."""
+    return "" if name == DEFAULT_NAME else f" --name {name}"
+
+
 def cure(name: str, status: str) -> str:
     """What to do about a stack whose last change failed."""
-    at = "" if name == DEFAULT_NAME else f" --name {name}"
+    at = named(name)
     if status == "UPDATE_ROLLBACK_FAILED":
         return (
             "CloudFormation could not undo the last change. Remove the cause that its events tell, "

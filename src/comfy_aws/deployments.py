@@ -113,7 +113,7 @@ class Deployments:
         if found is None:
             raise NotFound(
                 f"There is no stack named {name} in {self.region}.",
-                hint="Make one: comfy-aws deploy.",
+                hint=f"Make one: comfy-aws deploy{deploy_plan.named(name)}.",
             )
         return found
 
@@ -145,10 +145,11 @@ class Deployments:
             self._delete(stack)
             stack = None
         known = dict(stack.parameters) if stack else {}
+        deploy_plan.check_bucket(name, bucket, known)
         deploy_plan.check_options(options, known)
         chosen = options.chosen() | ({} if stack else self._bucket(name, bucket))
         if options.designer_type and not (known | chosen).get("DesignerImage"):
-            chosen["DesignerImage"] = self._images.machine(deploy_plan.DESIGNER_IMAGE)
+            chosen["DesignerImage"] = self._machine_image()
         request = deploy_plan.parameters(chosen, known)
         change_set = self._proposed(name, request, create=stack is None)
         if change_set is not None:
@@ -158,6 +159,15 @@ class Deployments:
                 self._stacks.discard(change_set.change_set_id)
                 raise
         return Proposal(name, (known | chosen)["BucketName"], stack is None, change_set, chosen)
+
+    def _machine_image(self) -> str:
+        try:
+            return self._images.machine(deploy_plan.DESIGNER_IMAGE)
+        except AwsError as exc:
+            raise ConfigError(
+                f"AWS names no machine image for a designer: {exc.message}",
+                hint="Give one with --designer-image: an Ubuntu with the NVIDIA driver.",
+            ) from exc
 
     def _proposed(
         self, name: str, request: list[dict[str, Any]], *, create: bool

@@ -125,11 +125,12 @@ class Endpoints:
             endpoint = self.get(name)
         except NotFound as exc:
             raise EndpointUnusable(
-                f"There is no endpoint named {name}.", hint="Create one in the AWS sidebar."
+                f"There is no endpoint named {name}.",
+                hint="Create one: in the sidebar, or by comfy-aws endpoint create.",
             ) from exc
         if endpoint.status.takes_jobs:
             return endpoint
-        why = f": {endpoint.failure}" if endpoint.failure else ""
+        why = f": {endpoint.failure.rstrip('.')}" if endpoint.failure else ""
         waits = endpoint.status is EndpointStatus.CREATING
         raise EndpointUnusable(
             f"The endpoint {name} is {endpoint.status.value}{why}.",

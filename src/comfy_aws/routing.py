@@ -88,7 +88,9 @@ class Router:
         usable = [endpoint for endpoint in known if endpoint.status.takes_jobs]
         if usable:
             return max(usable, key=lambda endpoint: endpoint.template == template).name
-        raise EndpointUnusable(_none_usable(known), hint="Create one in the AWS sidebar.")
+        raise EndpointUnusable(
+            _none_usable(known), hint="Create one: in the sidebar, or by comfy-aws endpoint create."
+        )
 
     def check(self, endpoint: str) -> None:
         """Raises EndpointUnusable when the endpoint takes no jobs; asks every KEPT seconds."""

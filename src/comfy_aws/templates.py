@@ -470,4 +470,7 @@ def taken(name: str) -> Conflict:
 
 
 def _unknown(name: str) -> NotFound:
-    return NotFound(f"There is no template named {name}.", hint="Refresh the list of templates.")
+    return NotFound(
+        f"There is no template named {name}.",
+        hint="See which there are: in the sidebar, or by comfy-aws template list.",
+    )

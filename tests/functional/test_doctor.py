@@ -463,6 +463,13 @@ def test_the_command_ends_in_1_and_tells_the_cure(
     assert "Not working: 1." in output
 
 
+def test_the_command_with_a_folder_that_is_no_comfyui(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["doctor", "--comfyui", str(tmp_path)]) == 1
+    assert f"There is no ComfyUI in {tmp_path}" in capsys.readouterr().err
+
+
 def test_the_command_without_settings(
     configured: Clinic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ import yaml
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from moto.cloudformation.parsing import resource_class_from_type
 
-from comfy_aws import bundle, deploy_plan, layout, permissions
+from comfy_aws import bundle, cli, deploy_limits, deploy_plan, layout, permissions
 from comfy_aws.errors import ConfigError
 from comfy_aws.localstack import cloudformation
 from tools import policies
@@ -229,6 +229,41 @@ def test_parameters_are_those_that_the_command_line_offers(template):
     assert set(deploy_plan.PARAMETERS) == {
         field.name for field in fields(deploy_plan.DeployOptions)
     }
+
+
+def test_options_are_refused_as_the_template_refuses_them(template):
+    limited = {*deploy_limits.LIMITS, *deploy_limits.PATTERNS, "designer_cidr"}
+    assert limited == set(deploy_plan.PARAMETERS)
+    for name, (least, most) in deploy_limits.LIMITS.items():
+        wish = template["Parameters"][deploy_plan.PARAMETERS[name]]
+        values = wish.get("AllowedValues", [])
+        assert (least, most) == (
+            min(values, default=wish.get("MinValue")),
+            max(values, default=wish.get("MaxValue")),
+        )
+    assert list(deploy_limits.LOG_RETENTIONS) == template["Parameters"]["LogDays"]["AllowedValues"]
+    for name, (pattern, _) in deploy_limits.PATTERNS.items():
+        assert pattern == template["Parameters"][deploy_plan.PARAMETERS[name]]["AllowedPattern"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--awake-hours", "3"], "--awake-hours: 3 is not 1 to 2"),
+        (["--job-days", "0"], "--job-days: 0 is not 1 to 3,650"),
+        (["--job-days", "few"], "--job-days: few is not a whole number"),
+        (["--log-days", "4"], "--log-days: 4 is not one of 1, 3, 5"),
+        (["--monthly-budget", "-1"], "--monthly-budget: -1 is not 0 or more"),
+        (["--alert-email", "you"], "--alert-email: 'you' is not an address such as"),
+        (["--comfyui-version", "latest"], "'latest' is not a version such as 0.3.75"),
+        (["--designer-type", "large"], "'large' is not an instance type such as g5.xlarge"),
+    ],
+)
+def test_what_an_option_may_be_is_told_at_once(arguments, says, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["deploy", *arguments])
+    assert left.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_every_log_is_kept_for_a_while_only(resources):

@@ -24,7 +24,7 @@ from comfy_aws.cli import (
     stack,
     templates,
 )
-from comfy_aws.cli.common import ERROR, INTERRUPTED, STATUSES, status_of
+from comfy_aws.cli.common import ERROR, INTERRUPTED, STATUSES, USAGE, status_of
 from comfy_aws.errors import ComfyAwsError
 
 _TOPICS = (
@@ -46,7 +46,11 @@ _TOPICS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (usage errors leave with status 2)."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help(sys.stderr)
+        sys.exit(USAGE)
+    arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

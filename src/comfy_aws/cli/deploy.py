@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Final
 
-from comfy_aws import config, deploy_plan, permissions, services
+from comfy_aws import config, deploy_limits, deploy_plan, permissions, services
 from comfy_aws.cli.common import CANCELLED, ERROR, command, emit, table
 from comfy_aws.deploy_plan import PARAMETERS, DeployOptions, StackView
 from comfy_aws.deployments import Deployed, Deployments, Proposal
@@ -69,10 +71,31 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     for name, text in (_NUMBERS | _TEXTS).items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=int if name in _NUMBERS else str,
+            type=_number(name) if name in _NUMBERS else _text(name),
             metavar="N" if name in _NUMBERS else "TEXT",
             help=text,
         )
+
+
+def _number(name: str) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            return deploy_limits.check_number(name, int(text))
+        except ValueError as exc:
+            wanted = exc if text.lstrip("-").isdecimal() else "a whole number"
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}") from exc
+
+    return number
+
+
+def _text(name: str) -> Callable[[str], str]:
+    def text(value: str) -> str:
+        try:
+            return deploy_limits.check_text(name, value)
+        except ValueError as exc:
+            raise argparse.ArgumentTypeError(f"{value!r} is not {exc}") from exc
+
+    return text
 
 
 def _add_iam_policy(topics: Any) -> None:
@@ -129,8 +152,10 @@ def _change(arguments: argparse.Namespace, deployments: Deployments, bucket: str
         if not agreed:
             deployments.discard(proposal)
     if not agreed:
+        _tell(arguments, "Nothing was changed.")
         return CANCELLED
-    deployed = deployments.deploy(proposal)
+    with _interruptible(arguments):
+        deployed = deployments.deploy(proposal)
     config.save(config.default_home(), **deployed.settings(deployments.region))
     if not deployed.stack.parameters.get("AlertEmail"):
         _tell(arguments, "Nobody is told of alarms and of the budget: add --alert-email.")
@@ -146,6 +171,8 @@ def _proposed(proposal: Proposal, region: str) -> list[str]:
             *lines,
             "  no change; the source bundle and the worker image are brought up to date",
         ]
+    if not proposal.create:
+        lines += [f"  set      {key} = {value or 'none'}" for key, value in proposal.chosen.items()]
     return [*lines, *map(deploy_plan.change_line, proposal.change_set.changes)]
 
 
@@ -195,8 +222,10 @@ def _destroy(arguments: argparse.Namespace) -> int:
     for line in deploy_plan.losses(stack, deployments.endpoints(stack), delete_bucket=objects):
         _tell(arguments, line)
     if not _agreed(arguments, "Destroy it?"):
+        _tell(arguments, "Nothing was changed.")
         return CANCELLED
-    deployments.destroy(stack, delete_bucket=arguments.delete_bucket)
+    with _interruptible(arguments):
+        deployments.destroy(stack, delete_bucket=arguments.delete_bucket)
     settings = config.load()
     if settings.execution_role == stack.outputs.get("ExecutionRole"):
         config.save(settings.home, target="", bucket="", execution_role="", image="")
@@ -247,6 +276,21 @@ def _json(stack: StackView) -> dict[str, Any]:
         "outputs": dict(stack.outputs),
         "parameters": {key: stack.parameters.get(key, "") for key in PARAMETERS.values()},
     }
+
+
+@contextmanager
+def _interruptible(arguments: argparse.Namespace) -> Iterator[None]:
+    """Ctrl+C ends the watching, and not what AWS has begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell(
+            arguments,
+            "\nInterrupted. AWS goes on with what it has begun: "
+            f"`comfy-aws status{deploy_plan.named(arguments.name)}` tells how it stands, and the "
+            "same command, given again when it is done, does the rest.",
+        )
+        raise
 
 
 def _agreed(arguments: argparse.Namespace, question: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from comfy_aws import config, services, versions
 from comfy_aws.cli.common import ERROR, command, emit
 from comfy_aws.doctor import Check, CheckState, failure
-from comfy_aws.errors import ComfyAwsError
+from comfy_aws.errors import ComfyAwsError, ConfigError
 from comfy_aws.models import to_dict
 
 _MARKS: Final = {CheckState.PASSED: "ok", CheckState.FAILED: "FAILED", CheckState.SKIPPED: "-"}
@@ -27,6 +27,11 @@ def add(topics: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.comfyui and not (arguments.comfyui / "main.py").is_file():
+        raise ConfigError(
+            f"There is no ComfyUI in {arguments.comfyui}: main.py is missing.",
+            hint="Give its folder, which the versions are read from.",
+        )
     checks = _checks(arguments)
     failed = [check for check in checks if check.state is CheckState.FAILED]
     lines = [line for check in checks for line in _lines(check)]
