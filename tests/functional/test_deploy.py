@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
+import signal
 import uuid
 import zipfile
 from contextlib import suppress
@@ -25,6 +27,7 @@ from comfy_aws.errors import AwsError
 from comfy_aws.models import EndpointSpec
 from tests.functional.localstack_support import WORKER
 from tests.functional.parts import access_to
+from tests.support import faults
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS, FOREIGN = "of-this-stack", "of-another"
@@ -111,6 +114,7 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
     shown, told = run("deploy", *named, *bucket, "--yes", "--json", "--job-days", "9")
     assert f"Taking up the bucket {parts.store.bucket}." in told
     assert "create   ExecutionRole (AWS::IAM::Role)" in told
+    assert "create   Designer (" not in told, "its condition is false"
     assert told.index("create   ExecutionRole") < told.index("CREATE_COMPLETE")
     deployed = json.loads(shown)
     assert deployed["parameters"]["JobDays"] == "9"
@@ -126,6 +130,10 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
     repository, _, tag = settings.image.rpartition(":")
     assert repository == deployed["outputs"]["ImageRepository"]
     assert tag.startswith("0.3.75-")
+    [kept] = boto3.client("ecr", region_name=parts.state.region).describe_images(
+        repositoryName=f"{stack_name}-worker"
+    )["imageDetails"]
+    assert kept["imageTags"] == [tag], "the build has pushed it"
 
     # The bundle is what an image is built of: this very source, and none of its tests.
     with zipfile.ZipFile(io.BytesIO(parts.store.get(layout.SOURCE))) as archive:
@@ -136,10 +144,15 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
 
     # An update changes what is named and keeps the rest.
     shown, told = run("update", *named, "--yes", "--json", "--log-days", "7")
+    assert "set      LogDays = 7" in told
     updated = json.loads(shown)["parameters"]
     assert (updated["JobDays"], updated["LogDays"]) == ("9", "7")
     _, told = run("update", *named, "--yes")
     assert "no change" in told
+    assert f"The worker image {tag} is there already." in told
+
+    _, told = run("deploy", *named, "--bucket", "another", "--yes", status=1)
+    assert f"has the bucket {parts.store.bucket}, and cannot move to another" in told
 
     # Only this stack's endpoints go with it.
     account.make(OURS, settings.execution_role)
@@ -167,6 +180,34 @@ def test_a_bucket_goes_when_it_is_told_to(run, shared_stack, stack_name):
     _, told = run("destroy", *named, "--yes", "--delete-bucket")
     assert "the bucket to-be-deleted with 1 objects: every template" in told
     assert "to-be-deleted" not in {each["Name"] for each in client.list_buckets()["Buckets"]}
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl+C is heard also by tests in the background, whose shell forbids it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_deploy_that_is_interrupted_goes_on(run, shared_stack, stack_name, monkeypatch):
+    named = ("--name", stack_name, "--bucket", f"{stack_name}-bucket")
+
+    def pressed(asked: faults.Asked) -> None:
+        if asked.operation == "StartBuild":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with faults.aws_before(shared_stack.endpoint_url) as aws, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws.url)
+        aws.faults.append(pressed)
+        _, told = run("deploy", *named, "--yes", status=130)
+        assert f"`comfy-aws status --name {stack_name}` tells how it stands" in told
+        aws.faults.clear()
+        shown, told = run("deploy", *named, "--yes", "--json")
+    assert "no change" in told
+    assert json.loads(shown)["status"] == "CREATE_COMPLETE"
+    run("destroy", "--name", stack_name, "--yes", "--delete-bucket")
 
 
 def expiring(client, bucket: str) -> dict[str, int]:
@@ -209,7 +250,7 @@ def test_a_bucket_of_the_local_stacks_cloudformation(home, shared_stack, stack_n
 
 
 def test_a_failure_is_json_among_json(run, stack_name):
-    arguments = ["--name", stack_name, "--job-days", "0", "--yes", "--json"]
+    arguments = ["--name", stack_name, "--yes", "--json"]
     _, told = run("deploy", *arguments, "--bucket", "Not/A/Bucket", status=1)
     assert "error" in [json.loads(line) for line in told.splitlines()][-1]
 
@@ -247,7 +288,9 @@ def test_the_policies_printed_are_those_of_the_stack(run, parts, shared_stack, s
 def test_a_designer_is_a_machine_of_the_stack(run, parts, shared_stack, stack_name):
     options = ["--designer-type", "g5.xlarge", "--designer-cidr", "203.0.113.7/32"]
     # moto has no public parameter for machine images with a GPU's driver.
-    assert "ssm:GetParameter" in run("deploy", "--name", stack_name, *options, "--yes", status=1)[1]
+    _, told = run("deploy", "--name", stack_name, *options, "--yes", status=1)
+    assert "ssm:GetParameter" in told
+    assert "Give one with --designer-image" in told
     options += ["--designer-image", "ami-12c6146b"]
     bucket = ("--bucket", parts.store.bucket)
     shown, _ = run("deploy", "--name", stack_name, *bucket, *options, "--yes", "--json")

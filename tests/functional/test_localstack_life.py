@@ -17,6 +17,7 @@ import pytest
 from comfy_aws import stack
 from comfy_aws.aws import Queues, Session
 from comfy_aws.errors import AwsUnreachable, LocalStackError
+from comfy_aws.localstack import daemon
 from tests.functional.localstack_support import (
     Cloud,
     alive,
@@ -62,6 +63,13 @@ def test_stop_and_start_again(home: Path) -> None:
     assert started
     # A client that keeps its keys and addresses can go on.
     assert replace(again, pid=state.pid, started=state.started) == state
+
+
+def test_a_worker_starts_from_a_clean_environment() -> None:
+    given = {"HOME": "/h", "COMFYUI_PATH": "/c", "AWS_SECRET_ACCESS_KEY": "s", "PYTHONPATH": "/p"}
+    base = daemon.worker_base(given)
+    assert base.keys() == {"HOME", "COMFYUI_PATH", "PYTHONPATH", "PYTHONUNBUFFERED"}
+    assert base["PYTHONPATH"].endswith("/p")
 
 
 def test_many_racing_ups_start_one_stack(home: Path) -> None:

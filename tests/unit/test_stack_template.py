@@ -17,7 +17,7 @@ from moto.cloudformation.parsing import resource_class_from_type
 
 from comfy_aws import bundle, cli, deploy_limits, deploy_plan, layout, permissions
 from comfy_aws.errors import ConfigError
-from comfy_aws.localstack import cloudformation
+from comfy_aws.localstack import builds, cloudformation
 from tools import policies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +71,7 @@ BY_SCHEMA_ALONE = {
 
 def test_each_type_is_made_by_the_local_stack_or_known_to_the_schema(resources):
     cloudformation.install()
+    assert builds.BuildProject.cloudformation_type() == "AWS::CodeBuild::Project"
     types = {each["Type"] for each in resources.values()}
     assert {each for each in types if resource_class_from_type(each) is None} == BY_SCHEMA_ALONE
     for each in BY_SCHEMA_ALONE:

@@ -1,10 +1,10 @@
-"""What a deploy needs of CloudFormation and moto lacks: a build project, outputs and parameters.
+"""What a deploy needs of CloudFormation and moto lacks: outputs, parameters and conditions.
 
-moto leaves resources it does not know as placeholders without a name. For most of deploy/stack.yaml
-nobody notices; but the CodeBuild project is asked to build, so it becomes one of moto's CodeBuild.
-And a stack that came by a change set has no outputs there, keeps its first parameters, is updated
-with what its conditions leave out, loses what moto cannot update, such as a machine, takes what it
-has removed for what is there when it comes again, and cannot be deleted while it has images.
+moto leaves resources it does not know as placeholders without a name; for most of deploy/stack.yaml
+nobody notices. But a stack that came by a change set has no outputs there, keeps its first
+parameters, is shown and updated with what its conditions leave out, loses what moto cannot update,
+such as a machine, takes what it has removed for what is there when it comes again, and cannot be
+deleted while it has images.
 """
 
 from __future__ import annotations
@@ -13,70 +13,7 @@ from typing import Any
 
 from moto.cloudformation.models import ChangeSet
 from moto.cloudformation.parsing import NULL_MODELS, ResourceMap
-from moto.codebuild.models import codebuild_backends
 from moto.core.common_models import CloudFormationModel
-
-
-class BuildProject(CloudFormationModel):  # type: ignore[misc]
-    """moto finds it among the subclasses of its base, by its type."""
-
-    def __init__(self, name: str) -> None:
-        self.physical_resource_id = name
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        return "Name"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        return "AWS::CodeBuild::Project"
-
-    @classmethod
-    def has_cfn_attr(cls, _attr: str) -> bool:
-        return False
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-        **_kwargs: Any,
-    ) -> BuildProject:
-        wish = cloudformation_json["Properties"]
-        codebuild_backends[account_id][region_name].create_project(
-            project_name=resource_name,
-            description=wish.get("Description"),
-            project_source={"type": wish["Source"]["Type"], "location": wish["Source"]["Location"]},
-            artifacts={"type": wish["Artifacts"]["Type"]},
-            environment={},
-            service_role=wish["ServiceRole"],
-            tags=None,
-            cache=None,
-            timeout=wish.get("TimeoutInMinutes"),
-            queued_timeout=wish.get("QueuedTimeoutInMinutes"),
-            source_version=None,
-            logs_config=None,
-            vpc_config=None,
-        )
-        return cls(resource_name)
-
-    @classmethod
-    def update_from_cloudformation_json(
-        cls, original_resource: BuildProject, *_args: Any, **_kwargs: Any
-    ) -> BuildProject:
-        return original_resource
-
-    @classmethod
-    def delete_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        _cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-    ) -> None:
-        codebuild_backends[account_id][region_name].delete_project(resource_name)
 
 
 class WaitCondition(CloudFormationModel):  # type: ignore[misc]
@@ -118,8 +55,9 @@ class WaitCondition(CloudFormationModel):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Complete moto's change sets; the classes above need only to exist."""
+    """Complete moto's change sets; the class above needs only to exist."""
     setattr(ChangeSet, "apply", _apply)  # noqa: B010
+    setattr(ChangeSet, "diff", _diff)  # noqa: B010
     setattr(ResourceMap, "_delete_resource", _delete_resource)  # noqa: B010
     setattr(CloudFormationModel, "update_from_cloudformation_json", classmethod(_stays))  # noqa: B010
     kind = WaitCondition.cloudformation_type()
@@ -139,6 +77,19 @@ def _delete_resource(self: ResourceMap, resource: Any, wish: dict[str, Any]) -> 
 def _stays(_cls: type[Any], /, original_resource: Any, **_kwargs: Any) -> Any:
     """What moto has no update for stays as it is."""
     return original_resource
+
+
+_diff_of_all = ChangeSet.diff
+
+
+def _diff(self: ChangeSet) -> list[Any]:
+    template = self.template_dict
+    self.template_dict = _with_conditions(self.stack, template, self.parameters)
+    try:
+        found: list[Any] = _diff_of_all(self)
+    finally:
+        self.template_dict = template
+    return found
 
 
 def _apply(self: ChangeSet) -> None:

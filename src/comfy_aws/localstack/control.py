@@ -31,7 +31,7 @@ from moto.sagemaker.models import (
 )
 from moto.sagemaker.responses import SageMakerResponse
 
-from comfy_aws.localstack import cloudformation, records, strict
+from comfy_aws.localstack import builds, cloudformation, records, strict
 from comfy_aws.localstack.endpoints import Deployment, Endpoint, Variant
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.quotas import Quotas
@@ -332,6 +332,7 @@ class ControlPlane:
         setattr(SageMakerResponse, "update_endpoint", _update_endpoint)  # noqa: B010
         setattr(FakeEndpointConfig, "validate_production_variants", _any_variants)  # noqa: B010
         cloudformation.install()
+        builds.install()
         fleet.on_change = self._endpoint_changed
         fleet.on_deleted = self._endpoint_deleted
 

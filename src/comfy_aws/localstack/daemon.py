@@ -68,10 +68,11 @@ def worker_base(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment every worker starts from: clean, as a container's, with this package on it.
 
     Args:
-        environ: this process's environment.
+        environ: this process's environment. Its COMFYUI_PATH stands for the ComfyUI of an image.
     """
+    kept = (*_KEPT, "COMFYUI_PATH")
     base = {
-        name: value for name, value in environ.items() if name in _KEPT or name.startswith("PYTHON")
+        name: value for name, value in environ.items() if name in kept or name.startswith("PYTHON")
     }
     source = str(Path(__file__).resolve().parents[2])
     rest = [part for part in base.get("PYTHONPATH", "").split(os.pathsep) if part]
