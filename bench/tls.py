@@ -23,6 +23,8 @@ START_SECONDS = 30.0
 def tls_door(state: StackState, home: Path) -> Iterator[StackState]:
     """The stack with an S3 that speaks TLS. Whoever is started within trusts its certificate.
 
+    It speaks HTTP/1.1, as S3 does: with HTTP/2 s5cmd would send all over one line.
+
     Args:
         home: the stack's folder.
     """
@@ -43,7 +45,7 @@ def tls_door(state: StackState, home: Path) -> Iterator[StackState]:
              f"-config={home / 's3.json'}", f"-port={plain}", f"-port.grpc={grpc}",
              f"-port.https={tls}", f"-cert.file={certificate}", f"-key.file={key}",
              f"-localSocket={home / 's3.sock'}", "-iam=false", "-port.iceberg=0", "-port.lance=0"],
-            stderr=log, cwd=home,
+            stderr=log, cwd=home, env={**os.environ, "GODEBUG": "http2server=0"},
         )  # fmt: skip
     before = {name: os.environ.get(name) for name in trust}
     try:

@@ -2,7 +2,7 @@
 
 Eight of the nine are imports of packages that are the same each time: torch, transformers, scipy.
 A test run starts one process that has imported them (`serve`), and names its socket in
-PRELOADED_COMFYUI. Each `python … main.py …` that starts below, the designer's and a worker's
+PYTHON_PRELOADED_COMFYUI. Each `python … main.py …` that starts below, the designer's and a worker's
 runner alike, hands its command line, environment, folder and output to it; that process forks,
 and the fork runs main.py. What has been started stays, as its stand-in: it has the process id that
 its parent knows, passes signals on, ends as the fork ends, and the fork ends when it does.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-VARIABLE = "PRELOADED_COMFYUI"
+VARIABLE = "PYTHON_PRELOADED_COMFYUI"
 """Names the socket of the process that has imported what ComfyUI does."""
 
 PACKAGES = (
