@@ -71,11 +71,9 @@ class NativeDownloads:
                 for part in parts:
                     if cancelled():
                         raise Cancelled(f"The download of {at[1]} was cancelled.")
-                    for begin in range(0, len(part), MiB):
-                        piece = part[begin : begin + MiB]
-                        file.write(piece)
-                        if follow:
-                            follow(piece)
+                    file.write(part)  # whole: each call takes Python's lock once more
+                    if follow:
+                        follow(part)
                     got += len(part)
                     progress(len(part))
         except AwsError as exc:
