@@ -179,6 +179,10 @@ def test_manager_installs_from_a_repository(
     ignored = shutil.ignore_patterns("custom_nodes", "user", "tests", "__pycache__")
     shutil.copytree(comfyui_path(), comfyui_folder, ignore=ignored)
     (comfyui_folder / "custom_nodes").mkdir()
+    settings = comfyui_folder / "user" / "__manager" / "config.ini"
+    settings.parent.mkdir(parents=True)
+    # uv does not see packages that a .pth file brings in, which are those of `.venv`; pip does.
+    settings.write_text("[default]\nuse_uv = False\n")
     git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
            "GIT_CONFIG_VALUE_0": URL}  # fmt: skip
     told = run(

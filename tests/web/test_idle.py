@@ -21,9 +21,9 @@ TELL = """async (detail) => {
 }"""
 ENDPOINT: dict[str, Any] = {
     "name": "forgotten", "status": "InService", "created": 1.0, "updated": 1.0,
-    "instance_type": "ml.g5.xlarge", "instances": 1, "desired_instances": 1, "min_instances": 1,
-    "max_instances": 2, "template": "", "failure": "", "idle_seconds": 600, "backlog": 0,
-    "image": "", "idle_since": 0.0,
+    "instance_type": "ml.g5.xlarge", "instance_types": ["ml.g5.xlarge"], "instances": 1,
+    "desired_instances": 1, "min_instances": 1, "max_instances": 2, "template": "", "failure": "",
+    "idle_seconds": 600, "backlog": 0, "image": "", "idle_since": 0.0,
 }  # fmt: skip
 
 
