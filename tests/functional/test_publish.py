@@ -19,10 +19,11 @@ from comfy_aws.errors import (
     Conflict,
     FileChanged,
     InvalidParameters,
+    InvalidTransition,
     NotFound,
     Unresolved,
 )
-from comfy_aws.models import ChosenInput, InvalidTransition
+from comfy_aws.models import ChosenInput
 from comfy_aws.publications import Publications, PublishState
 from tests.functional.parts import WORKFLOW, Parts, model_node
 from tests.support.stack import running_stack
