@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from comfy_aws import hashing, joblog, layout
+from comfy_aws import joblog, layout
 from comfy_aws.aws import ObjectStore, StoredObject
+from comfy_aws.blobs import Blobs
 from comfy_aws.companions import belongs
 from comfy_aws.errors import (
     AwsConflict,
@@ -343,13 +344,8 @@ class Templates:
         )
 
     def _put_cover(self, picture: bytes) -> BlobRef | None:
-        if not picture:
-            return None
-        ref = hashing.of_bytes(picture)
-        key = layout.blob_key(ref.digest)
-        if self._store.head(key) is None:
-            self._store.put(key, picture)
-        return ref
+        # By a new Blobs, which asks the bucket: what another remembers may have been collected.
+        return Blobs(self._store).put(picture) if picture else None
 
     def _hold_cover(self, picture: bytes) -> None:
         """Only the pointer names the cover: a collector that read it before may have deleted it."""
