@@ -22,15 +22,24 @@ def plain(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def session(**access):
+    keys = {"access_key_id": "AKIAX", "secret_access_key": "x"}
+    return Session(AwsAccess(bucket="bucket", region="us-east-1", **keys, **access))
+
+
 def test_usable_where_it_is_installed(monkeypatch):
-    assert native.usable()
+    assert native.usable(session())
     monkeypatch.setenv("no_proxy", "localhost")
-    assert native.usable()
+    assert native.usable(session())
 
 
 def test_not_usable_with_a_proxy(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://10.0.0.1:3128")
-    assert not native.usable()
+    assert not native.usable(session())
+
+
+def test_ranges_without_tls():
+    assert not native.usable(session(s3_endpoint_url="http://127.0.0.1:9000"))
 
 
 class OneObject(BaseHTTPRequestHandler):
@@ -73,12 +82,9 @@ def company(tmp_path):
 
 def test_it_trusts_whom_boto3_is_told_to_trust(company, tmp_path, monkeypatch):
     url, certificate = company
-    access = AwsAccess(
-        bucket="bucket", region="us-east-1", s3_endpoint_url=url, access_key_id="AKIAX",
-        secret_access_key="x",
-    )  # fmt: skip
     path = tmp_path / "object"
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
-    assert native.usable()
-    ObjectStore(Session(access), part_size=4, natively=True).download("key", path, len(BODY))
+    there = session(s3_endpoint_url=url)
+    assert native.usable(there)
+    ObjectStore(there, part_size=4, natively=True).download("key", path, len(BODY))
     assert path.read_bytes() == BODY

@@ -41,9 +41,14 @@ AHEAD: Final = 2
 _OPERATION: Final = "s3:GetObject"
 
 
-def usable() -> bool:
-    """Whether the client is installed, and would reach AWS in the way that boto3 is told to."""
-    return importlib.util.find_spec("awscrt") is not None and not getproxies().keys() - {"no"}
+def usable(session: Session) -> bool:
+    """Whether the client is installed, would reach AWS as boto3 is told to, and is the faster way.
+
+    It is over TLS; without, as from the local stack, ranges read by Python's threads are.
+    """
+    if importlib.util.find_spec("awscrt") is None or getproxies().keys() - {"no"}:
+        return False
+    return _is_tls(session.client("s3"))
 
 
 class NativeDownloads:
@@ -127,15 +132,15 @@ class NativeDownloads:
     def _connect(self) -> Any:
         from awscrt import auth, s3
 
-        meta = self._session.client("s3").meta
+        client = self._session.client("s3")
         provider = auth.AwsCredentialsProvider.new_delegate(self._credentials)
         modes = s3.S3RequestTlsMode
         return s3.S3Client(
-            region=meta.region_name,
+            region=client.meta.region_name,
             signing_config=s3.create_default_s3_signing_config(
-                region=meta.region_name, credential_provider=provider
+                region=client.meta.region_name, credential_provider=provider
             ),
-            tls_mode=modes.ENABLED if meta.endpoint_url.startswith("https") else modes.DISABLED,
+            tls_mode=modes.ENABLED if _is_tls(client) else modes.DISABLED,
             tls_connection_options=_trust(),
             part_size=PART,
             memory_limit=MEMORY,
@@ -148,6 +153,10 @@ class NativeDownloads:
 
         frozen = self._session.credentials()
         return auth.AwsCredentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+def _is_tls(client: Any) -> bool:
+    return str(client.meta.endpoint_url).startswith("https:")
 
 
 def _trust() -> Any:

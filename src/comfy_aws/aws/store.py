@@ -38,8 +38,8 @@ class ObjectStore:
     Args:
         part_size: bytes of a part of an upload and of a range of a download; S3 takes no parts
             below 5 MiB.
-        natively: take the native client for larger downloads; None leaves the choice to whether
-            it is usable here.
+        natively: take the native client for larger downloads; None leaves the choice to where it
+            is the faster way.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ObjectStore:
 
     @cached_property
     def _native(self) -> NativeDownloads | None:
-        wanted = native.usable() if self._natively is None else self._natively
+        wanted = native.usable(self._session) if self._natively is None else self._natively
         return NativeDownloads(self._session) if wanted else None
 
     def _at(self, key: str) -> str:
