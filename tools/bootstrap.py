@@ -15,6 +15,7 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import argparse
+import ast
 import fcntl
 import hashlib
 import importlib.util
@@ -70,6 +71,15 @@ MANAGER_PACKAGES = (
     "PyGithub==2.10.0",
     "toml==0.10.2",
 )
+
+# What of pip's configuration says where packages come from, by uv's option for it.
+UV_OPTIONS = {
+    "index-url": "--default-index",
+    "extra-index-url": "--index",
+    "find-links": "--find-links",
+    "constraint": "--constraint",
+    "trusted-host": "--allow-insecure-host",
+}
 
 LOG_TAIL_LINES = 30
 
@@ -202,22 +212,48 @@ def _site_packages() -> Path:
 
 
 def _make_packages(log: Path) -> None:
-    # Most of the modules are never imported; Python compiles the others when they are.
-    pip = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--no-compile"]
     hint = (
         "see the lines above: a package index that answers is needed, and about 4 GB of disk "
         "space; then run the command again, it goes on where it stopped"
     )
     constraints = ["--constraint", str(CONSTRAINTS)]
-    # torch goes first, so that nothing else chooses another build of it.
-    _command([*pip, TORCH, *constraints], log, hint=hint)
-    _command([*pip, "--no-deps", TORCHVISION], log, hint=hint)
+    _command([*_pip(VENV_PYTHON), "uv", *constraints], log, hint=hint)
     for hook in HOOKS:
         shutil.copy(hook, _site_packages())
     everything = ["--requirement", str(COMFYUI_REQUIREMENTS), "--editable", _with_extras()]
-    _command([*pip, *everything, *constraints], log, hint=hint)
+    # torch goes first, so that nothing else chooses another build of it.
+    for wanted in (
+        [TORCH, *constraints],
+        ["--no-deps", TORCHVISION],
+        [*everything, *constraints],
+    ):
+        try:
+            _command([*_uv(), *wanted], log, hint=hint)
+        except BootstrapError:  # uv knows fewer kinds of indexes than pip does
+            _command([*_pip(VENV_PYTHON), *wanted], log, hint=hint)
     for hook in HOOKS:
         (_site_packages() / f"{hook.stem}.pth").write_text(f"import {hook.stem}\n")
+
+
+def _pip(python: Path) -> list[str]:
+    """pip's command to install. Most modules are never imported; Python compiles the others."""
+    return [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--no-compile"]
+
+
+def _uv() -> list[str]:
+    """uv's, which installs in a fifth of pip's time, from where pip is configured to."""
+    settings = subprocess.run(
+        [str(VENV_PYTHON), "-m", "pip", "config", "list"],
+        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+    command = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(VENV_PYTHON)]
+    command += ["--index-strategy", "unsafe-best-match"]  # pip's
+    for line in settings.splitlines():
+        name, _, value = line.partition("=")
+        if option := UV_OPTIONS.get(name.rpartition(".")[2]):
+            for part in ast.literal_eval(value).split():
+                command += [option, part]
+    return command
 
 
 def _with_extras() -> str:
@@ -238,7 +274,7 @@ def _make_manager(log: Path) -> None:
     _command(venv, log, hint=hint)
     own = MANAGER / _site_packages().relative_to(VENV)
     (own / "venv.pth").write_text(f"{_site_packages()}\n")
-    pip = [str(MANAGER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+    pip = _pip(MANAGER / "bin" / "python")
     _command([*pip, "--no-deps", *MANAGER_PACKAGES], log, hint=hint)
 
 
