@@ -1,4 +1,4 @@
-"""All tests: the process that ComfyUIs are forked from, where a test of the run needs one."""
+"""All tests: the processes that ComfyUIs and local stacks are forked from, if one is needed."""
 
 from __future__ import annotations
 
@@ -8,38 +8,45 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tools import preloaded
 
-STARTS_COMFYUI = ("comfyui", "stack", "browser")
-"""The marks of tests that start a ComfyUI or a worker."""
+STARTS_PROGRAMS = ("comfyui", "stack", "browser")
+"""The marks of tests that start a ComfyUI, a worker or a local stack."""
 
 
 @pytest.fixture(scope="session", autouse=True)
-def preloaded_comfyui(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Has ComfyUIs below this process start fast; see tools/preloaded.py."""
+def preloaded_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Has ComfyUIs and local stacks below this process start fast; see tools/preloaded.py."""
     items = request.session.items
-    if not any(item.get_closest_marker(mark) for item in items for mark in STARTS_COMFYUI):
+    if not any(item.get_closest_marker(mark) for item in items for mark in STARTS_PROGRAMS):
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="preloaded-") as folder:
-        address = str(Path(folder) / "socket")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
-            listener.listen(64)
-            process = subprocess.Popen(
-                [sys.executable, preloaded.__file__, str(listener.fileno())],
-                stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            )
-        os.environ[preloaded.VARIABLE] = address
+    with tempfile.TemporaryDirectory(prefix="preloaded-") as folder, ExitStack() as running:
+        for name in preloaded.PACKAGES:
+            running.enter_context(_preloaded(name, Path(folder) / name))
+        os.environ[preloaded.VARIABLE] = folder
         yield
         del os.environ[preloaded.VARIABLE]
-        process.communicate()
+
+
+@contextmanager
+def _preloaded(name: str, address: Path) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(64)
+        process = subprocess.Popen(
+            [sys.executable, preloaded.__file__, name, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+    yield
+    process.communicate()
 
 
 @pytest.fixture

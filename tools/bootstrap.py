@@ -79,6 +79,7 @@ UV_OPTIONS = {
     "find-links": "--find-links",
     "constraint": "--constraint",
     "trusted-host": "--allow-insecure-host",
+    "cert": "--cert",
 }
 
 LOG_TAIL_LINES = 30

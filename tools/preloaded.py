@@ -1,11 +1,13 @@
-"""Lets the many ComfyUIs of the tests start in one second of processor time instead of nine.
+"""Lets the tests' many ComfyUIs and local stacks start in a fraction of their processor time.
 
-Eight of the nine are imports of packages that are the same each time: torch, transformers, scipy.
-A test run starts one process that has imported them (`serve`), and names its socket in
-PYTHON_PRELOADED_COMFYUI. Each `python … main.py …` that starts below, the designer's and a worker's
-runner alike, hands its command line, environment, folder and output to it; that process forks,
-and the fork runs main.py. What has been started stays, as its stand-in: it has the process id that
-its parent knows, passes signals on, ends as the fork ends, and the fork ends when it does.
+A ComfyUI needs nine seconds, a local stack five, and nearly all of it is imports of packages that
+are the same each time: torch, transformers, scipy, moto. A test run starts one process for each of
+the two that has imported them (`serve`), with sockets in the folder that PYTHON_PRELOADED names.
+Each `python … main.py …` that starts below, the designer's and a worker's runner alike, and each
+`python -m comfy_aws.localstack …` hands its command line, environment, folder and output to it;
+that process forks, and the fork runs the program. What has been started stays, as its stand-in: it
+has the process id that its parent knows, passes signals on, ends as the fork ends, and the fork
+ends when it does.
 
 tools/bootstrap.py copies this file into the virtual environment, where a .pth file imports it at
 every start, so it imports next to nothing. Without the variable it does nothing.
@@ -22,16 +24,27 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-VARIABLE = "PYTHON_PRELOADED_COMFYUI"
-"""Names the socket of the process that has imported what ComfyUI does."""
+VARIABLE = "PYTHON_PRELOADED"
+"""Names the folder of the sockets, which are called as the programs are."""
 
-PACKAGES = (
-    "torch", "torchvision", "transformers", "transformers.models.clip.tokenization_clip",
-    "spandrel", "kornia.filters", "kornia.color", "kornia.morphology", "scipy.stats",
-    "scipy.ndimage", "sqlalchemy.orm", "alembic.command", "alembic.runtime.environment",
-    "aiohttp.web", "av", "einops", "torchsde", "yaml", "psutil", "requests", "pydantic_settings",
-    "safetensors.torch", "sentencepiece", "PIL.Image",
-)  # fmt: skip
+COMFYUI, LOCAL_STACK = "main.py", "comfy_aws.localstack"
+
+PACKAGES = {
+    COMFYUI: (
+        "torch", "torchvision", "transformers", "transformers.models.clip.tokenization_clip",
+        "spandrel", "kornia.filters", "kornia.color", "kornia.morphology", "scipy.stats",
+        "scipy.ndimage", "sqlalchemy.orm", "alembic.command", "alembic.runtime.environment",
+        "aiohttp.web", "av", "einops", "torchsde", "yaml", "psutil", "requests",
+        "pydantic_settings", "safetensors.torch", "sentencepiece", "PIL.Image",
+    ),
+    LOCAL_STACK: (
+        "aiohttp.web", "boto3", "moto.moto_server.werkzeug_app", "moto.sagemaker.responses",
+        "moto.applicationautoscaling.responses", "moto.cloudformation.responses",
+        "moto.cloudwatch.responses", "moto.codebuild.responses", "moto.ecr.models",
+        "moto.logs.responses", "moto.s3.models", "moto.sns.responses", "moto.sqs.responses",
+        "moto.sts.responses", "psutil", "requests",
+    ),
+}  # fmt: skip
 
 PASSED_ON = ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 
@@ -39,10 +52,14 @@ PASSED_ON = ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 # -- the stand-in ------------------------------------------------------------------------------
 
 
-def runs_comfyui(command: list[str]) -> bool:
-    """Whether an interpreter's command line is that of main.py, or of a `-c` that runs it."""
-    script = command[3:4] if command[1:2] == ["-c"] else command[1:2]
-    return bool(script) and script[0].rpartition("/")[2] == "main.py"
+def program(command: list[str]) -> str:
+    """Which of PACKAGES an interpreter's command line runs, by itself or by a `-c`; or none."""
+    if command[1:2] == ["-m"]:
+        name = "".join(command[2:3])
+    else:
+        script = command[3:4] if command[1:2] == ["-c"] else command[1:2]
+        name = "".join(script).rpartition("/")[2]
+    return name if name in PACKAGES else ""
 
 
 def changes_python() -> bool:
@@ -115,7 +132,7 @@ def _end_like_it(connection: socket.socket) -> None:
 # -- the process that forks --------------------------------------------------------------------
 
 
-def serve(number: int) -> dict[str, Any]:
+def serve(name: str, number: int) -> dict[str, Any]:
     """Fork for whoever connects to the listening socket of that number, until standard input ends.
 
     Returns in each fork, its order.
@@ -127,10 +144,10 @@ def serve(number: int) -> dict[str, Any]:
 
     gc.disable()
     listener = socket.socket(fileno=number)  # who comes before the imports are done waits
-    for package in PACKAGES:
+    for package in PACKAGES[name]:
         try:
             importlib.import_module(package)
-        except ImportError:  # another ComfyUI may need less
+        except ImportError:  # another release may need less
             continue
     gc.freeze()
     gc.enable()
@@ -150,7 +167,7 @@ def serve(number: int) -> dict[str, Any]:
 
 
 class _Fork:
-    """One ComfyUI, and the connection of its stand-in."""
+    """One program, and the connection of its stand-in."""
 
     def __init__(self, connection: socket.socket, events: Any) -> None:
         self._connection = connection
@@ -195,7 +212,7 @@ class _Fork:
             return
 
     def _left(self) -> None:
-        """The stand-in has ended, and all that its ComfyUI started ends with it."""
+        """The stand-in has ended, and all that its program started ends with it."""
         import signal
 
         self._events.unregister(self._connection)
@@ -232,6 +249,9 @@ def become(order: dict[str, Any]) -> tuple[str, str]:
     _, *arguments = sys.orig_argv = order["command"]
     if arguments[0] == "-c":
         code, name, sys.argv, first = arguments[1], "<string>", ["-c", *arguments[2:]], ""
+    elif arguments[0] == "-m":
+        code = f"import runpy; runpy.run_module({arguments[1]!r}, None, '__main__', True)"
+        name, sys.argv, first = "<string>", ["-m", *arguments[2:]], os.getcwd()
     else:
         name, sys.argv, first = arguments[0], arguments, os.path.dirname(arguments[0])
         with open(name, encoding="utf-8") as script:
@@ -259,7 +279,7 @@ def _stream(inherited: Any) -> Any:
 
 
 if __name__ == "__main__":
-    _order = serve(int(sys.argv[1]))
+    _order = serve(sys.argv[1], int(sys.argv[2]))
     _code, _name = become(_order)
     _program = type(sys)("__main__")
     _program.__dict__["__builtins__"] = __builtins__
@@ -268,6 +288,8 @@ if __name__ == "__main__":
     sys.modules["__main__"] = _program
     exec(compile(_code, _name, "exec"), _program.__dict__)
 elif (
-    (_address := os.environ.get(VARIABLE)) and runs_comfyui(sys.orig_argv) and not changes_python()
+    (_folder := os.environ.get(VARIABLE))
+    and (_name := program(sys.orig_argv))
+    and not changes_python()
 ):
-    hand_over(_address)
+    hand_over(f"{_folder}/{_name}")

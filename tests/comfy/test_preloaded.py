@@ -1,4 +1,4 @@
-"""A main.py that is forked, its imports done, sees and does what one that is started does."""
+"""A program that is forked, its imports done, sees and does what one that is started does."""
 
 from __future__ import annotations
 
@@ -33,16 +33,21 @@ seen = {
 }
 print("a warning", file=sys.stderr)
 print(json.dumps(seen))
-print("torch" in sys.modules, file=open(os.environ["PRELOADED"], "w"))
+print(bool({"torch", "moto"} & {*sys.modules}), file=open(os.environ["PRELOADED"], "w"))
 """
 AS_SCRIPT = ["{main}", "--port", "1"]
+AS_MODULE = ["-m", preloaded.LOCAL_STACK, "--port", "1"]
 AS_CODE = ["-c", "import sys, runpy; sys.argv = sys.argv[1:]; " + PROBE, "{main}", "--port", "1"]
 
 
 def run(arguments: list[str], folder: Path, environ: dict[str, str]) -> tuple[Any, str, bool]:
-    """What the program saw, its standard error, and whether it found torch imported."""
-    main = folder / "main.py"
-    main.write_text(PROBE)
+    """What the program saw, its standard error, and whether it found packages imported."""
+    main, package = folder / "main.py", folder.joinpath(*preloaded.LOCAL_STACK.split("."))
+    package.mkdir(parents=True, exist_ok=True)
+    for path in (main, package / "__main__.py"):
+        path.write_text(PROBE)
+    for path in (package, package.parent):
+        (path / "__init__.py").touch()
     told = folder / "preloaded"
     done = subprocess.run(
         [sys.executable, *(part.replace("{main}", str(main)) for part in arguments)],
@@ -53,7 +58,9 @@ def run(arguments: list[str], folder: Path, environ: dict[str, str]) -> tuple[An
 
 
 @pytest.mark.parametrize("unbuffered", ["1", ""])
-@pytest.mark.parametrize("arguments", [AS_SCRIPT, AS_CODE], ids=["script", "code"])
+@pytest.mark.parametrize(
+    "arguments", [AS_SCRIPT, AS_MODULE, AS_CODE], ids=["script", "module", "code"]
+)
 def test_it_sees_what_a_started_one_sees(
     arguments: list[str], unbuffered: str, tmp_path: Path
 ) -> None:
