@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any, Final
 
 from comfy_aws.aws.mapping import NO_REGION, mapped
@@ -42,19 +43,13 @@ class Session:
         return self._session.get_credentials().get_frozen_credentials()
 
     def _make(self, service: str) -> Any:
-        import boto3
         from botocore.config import Config
 
         access = self.access
         url = (access.s3_endpoint_url if service == "s3" else "") or access.endpoint_url
         with mapped(f"{service}:client"):
             if self._session is None:
-                self._session = boto3.Session(
-                    profile_name=access.profile or None,
-                    region_name=access.region or None,
-                    aws_access_key_id=access.access_key_id or None,
-                    aws_secret_access_key=access.secret_access_key or None,
-                )
+                self._session = _session(access)
             options: dict[str, Any] = {
                 "retries": {"mode": "standard", "max_attempts": 4},
                 "connect_timeout": 5,
@@ -80,3 +75,27 @@ class Session:
                 endpoint_url=url or None,
                 config=Config(**options),
             )
+
+
+def _session(access: AwsAccess) -> Any:
+    import boto3
+    from botocore.session import Session as Core
+
+    core = Core()
+    session = boto3.Session(
+        profile_name=access.profile or None,
+        region_name=access.region or None,
+        aws_access_key_id=access.access_key_id or None,
+        aws_secret_access_key=access.secret_access_key or None,
+        botocore_session=core,
+    )
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _loader(search_path: str | None) -> Any:
+    """The services' models, which take a quarter of a second to read, for all sessions."""
+    from botocore.loaders import create_loader
+
+    return create_loader(search_path)
