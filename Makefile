@@ -37,9 +37,9 @@ test-frontends: bootstrap ## the browser tests on each newer frontend
 lint: bootstrap ## ruff, mypy, eslint, tsc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	npm run --silent lint
-	npm run --silent types
+	@echo "$(BIN)/mypy, eslint, tsc"
+	@$(BIN)/mypy & python=$$!; npm run --silent lint && npm run --silent types; page=$$?; \
+		wait $$python && exit $$page
 
 format: bootstrap ## rewrite Python files in ruff's format
 	$(BIN)/ruff check --fix .
