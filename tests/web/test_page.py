@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.functional.localstack_support import eventually
 from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
@@ -45,6 +47,11 @@ def ensure_endpoint(designer: Designer) -> None:
     while not any(item["status"] == "InService" for item in designer.endpoints()):
         assert time.monotonic() < deadline, designer.endpoints()
         time.sleep(0.1)
+
+
+def answering(answer: dict[str, Any]) -> Callable[[Route], None]:
+    """A handler of requests that fulfils each with `answer`."""
+    return lambda route: route.fulfill(**answer)
 
 
 def turn_on(page: ComfyPage) -> None:
@@ -298,15 +305,32 @@ def test_templates_and_endpoints_are_deleted_after_a_question(page, stack):
     assert "Old" not in stack.template_names()
 
 
-def test_what_does_not_answer_can_be_asked_again(page, stack):
+def test_what_does_not_answer_is_told_and_asked_again(page, stack):
+    ensure_template(stack, "Stays")
     page.show_connected_panel()
-    for name, click in (("templates", "aws-templates-refresh"), ("status", "aws-refresh")):
-        page.tab.route(f"**/aws/{name}", lambda route: route.abort())
-        page.find(click).click()
-        retry = page.find(f"aws-{name}-retry")
-        expect(retry).to_be_visible()
-        expect(page.tab.get_by_text("ComfyUI does not answer.").first).to_be_visible()
+    row = page.tab.locator("[data-testid=aws-template][data-name=Stays]")
+    expect(row).to_be_visible()
+    expect(page.find("aws-endpoints")).to_have_attribute("aria-busy", "false")
+    place = row.bounding_box()
+    trouble = page.find("aws-trouble")
+    page.tab.route("**/aws/templates", lambda route: route.abort())
+    page.find("aws-templates-refresh").click()
+    expect(trouble).to_contain_text("ComfyUI does not answer.")
+    page.tab.unroute("**/aws/templates")
+    page.find("aws-trouble-retry").click()
+    expect(trouble).to_be_hidden()
+
+    expired = stack.call("GET", "/aws/status") | {
+        "problem": {"code": "aws_denied", "message": "The credentials have expired.", "hint": ""}
+    }
+    for name, answer, testid, said in (
+        ("status", {"status": 500, "body": "<h1>no JSON</h1>"}, "aws-trouble", "status 500"),
+        ("status", {"json": expired}, "aws-trouble", "The credentials have expired."),
+        ("templates", {"status": 500, "body": ""}, "aws-templates-note", "status 500"),
+    ):
+        page.tab.route(f"**/aws/{name}", answering(answer))
+        page.find("aws-refresh").click()
+        expect(page.find(testid)).to_contain_text(said)
+        assert row.bounding_box() == place, "what is known stays, and stays where it is"
         page.tab.unroute(f"**/aws/{name}")
-        retry.click()
-        expect(retry).to_be_hidden()
-    expect(page.find("aws-new-workflow")).to_be_visible()
+        expect(page.find(testid)).to_be_hidden()  # by itself

@@ -80,12 +80,14 @@ export class Actions {
 
   /** Ask for everything anew. */
   async refresh() {
+    this.#store.set({ refreshing: true })
     try {
       this.#store.set({ status: await this.#server.status(), statusProblem: null })
     } catch (error) {
       this.#store.set({ statusProblem: problemOf(error) })
     }
     await this.#loadLists()
+    this.#store.set({ refreshing: false })
   }
 
   /** @param {ListKey} key */
@@ -235,12 +237,13 @@ export class Actions {
   }
 
   async #loadLists() {
-    if (!connected(this.#store.state)) return
+    const { state } = this.#store
+    if (!connected(state) || state.statusProblem) return
     /** @type {ListKey[]} */
-    const lists = isPort(this.#store.state) ? [] : ['endpoints']
+    const lists = isPort(state) ? [] : ['endpoints']
     lists.push('templates', 'jobs')
     const loads = lists.map((key) => this.#load(key))
-    if (!isPort(this.#store.state)) loads.push(this.#loadInstanceTypes())
+    if (!isPort(state)) loads.push(this.#loadInstanceTypes())
     await Promise.all(loads)
   }
 
@@ -261,11 +264,15 @@ export class Actions {
     try {
       let items = await this.#server[key]()
       if (key === 'jobs') items = this.#withOlder(/** @type {Aws.Job[]} */ (items))
-      this.#store.set({ [key]: { items, state: 'ready', problem: null } })
+      const listed = this.#store.state.status?.bucket ?? ''
+      this.#store.set({ listed, [key]: { items, state: 'ready', problem: null } })
       if (key === 'endpoints') items.forEach((item) => this.#announce(/** @type {any} */ (item)))
     } catch (error) {
+      const problem = problemOf(error)
       const { items } = /** @type {Aws.Listing<any>} */ (this.#store.state[key])
-      this.#store.set({ [key]: { items, state: 'error', problem: problemOf(error) } })
+      // Said once for all lists, which stay as they are.
+      if (problem.code === 'offline' && before.state === 'ready') this.#store.set({ statusProblem: problem })
+      else this.#store.set({ [key]: { items, state: 'error', problem } })
     }
     this.#watchEndpoints()
   }

@@ -57,6 +57,11 @@ export class Library extends EventTarget {
     return this.#state
   }
 
+  /** The models were asked for, and not all of them came. */
+  get lacks() {
+    return this.#state.models.state === 'error' || this.#state.bucketProblem !== null
+  }
+
   /** Listen to the server; once a page. */
   listen() {
     this.#comfy.on('aws.model', ({ transfer }) => this.#hear(transfer))

@@ -15,6 +15,8 @@ export class Store extends EventTarget {
   #state = {
     status: null,
     statusProblem: null,
+    refreshing: false,
+    listed: '',
     stackBusy: '',
     stackProblem: null,
     templates: empty(),
@@ -79,6 +81,25 @@ export const routesAll = (/** @type {Readonly<Aws.State>} */ state) =>
 /** AWS is configured and answers. */
 export const connected = (/** @type {Readonly<Aws.State>} */ state) =>
   Boolean(state.status?.configured && !state.status.problem)
+
+/** Why the server or AWS cannot be asked; null when it can, or when there is nothing to ask. */
+export const problemOfStatus = (/** @type {Readonly<Aws.State>} */ { status, statusProblem }) =>
+  statusProblem ?? (status?.configured ? (status.problem ?? null) : null)
+
+/** The local stack is what AWS is here, and it does not run. */
+export const isStopped = (/** @type {Readonly<Aws.State>} */ { status }) =>
+  status?.target === 'local' && !status.stack.running
+
+/** The lists can be shown: as they are, or as they last were while nothing answers. */
+export const showsLists = (/** @type {Readonly<Aws.State>} */ state) =>
+  problemOfStatus(state)
+    ? !isStopped(state) && state.listed !== '' && state.listed === state.status?.bucket
+    : connected(state)
+
+/** Something does not answer that may do so later. */
+export const troubled = (/** @type {Readonly<Aws.State>} */ state) =>
+  problemOfStatus(state) !== null ||
+  [state.templates, state.endpoints, state.jobs].some((list) => list.state === 'error')
 
 /** @type {ReadonlySet<Aws.EndpointStatus>} */
 const TAKES_JOBS = new Set(['InService', 'Updating', 'SystemUpdating', 'RollingBack'])

@@ -417,6 +417,10 @@ declare namespace Aws {
   interface State {
     status: Status | null
     statusProblem: Problem | null
+    /** The server is being asked for everything. */
+    refreshing: boolean
+    /** The bucket whose templates, endpoints and jobs the lists show; empty before the first. */
+    listed: string
     stackBusy: 'start' | 'stop' | ''
     stackProblem: Problem | null
     templates: Listing<Template>

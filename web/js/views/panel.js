@@ -5,6 +5,7 @@
 
 import { h } from '../dom.js'
 import { locale, t } from '../i18n.js'
+import { recover } from '../recovery.js'
 import { isPort } from '../store.js'
 import { Header } from './header.js'
 import { LogsPage } from './logs.js'
@@ -12,6 +13,7 @@ import { ModelsPage } from './models.js'
 import { Pages } from './pages.js'
 import { RunPage } from './run_page.js'
 import { SettingsPage } from './settings.js'
+import { Trouble } from './trouble.js'
 
 /**
  * @typedef {object} Parts what the pages are built from
@@ -109,11 +111,13 @@ export class Panel {
     store.watch(['log'], ({ log }) => {
       if (log && isDesigner) shown.show('logs')
     }, signal)
+    recover(this.#parts, signal)
     return h(
       'div',
       { class: 'aws aws-panel', lang: locale(), testid: 'aws-panel', on: { keydown: keepToList } },
       new Header(store, actions, signal).element,
-      shown.element
+      shown.element,
+      new Trouble(store, actions, signal).element
     )
   }
 }

@@ -4,7 +4,7 @@
 
 import { h, icon } from '../dom.js'
 import { t } from '../i18n.js'
-import { connected } from '../store.js'
+import { showsLists } from '../store.js'
 import { DraftBar } from './draft_bar.js'
 import { Endpoints } from './endpoints.js'
 import { Jobs } from './jobs.js'
@@ -42,10 +42,9 @@ export class RunPage {
     )
     const target = new RunTarget(store, actions, environments, signal).element
     store.watch(
-      ['status', 'statusProblem'],
+      ['status', 'statusProblem', 'listed'],
       (state) => {
-        const waiting = !state.status && !state.statusProblem
-        target.hidden = waiting || Boolean(state.statusProblem) || !connected(state)
+        target.hidden = !showsLists(state)
         lists.hidden = target.hidden
       },
       signal

@@ -5,7 +5,7 @@
 import { costs } from '../cost_notice.js'
 import { h, icon, iconButton, setText } from '../dom.js'
 import { named, t } from '../i18n.js'
-import { connected, isPort, routesAll, takesJobs, target } from '../store.js'
+import { isPort, routesAll, showsLists, takesJobs, target } from '../store.js'
 
 export class RunTarget {
   #switch
@@ -75,7 +75,7 @@ export class RunTarget {
       this.#warning
     )
     store.watch(
-      ['status', 'on', 'template', 'templates', 'endpoints', 'creating', 'instanceTypes'],
+      ['status', 'statusProblem', 'listed', 'on', 'template', 'templates', 'endpoints', 'creating', 'instanceTypes'],
       (state) => this.#draw(state),
       signal
     )
@@ -102,7 +102,7 @@ export class RunTarget {
     const text = on ? t('toggle.on') : t('toggle.off')
     const why = isPort(state) ? t('toggle.port') : t('toggle.forced', { route })
     setText(this.#switchText, forced ? why : text)
-    this.#details.hidden = !connected(state)
+    this.#details.hidden = !showsLists(state)
     setText(this.#template, state.template || t('target.template.none'))
     this.#template.classList.toggle('aws-muted', !state.template)
     this.#clear.hidden = !state.template
@@ -117,7 +117,7 @@ export class RunTarget {
    */
   #drawCost(state, on) {
     const { endpoint } = target(state)
-    const shown = on && endpoint && !isPort(state) && connected(state)
+    const shown = on && endpoint && !isPort(state) && showsLists(state)
     this.#cost.hidden = !shown
     setText(this.#cost, shown ? costs(state, endpoint) : '')
   }
@@ -147,7 +147,7 @@ export class RunTarget {
    */
   #drawWarning(state, on) {
     const ready = state.endpoints.state === 'ready' && state.templates.state === 'ready'
-    const text = on && connected(state) && ready ? problemOf(state) : ''
+    const text = on && showsLists(state) && ready ? problemOf(state) : ''
     this.#warning.hidden = text === ''
     setText(this.#warningText, text)
     const { endpoint } = target(state)

@@ -4,6 +4,7 @@
 
 import { h, setText } from '../dom.js'
 import { t } from '../i18n.js'
+import { RetryButton } from './retry_button.js'
 
 export class Section {
   #empty
@@ -26,17 +27,12 @@ export class Section {
   constructor({ name, title, empty, emptyHint, retry, tools, body }) {
     this.#empty = empty
     this.#emptyHint = emptyHint
-    this.#retry = h(
-      'button',
-      { type: 'button', class: 'aws-button', testid: `aws-${name}-retry`, on: { click: retry } },
-      t('retry')
-    )
+    this.#retry = new RetryButton(`aws-${name}-retry`, retry)
     this.#note = h(
       'div',
-      { class: 'aws-note', role: 'status', testid: `aws-${name}-note` },
-      this.#text,
-      this.#hint,
-      this.#retry
+      { class: 'aws-note', testid: `aws-${name}-note` },
+      h('div', { class: 'aws-note-words', role: 'status' }, this.#text, this.#hint),
+      this.#retry.element
     )
     const id = `aws-${name}-title`
     this.element = h(
@@ -51,11 +47,14 @@ export class Section {
   /** @param {Aws.Listing<unknown>} listing */
   draw({ items, state, problem }) {
     const [text, hint] = this.#words(state, problem)
-    const quiet = items.length > 0 && state !== 'error'
+    // What is asked for again has failed until it is there: the words stay.
+    const failed = state === 'error' || (state === 'loading' && problem !== null)
+    const quiet = items.length > 0 && !failed
     this.element.setAttribute('aria-busy', String(state === 'loading'))
     this.#note.hidden = quiet
-    this.#note.classList.toggle('aws-note-error', state === 'error')
-    this.#retry.hidden = state !== 'error'
+    this.#note.classList.toggle('aws-note-error', failed)
+    this.#retry.element.hidden = !failed
+    this.#retry.busy = state === 'loading'
     setText(this.#text, quiet ? '' : text)
     setText(this.#hint, quiet ? '' : hint)
   }
@@ -77,7 +76,7 @@ export class Section {
    * @param {Aws.Problem | null} problem
    */
   #words(state, problem) {
-    if (state === 'error') return [problem?.message ?? '', problem?.hint ?? '']
+    if (problem) return [problem.message, problem.hint]
     if (state === 'ready') return [this.#empty, this.#emptyHint]
     return [t('loading'), '']
   }

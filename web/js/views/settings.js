@@ -35,10 +35,10 @@ export class SettingsPage {
   #sum = h('p', { class: 'aws-muted', role: 'status', testid: 'aws-checks-sum' })
 
   /**
-   * @param {Pick<import('./panel.js').Parts, 'server' | 'actions'>} parts
+   * @param {Pick<import('./panel.js').Parts, 'server' | 'actions' | 'store'>} parts
    * @param {AbortSignal} signal
    */
-  constructor({ server, actions }, signal) {
+  constructor({ server, actions, store }, signal) {
     this.#server = server
     this.#actions = actions
     this.#signal = signal
@@ -66,11 +66,14 @@ export class SettingsPage {
       this.#checks
     )
     void this.#load()
+    store.watch(['status', 'statusProblem'], ({ statusProblem }) => {
+      if (!statusProblem && !this.#again.hidden) void this.#load()
+    }, signal)
   }
 
   /** What was typed stays; else it may have been changed elsewhere meanwhile. */
   again() {
-    if (Object.keys(this.#changes()).length === 0) void this.#load()
+    if (!this.#known || Object.keys(this.#changes()).length === 0) void this.#load()
   }
 
   #buildForm() {
@@ -128,8 +131,9 @@ export class SettingsPage {
     this.#again.hidden = true
     setText(this.#note, t('loading'))
     this.#note.hidden = false
+    const asked = this.#values()
     try {
-      this.#take(await this.#server.settings())
+      this.#take(await this.#server.settings(), asked)
     } catch (error) {
       this.#tell(told(problemOf(error)))
       this.#again.hidden = false
@@ -137,12 +141,15 @@ export class SettingsPage {
     this.#note.hidden = true
   }
 
-  /** @param {Aws.SettingsInForce} known */
-  #take(known) {
+  /**
+   * @param {Aws.SettingsInForce} known
+   * @param {Map<keyof Aws.Settings, string>} asked what stood in the fields then; what was typed since stays
+   */
+  #take(known, asked) {
     this.#known = known
     for (const [name, control] of this.#fields) {
       const variable = known.forced[name]
-      control.value = known.settings[name]
+      if (control.value === asked.get(name)) control.value = known.settings[name]
       control.disabled = Boolean(variable)
       const hint = this.#form.querySelector(`#${control.id}-hint`)
       if (hint) setText(hint, variable ? t('settings.forced', { variable }) : named('setting.hint', name))
@@ -162,6 +169,10 @@ export class SettingsPage {
     }
   }
 
+  #values() {
+    return new Map([...this.#fields].map(([name, control]) => [name, control.value]))
+  }
+
   #changes() {
     const known = this.#known
     const changed = [...this.#fields].filter(([name, control]) => control.value.trim() !== known?.settings[name])
@@ -178,11 +189,12 @@ export class SettingsPage {
   async #store() {
     const changes = this.#changes()
     if (Object.keys(changes).length === 0) return true
+    const sent = this.#values()
     this.#tell('')
     this.#save.disabled = true
     setText(this.#save, t('settings.saving'))
     try {
-      this.#take(await this.#server.saveSettings(changes))
+      this.#take(await this.#server.saveSettings(changes), sent)
       this.#forget()
       if (!this.#signal.aborted) await this.#actions.refresh()
       return true

@@ -4,7 +4,8 @@
 
 import { h, icon, setText } from '../dom.js'
 import { t } from '../i18n.js'
-import { connected } from '../store.js'
+import { isStopped, problemOfStatus, showsLists } from '../store.js'
+import { RetryButton } from './retry_button.js'
 
 export class Setup {
   #title = h('h3')
@@ -33,16 +34,7 @@ export class Setup {
       this.#spinner,
       this.#startText
     )
-    this.#retry = h(
-      'button',
-      {
-        type: 'button',
-        class: 'aws-button aws-wide',
-        testid: 'aws-status-retry',
-        on: { click: () => void actions.refresh() },
-      },
-      t('retry')
-    )
+    this.#retry = new RetryButton('aws-status-retry', () => actions.refresh(), 'aws-wide')
     this.element = h(
       'section',
       { class: 'aws-card aws-setup', testid: 'aws-setup' },
@@ -50,10 +42,11 @@ export class Setup {
       this.#text,
       this.#hint,
       this.#start,
-      this.#retry,
+      this.#retry.element,
       this.#problem
     )
-    const keys = /** @type {const} */ (['status', 'statusProblem', 'stackBusy', 'stackProblem'])
+    const keys = /** @type {const} */ (
+      ['status', 'statusProblem', 'listed', 'refreshing', 'stackBusy', 'stackProblem'])
     store.watch([...keys], (state) => this.#draw(state), signal)
   }
 
@@ -61,8 +54,7 @@ export class Setup {
   #draw(state) {
     const { status, statusProblem, stackBusy, stackProblem } = state
     const waiting = !status && !statusProblem
-    const reached = connected(state) && !statusProblem
-    this.element.hidden = waiting || (reached && stackBusy !== 'start')
+    this.element.hidden = waiting || (showsLists(state) && stackBusy !== 'start')
     if (this.element.hidden) return
     const { title, text, hint } = words(state)
     setText(this.#title, title)
@@ -74,7 +66,8 @@ export class Setup {
     this.#start.disabled = stackBusy !== ''
     this.#spinner.hidden = !starting
     setText(this.#startText, t(starting ? 'stack.starting.short' : 'stack.start'))
-    this.#retry.hidden = !statusProblem && !(status?.configured && status.problem)
+    this.#retry.busy = state.refreshing
+    this.#retry.element.hidden = !problemOfStatus(state) || canStart(state)
     setText(this.#problem, stackProblem ? `${stackProblem.message} ${stackProblem.hint}` : '')
     this.#problem.hidden = !stackProblem
   }
@@ -87,12 +80,18 @@ function canStart({ status, statusProblem }) {
 }
 
 /** @param {Readonly<Aws.State>} state */
-function words({ status, statusProblem }) {
-  const problem = statusProblem ?? (status?.configured ? status.problem : null)
-  const isStopped = status?.target === 'local' && !status.stack.running
-  if (!statusProblem && isStopped) {
+function words(state) {
+  const problem = problemOfStatus(state)
+  if (!state.statusProblem && isStopped(state)) {
     return { title: t('setup.stopped.title'), text: t('setup.stopped.text'), hint: '' }
   }
-  if (problem) return { title: t('setup.problem.title'), text: problem.message, hint: problem.hint }
+  if (problem) {
+    const isServer = state.statusProblem !== null
+    return {
+      title: t(isServer ? 'setup.server.title' : 'setup.problem.title'),
+      text: problem.message,
+      hint: [problem.hint, t('trouble.again')].filter(Boolean).join(' '),
+    }
+  }
   return { title: t('setup.title'), text: t('setup.text'), hint: '' }
 }

@@ -1,0 +1,41 @@
+/**
+ * Asks again by itself while ComfyUI or AWS does not answer: nobody has to click for it.
+ */
+
+import { troubled } from './store.js'
+
+/** Milliseconds before each further try; the last one stays. */
+const PAUSES = [2000, 4000, 8000, 15_000, 30_000]
+
+/**
+ * @param {object} parts
+ * @param {import('./store.js').Store} parts.store
+ * @param {import('./actions.js').Actions} parts.actions
+ * @param {import('./library.js').Library} parts.library
+ * @param {AbortSignal} signal until then somebody looks at the panel
+ */
+export function recover({ store, actions, library }, signal) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+  let tries = 0
+  const lacks = () => troubled(store.state) || library.lacks
+  const plan = () => {
+    clearTimeout(timer)
+    if (!lacks()) tries = 0
+    else if (!signal.aborted) timer = setTimeout(() => void look(), PAUSES[Math.min(tries, PAUSES.length - 1)])
+  }
+  async function look() {
+    clearTimeout(timer)
+    // A page that nobody sees looks when it is seen again.
+    if (signal.aborted || !lacks() || document.visibilityState === 'hidden') return
+    tries += 1
+    if (troubled(store.state)) await actions.refresh()
+    if (library.lacks) await library.load()
+    plan()
+  }
+  window.addEventListener('online', () => void look(), { signal })
+  document.addEventListener('visibilitychange', () => void look(), { signal })
+  signal.addEventListener('abort', () => clearTimeout(timer))
+  library.watch(plan, signal)
+  store.watch(['status', 'statusProblem', 'templates', 'endpoints', 'jobs'], plan, signal)
+}
