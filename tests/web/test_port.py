@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.pipeline.install import CONDITIONING_ID, LOAD_ID, PIPELINE, SAMPLER_ID, SAVE_ID
@@ -195,8 +195,21 @@ def test_a_form_runs_by_keyboard_on_a_phone(form: Page) -> None:
 
     assert faults(form) == set()
 
+    with form.expect_download() as saving:
+        run.get_by_test_id("aws-form-save").click()
+    assert saving.value.path().read_bytes().startswith(b"\x89PNG")
+
+    # Tomorrow, when neither the tab nor ComfyUI's own history remembers it.
+    form.request.post(f"{form.url.partition('/aws/')[0]}/history", data={"clear": True})
+    form.evaluate("sessionStorage.clear()")
     form.reload()
     expect(form.get_by_test_id("aws-form-image")).to_be_visible()
+    expect(form.get_by_label("Steps")).not_to_have_value("6")
+    form.get_by_test_id("aws-form-again").click()
+    expect(form.get_by_label("Steps")).to_have_value("6")
+    expect(form.get_by_label("Prompt", exact=True)).to_have_value("a red kite")
+    expect(form.locator(field(form, f"{SAMPLER_ID}.seed")).first).to_have_value("99")
+    expect(form.locator(field(form, f"{SAMPLER_ID}.seed")).last).not_to_be_checked()
 
 
 def test_a_form_keeps_what_was_typed_into_it(form: Page) -> None:
@@ -270,6 +283,21 @@ def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Desi
     )
     form.get_by_test_id("aws-form-submit").click()
     expect(form.get_by_role("alert").locator("visible=true").first).to_contain_text("gone.png")
+
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    form.route("**/api/prompt", hold)
+    submit = form.get_by_test_id("aws-form-submit")
+    submit.click()
+    expect(submit).to_have_text("Sending…")
+    submit.click(force=True)
+    (sent,) = waiting
+    sent.fulfill(status=502, body="<h1>no JSON</h1>")
+    expect(form.get_by_test_id("aws-form-problem")).to_contain_text("status 502")
+    expect(submit).to_have_text("Run")
 
 
 def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:

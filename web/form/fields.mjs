@@ -19,6 +19,7 @@ const WIDE = new Set(['text', 'file'])
  * @property {() => string} check what is wrong with it; empty when nothing is
  * @property {() => unknown} keep what stands in it, as JSON can hold it
  * @property {(kept: any) => void} restore
+ * @property {(value: unknown) => void} take a value that was run with
  * @property {(text: string) => void} complain
  * @property {() => void} focus
  */
@@ -32,6 +33,7 @@ const WIDE = new Set(['text', 'file'])
  * @property {() => string} check
  * @property {() => unknown} keep
  * @property {(kept: any) => void} restore
+ * @property {(value: unknown) => void} [take] where it is no kept one
  */
 
 /**
@@ -88,7 +90,7 @@ function field(parameter, label, link, changed) {
     problem.hidden = !text
     setAttribute(control, 'aria-invalid', text ? 'true' : null)
   }
-  const made = { name: parameter.name, element, ...values, complain, focus: () => control.focus() }
+  const made = { name: parameter.name, element, take: values.restore, ...values, complain, focus: () => control.focus() }
   element.addEventListener('input', () => {
     complain('')
     changed(made)
@@ -196,6 +198,10 @@ function seed(parameter, id) {
     read: draw,
     check: () => (isFresh.checked ? '' : check()),
     keep: () => ({ value: control.value, fresh: isFresh.checked }),
+    take: (value) => {
+      restore(value)
+      isFresh.checked = false
+    },
     restore: (kept) => {
       restore(kept.value)
       isFresh.checked = kept.fresh

@@ -74,7 +74,6 @@ async function list() {
 async function sheet(name) {
   const [content, { parameters }] = await Promise.all([server.template(name), server.parameters(name)])
   const prompt = /** @type {Record<string, any>} */ (content.prompt)
-  const runs = new Runs(link, server, name)
   const typed = new Typed(name)
   const general = h('p', { class: 'problem', role: 'alert', hidden: true, testid: 'aws-form-problem' })
   const complain = (/** @type {string} */ text) => {
@@ -83,13 +82,30 @@ async function sheet(name) {
   }
   const reset = h('button', { type: 'button', class: 'quiet', hidden: typed.isEmpty, testid: 'aws-form-reset' },
     t('inputs.reset'))
+  const taken = h('span', { class: 'muted', role: 'status', testid: 'aws-form-taken' })
   const fields = fieldsOf(parameters, link, (field) => {
     complain('')
     typed.keep(field.name, field.keep())
     reset.hidden = false
+    setText(taken, '')
   })
   const published = fields.map((field) => field.keep())
   for (const field of fields) if (typed.has(field.name)) field.restore(typed.of(field.name))
+  const takeAgain = (/** @type {Record<string, any>} */ sent) => {
+    for (const field of fields) {
+      const value = sent[nodeOf(field)]?.inputs?.[inputOf(field)]
+      if (value === undefined) continue
+      field.take(value)
+      field.complain('')
+      typed.keep(field.name, field.keep())
+    }
+    complain('')
+    reset.hidden = false
+    fields[0]?.element.scrollIntoView({ block: 'nearest' })
+    setText(taken, t('inputs.taken'))
+    fields[0]?.focus()
+  }
+  const runs = new Runs(link, server, name, takeAgain)
   const run = h('button', { type: 'submit', class: 'primary', testid: 'aws-form-submit' }, t('inputs.run'))
   reset.addEventListener('click', () => {
     typed.forget()
@@ -98,6 +114,7 @@ async function sheet(name) {
       field.complain('')
     }
     complain('')
+    setText(taken, '')
     reset.hidden = true
     run.focus()
   })
@@ -107,7 +124,7 @@ async function sheet(name) {
     fields.length ? null : h('p', { class: 'muted' }, t('inputs.none')),
     h('div', { class: 'fields' }, ...fields.map((field) => field.element)),
     general,
-    h('div', { class: 'actions' }, run, h('span', { class: 'muted keys' }, t('inputs.keys')), reset)
+    h('div', { class: 'actions' }, run, h('span', { class: 'muted keys' }, t('inputs.keys')), taken, reset)
   )
   const submit = async () => {
     if (run.disabled) return
@@ -120,7 +137,12 @@ async function sheet(name) {
     wrong[0]?.focus()
     if (wrong.length) return
     run.disabled = true
-    await send(name, prompt, fields, runs, complain).finally(() => { run.disabled = false })
+    setText(run, t('inputs.sending'))
+    setText(taken, '')
+    await send(name, prompt, fields, runs, complain).finally(() => {
+      run.disabled = false
+      setText(run, t('inputs.run'))
+    })
   }
   form.addEventListener('submit', (event) => {
     event.preventDefault()
@@ -129,13 +151,28 @@ async function sheet(name) {
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void submit()
   })
-  const offline = h('p', { class: 'problem', role: 'status', hidden: true }, t('inputs.offline'))
+  const offline = h('p', { class: 'problem offline', role: 'status', hidden: true }, t('inputs.offline'))
   link.addEventListener('online', (event) => {
     offline.hidden = /** @type {CustomEvent} */ (event).detail
+    if (offline.hidden && general.textContent === noAnswer()) complain('')
   })
   link.connect()
   const { description } = content.template
   return [header(name, description), offline, h('main', { class: 'columns' }, form, runs.element)]
+}
+
+function noAnswer() {
+  return `${t('error.offline')} ${t('error.offline.hint')}`
+}
+
+/** @param {import('./fields.mjs').Field} field */
+function nodeOf({ name }) {
+  return name.slice(0, name.indexOf('.'))
+}
+
+/** @param {import('./fields.mjs').Field} field */
+function inputOf({ name }) {
+  return name.slice(name.indexOf('.') + 1)
 }
 
 /**
@@ -147,21 +184,21 @@ async function sheet(name) {
  */
 async function send(template, base, fields, runs, complain) {
   const prompt = structuredClone(base)
-  for (const { name, read } of fields) {
-    const at = name.indexOf('.')
-    prompt[name.slice(0, at)].inputs[name.slice(at + 1)] = read()
-  }
+  for (const field of fields) prompt[nodeOf(field)].inputs[inputOf(field)] = field.read()
   const body = { prompt, client_id: link.clientId, extra_data: { aws: { template } } }
   let answer
+  let response
   try {
-    const response = await link.fetch('/prompt', {
+    response = await link.fetch('/prompt', {
       method: 'POST',
       body: JSON.stringify(body),
       headers: { 'Content-Type': 'application/json' },
     })
     answer = await response.json()
   } catch {
-    complain(`${t('error.offline')} ${t('error.offline.hint')}`)
+    const { status } = response ?? {}
+    complain(status ? `${t('error.unexpected', { status })} ${t('inputs.failed.hint')}`
+      : noAnswer())
     return
   }
   if (answer.prompt_id) runs.add(answer.prompt_id, prompt)

@@ -1,20 +1,22 @@
 /**
- * The runs of this page: a card each, with progress, preview, results, and errors in words.
+ * The runs of this form: a card each, those of this tab as they go on, and those that this browser
+ * has ordered before.
  */
 
-import { h, ProgressBar, setText } from '../js/dom.js'
-import { named, t } from '../js/i18n.js'
+import { h } from '../js/dom.js'
+import { t } from '../js/i18n.js'
+import { Card, ended } from './card.mjs'
+import { Past } from './past.mjs'
 
 const KEPT = 20
-const VIDEO = /\.(mp4|webm|mov|mkv)$/i
-const SOUND = /\.(mp3|wav|flac|ogg|opus|m4a)$/i
-const IMAGE = /\.(png|jpe?g|webp|gif|avif|bmp|svg)$/i
-const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
+const TICK_MS = 1000
 
 export class Runs {
   #link
   #server
   #template
+  #past
+  #again
   /** @type {Map<string, Card>} newest last */
   #cards = new Map()
   #empty = h('p', { class: 'muted', testid: 'aws-form-empty' }, t('inputs.empty'))
@@ -24,11 +26,14 @@ export class Runs {
    * @param {import('./link.mjs').Link} link
    * @param {import('../js/api.js').Server} server
    * @param {string} template whose runs are shown
+   * @param {(prompt: Record<string, any>) => void} again takes the values that a run was sent with
    */
-  constructor(link, server, template) {
+  constructor(link, server, template, again) {
     this.#link = link
     this.#server = server
     this.#template = template
+    this.#past = new Past(template)
+    this.#again = again
     this.element = h(
       'section',
       { class: 'results', 'aria-labelledby': 'results-title' },
@@ -44,6 +49,7 @@ export class Runs {
     link.addEventListener('online', (event) => {
       if (/** @type {CustomEvent} */ (event).detail) void this.#catchUp()
     })
+    setInterval(() => this.#cards.forEach((card) => card.tick()), TICK_MS)
   }
 
   /**
@@ -51,6 +57,7 @@ export class Runs {
    * @param {Record<string, any>} prompt
    */
   add(id, prompt) {
+    this.#past.add(id)
     const card = this.#card(id)
     card.prompt = prompt
     card.element.scrollIntoView({ block: 'nearest' })
@@ -60,7 +67,7 @@ export class Runs {
   #card(id) {
     const known = this.#cards.get(id)
     if (known) return known
-    const card = new Card(id, this.#link, () => void this.#server.cancelJob(id).catch(() => this.#catchUp()))
+    const card = new Card(id, this.#link, () => void this.#cancel(id), () => void this.#takeAgain(id))
     this.#cards.set(id, card)
     this.#list.prepend(card.element)
     this.#empty.hidden = true
@@ -70,6 +77,27 @@ export class Runs {
       this.#cards.delete(oldest)
     }
     return card
+  }
+
+  /** @param {string} id */
+  async #cancel(id) {
+    try {
+      await this.#server.cancelJob(id)
+    } catch {
+      this.#cards.get(id)?.uncancel()
+      await this.#catchUp()
+    }
+  }
+
+  /** @param {string} id */
+  async #takeAgain(id) {
+    const card = this.#card(id)
+    try {
+      if (Object.keys(card.prompt).length === 0) card.prompt = (await this.#server.jobRequest(id)).prompt
+    } catch {
+      return // the page says that the line is down
+    }
+    this.#again(card.prompt)
   }
 
   /**
@@ -89,8 +117,8 @@ export class Runs {
   }
 
   /** @param {Aws.Job} job */
-  #isOwn({ client_id: client, template }) {
-    return client === this.#link.clientId && template === this.#template
+  #isOwn({ id, client_id: client, template }) {
+    return template === this.#template && (client === this.#link.clientId || this.#past.has(id))
   }
 
   /** @param {Aws.Job} job */
@@ -111,152 +139,29 @@ export class Runs {
       const own = jobs.filter((job) => this.#isOwn(job)).slice(0, KEPT)
       for (const job of own.reverse()) {
         this.#take(job)
-        if (ENDED.has(job.state)) await this.#finish(job.id)
+        if (ended(job)) await this.#finish(job.id, job.facts.files)
       }
+      this.#cards.forEach((card) => card.mend())
     } catch {
       // The line is down again; the next connection catches up.
     }
   }
 
-  /** @param {string} id */
-  async #finish(id) {
-    const answer = await this.#link.fetch(`/history/${encodeURIComponent(id)}`)
-    const entry = answer.ok ? (await answer.json())[id] : null
-    for (const output of Object.values(entry?.outputs ?? {})) this.#cards.get(id)?.show(output)
-  }
-}
-
-class Card {
-  /** @type {Record<string, any>} */
-  prompt = {}
-  isRunning = false
-  #link
-  #state = h('span', { testid: 'aws-form-state', role: 'status' })
-  #step = h('span', { class: 'muted', testid: 'aws-form-step' })
-  #bar
-  #cancel
-  #preview = h('img', { class: 'output', alt: t('inputs.preview'), hidden: true, testid: 'aws-form-preview' })
-  #outputs = h('div', { class: 'outputs' })
-  #problem = h('p', { class: 'problem', role: 'alert', hidden: true, testid: 'aws-form-error' })
-  /** @type {Set<string>} */
-  #shown = new Set()
-
   /**
    * @param {string} id
-   * @param {import('./link.mjs').Link} link
-   * @param {() => void} cancel
+   * @param {Aws.SavedFile[]} [files] what is known of a run that ComfyUI has forgotten
    */
-  constructor(id, link, cancel) {
-    this.#link = link
-    this.#bar = new ProgressBar(t('inputs.progress'), 'aws-form-progress')
-    this.#cancel = h(
-      'button',
-      { type: 'button', testid: 'aws-form-cancel', on: { click: () => {
-        this.#cancel.disabled = true
-        cancel()
-      } } },
-      t('cancel')
-    )
-    this.element = h(
-      'article',
-      { class: 'run', testid: 'aws-form-run', 'data-id': id },
-      h('div', { class: 'split' }, h('div', { class: 'words' }, this.#state, this.#step), this.#cancel),
-      this.#bar.element,
-      this.#problem,
-      this.#preview,
-      this.#outputs
-    )
-    setText(this.#state, named('job', 'preparing'))
-    this.#bar.set(null)
-  }
-
-  /** @param {Aws.Job} job */
-  draw(job) {
-    const hasEnded = ENDED.has(job.state)
-    this.isRunning = job.state === 'running'
-    this.element.dataset.state = job.state
-    setText(this.#state, named('job', job.state))
-    setText(this.#step, hasEnded ? '' : this.#stepOf(job))
-    this.#bar.element.hidden = hasEnded
-    this.#bar.set(fraction(job))
-    this.#cancel.hidden = hasEnded
-    if (hasEnded) this.#dropPreview()
-    if (job.state === 'failed' && !this.#problem.textContent) this.#complain(job.message)
-  }
-
-  /** @param {Aws.Job} job */
-  #stepOf({ phase, progress }) {
-    if (progress) {
-      const title = this.prompt[progress.node]?._meta?.title ?? ''
-      return progress.max > 1 ? `${title} ${progress.value}/${progress.max}` : title
+  async #finish(id, files = []) {
+    const card = this.#cards.get(id)
+    if (!card) return
+    try {
+      const answer = await this.#link.fetch(`/history/${encodeURIComponent(id)}`)
+      const entry = answer.ok ? (await answer.json())[id] : null
+      for (const output of Object.values(entry?.outputs ?? {})) card.show(output)
+    } catch {
+      // The next connection catches up.
     }
-    return phase ? named('phase', phase.phase) : ''
+    const kept = files.filter(({ type }) => type === 'output')
+    if (card.isEmpty) card.show({ files: kept.length > 0 ? kept : files })
   }
-
-  /** @param {Blob} picture */
-  preview(picture) {
-    URL.revokeObjectURL(this.#preview.src)
-    this.#preview.src = URL.createObjectURL(picture)
-    this.#preview.hidden = false
-  }
-
-  #dropPreview() {
-    URL.revokeObjectURL(this.#preview.src)
-    this.#preview.hidden = true
-  }
-
-  /** @param {any} output what a node gave, in ComfyUI's form */
-  show(output) {
-    for (const [kind, entries] of Object.entries(output ?? {})) {
-      if (!Array.isArray(entries)) continue
-      for (const entry of entries) this.#add(kind, entry)
-    }
-  }
-
-  /**
-   * @param {string} kind
-   * @param {any} entry
-   */
-  #add(kind, entry) {
-    const key = JSON.stringify([kind, entry])
-    const element = typeof entry === 'string' && kind === 'text' ? h('p', {}, entry) : this.#file(entry)
-    if (!element || this.#shown.has(key)) return
-    this.#shown.add(key)
-    this.#outputs.append(element)
-  }
-
-  /** @param {any} entry */
-  #file(entry) {
-    if (typeof entry?.filename !== 'string') return null
-    const { filename, subfolder = '', type = 'output' } = entry
-    const url = this.#link.url('/view', { filename, subfolder, type })
-    if (VIDEO.test(filename)) return h('video', { class: 'output', src: url, controls: true, loop: true })
-    if (SOUND.test(filename)) return h('audio', { src: url, controls: true, 'aria-label': filename })
-    const isImage = IMAGE.test(filename)
-    const shown = isImage
-      ? h('img', { class: 'output', src: url, alt: filename, testid: 'aws-form-image' })
-      : filename
-    return h('a', { href: url, target: '_blank', rel: 'noopener', download: isImage ? null : filename }, shown)
-  }
-
-  /** @param {{node_id?: string, node_type?: string, exception_message?: string}} error */
-  fail({ node_id: node, node_type: type, exception_message: message }) {
-    const title = (node && this.prompt[node]?._meta?.title) || type || ''
-    this.#complain([title, (message ?? '').trim()].filter(Boolean).join(': '))
-  }
-
-  /** @param {string} text */
-  #complain(text) {
-    setText(this.#problem, text)
-    this.#problem.hidden = !text
-  }
-}
-
-/** @param {Aws.Job} job */
-function fraction({ phase, progress, nodes_done: done, nodes_total: total }) {
-  if (total > 0) {
-    const part = progress && progress.max > 0 ? progress.value / progress.max : 0
-    return (done + Math.min(part, 0.99)) / total
-  }
-  return phase && phase.total > 0 ? phase.done / phase.total : null
 }
