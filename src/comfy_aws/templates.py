@@ -38,6 +38,7 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
+from comfy_aws.parameters import check_chosen
 
 log = joblog.logger(__name__)
 
@@ -215,6 +216,19 @@ class Templates:
                 continue
             return changed
         raise Conflict(f"The template {name} is being changed by somebody else.", hint="Try again.")
+
+    def choose(self, name: str, chosen: tuple[ChosenInput, ...]) -> Template:
+        """Say what its form shows from now on, in this order; none for what the rules find.
+
+        Raises:
+            NotFound: no such template.
+            InvalidParameters: one of them is no widget of the current version, or named twice.
+            Conflict: others kept changing the template.
+        """
+        if chosen:
+            version = self.version(name, self.get(name).version)
+            check_chosen(version.prompt, version.object_info, chosen)
+        return self.change(name, lambda old: replace(old, parameters=chosen))
 
     def roll_back(self, name: str, number: int) -> Template:
         """Make an older version the current one; no version is lost.

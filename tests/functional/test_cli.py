@@ -78,6 +78,32 @@ def test_from_start_to_stop(home, capsys, tmp_path):
     assert "Start it: comfy-aws stack up." in told("template", "list", status=1)
 
 
+def test_what_a_form_shows_is_chosen_without_a_publish(terminal, parts):
+    nodes = {
+        str(number): {"class_type": "Text", "inputs": {"text": str(number)}} for number in (1, 2)
+    }
+    inputs = {"first": ["1", 0], "second": ["2", 0]}
+    parts.publish("Formed", nodes | {"3": {"class_type": "Save", "inputs": inputs}})
+
+    def form(*arguments: str) -> tuple[bool, list[tuple[str, str]]]:
+        found = json.loads(terminal("template", "form", "Formed", *arguments, "--json"))
+        return found["chosen"], [(each["name"], each["label"]) for each in found["parameters"]]
+
+    by_rule = form()
+    assert not by_rule[0]
+    chosen = (True, [("2.text", "Second words"), ("1.text", "")])
+    assert form("--parameter", "2.text=Second words", "--parameter", "1.text") == chosen
+    assert form() == chosen
+    assert "shows 2 parameters, chosen" in terminal("template", "form", "Formed")
+    for wrong, why in (("9.text", "no such widget"), ("2.text", "chosen twice")):
+        arguments = ("--parameter", "2.text", "--parameter", wrong)
+        assert why in terminal("template", "form", "Formed", *arguments, status=2)
+    assert form() == chosen
+    assert form("--by-rule") == by_rule
+    [version] = json.loads(terminal("template", "versions", "Formed", "--json"))
+    assert version["version"] == 1
+
+
 def test_what_jobs_have_cost(terminal, parts):
     for number, user in enumerate(("ann", "ann", "bob")):
         usage = Usage("fast", "ml.g5.xlarge", "Cat", user)

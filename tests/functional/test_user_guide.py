@@ -98,6 +98,7 @@ class Watched:
             "endpoint create": lambda told: self._has(told, "portraits is InService"),
             "endpoint list": lambda told: self._has(told, "portraits", "InService", "0-2"),
             "endpoint scale": lambda told: self._has(self._list("endpoint"), "0-3"),
+            "template form": lambda told: self._has(told, "shows 2 parameters", "Steps"),
             "template parameters": lambda told: self._has(told, "KSampler.seed", "KSampler.steps"),
             "run Portrait": self._ran,
             "jobs": lambda told: self._has(told, "Portrait", "success"),

@@ -29,7 +29,14 @@ from comfy_aws.deps import read_graph
 from comfy_aws.differences import changes
 from comfy_aws.errors import InvalidFile
 from comfy_aws.models import Json, Progress, to_dict
-from comfy_aws.parameters import Parameter, ParameterKind, parameters, settable, shortened
+from comfy_aws.parameters import (
+    Parameter,
+    ParameterKind,
+    chosen_of,
+    parameters,
+    settable,
+    shortened,
+)
 
 
 def add(topics: Any) -> None:
@@ -42,6 +49,13 @@ def add(topics: Any) -> None:
     listed = command(commands, "parameters", _parameters, text)
     listed.add_argument("--version", type=positive, default=0, help="its number; else the current")
     listed.add_argument("--main", action="store_true", help="only those of the form")
+    text = "list what its form shows, or choose it anew: no byte is published again"
+    form = command(commands, "form", _form, text)
+    choice = form.add_mutually_exclusive_group()
+    text = "a parameter that it shows, such as 7.steps=Steps; more of them in this order"
+    choice.add_argument("--parameter", type=_chosen, action="append", metavar="NAME[=LABEL]",
+                        help=text)  # fmt: skip
+    choice.add_argument("--by-rule", action="store_true", help="those that the rules find")
     versions = command(commands, "versions", _versions, "list its versions")
     diff = command(commands, "diff", _diff, "tell what changed between two versions")
     text = "make an older version the current one; no version is lost"
@@ -49,7 +63,7 @@ def add(topics: Any) -> None:
     delete = command(commands, "delete", _delete, "delete all its versions, at once")
     rename = command(commands, "rename", _rename, "give it another name; its versions stay")
     export = command(commands, "export", _export, "write a version into a file")
-    for each in (listed, versions, diff, rollback, delete, rename, export):
+    for each in (listed, form, versions, diff, rollback, delete, rename, export):
         each.add_argument("name", help="the template, case-sensitive")
     rename.add_argument("new", help="1 to 20 letters and digits")
     export.add_argument("file", type=Path, nargs="?", help="the zip to write; else NAME.zip")
@@ -110,6 +124,22 @@ def _parameters(arguments: argparse.Namespace) -> int:
             for p in found]  # fmt: skip
     lines = table(("NAME", "BY TITLE", "LABEL", "TYPE", "VALUE", "TAKES"), rows)
     emit(arguments, [to_dict(each) for each in found], lines or ["It has no parameters."])
+    return 0
+
+
+def _form(arguments: argparse.Namespace) -> int:
+    templates = cloud().templates
+    if arguments.parameter or arguments.by_rule:
+        templates.choose(arguments.name, chosen_of(arguments.parameter or []))
+    template = templates.get(arguments.name)
+    version = templates.version(arguments.name, template.version)
+    found = parameters(version.prompt, version.object_info, template.parameters)
+    how = "chosen" if template.parameters else "found by rule"
+    rows = [(p.name, f"{p.title}.{p.input}", p.label, p.kind.value, cell(p.value)) for p in found]
+    lines = [f"The form of {template.name} shows {len(found)} parameters, {how}.",
+             *table(("NAME", "BY TITLE", "LABEL", "TYPE", "VALUE"), rows)]  # fmt: skip
+    whole = {"chosen": bool(template.parameters), "parameters": [to_dict(each) for each in found]}
+    emit(arguments, whole, lines)
     return 0
 
 

@@ -11,7 +11,7 @@ from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, bod
 from comfy_aws.differences import changes
 from comfy_aws.errors import ComfyAwsError, NotFound
 from comfy_aws.models import Json, Template, TemplateVersion, to_dict
-from comfy_aws.parameters import check_chosen, chosen_of
+from comfy_aws.parameters import chosen_of
 from comfy_aws.services import Services
 from comfy_aws.templates import taken
 
@@ -78,17 +78,17 @@ class TemplateRoutes(RouteGroup):
     async def patch_template(self, request: web.Request) -> web.Response:
         name, body = request.match_info["name"], await body_of(request)
         changes: Json = {key: str(body[key]) for key in ("endpoint", "description") if key in body}
-        if "parameters" in body:
-            changes["parameters"] = chosen_of(body["parameters"])
+        chosen = chosen_of(body["parameters"]) if "parameters" in body else None
 
         def change(services: Any) -> Json:
             from dataclasses import replace
 
             if changes.get("endpoint"):
                 services.endpoints.get(changes["endpoint"])
-            if changes.get("parameters"):
-                version = services.templates.version(name, services.templates.get(name).version)
-                check_chosen(version.prompt, version.object_info, changes["parameters"])
+            if chosen is not None:
+                template = services.templates.choose(name, chosen)
+                if not changes:
+                    return to_dict(template)
             return to_dict(services.templates.change(name, lambda old: replace(old, **changes)))
 
         return web.json_response({"template": await self._call(change)})
