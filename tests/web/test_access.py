@@ -162,7 +162,8 @@ def test_the_main_way_by_keyboard_alone(page: ComfyPage, stack: Designer) -> Non
 
     press_until(page, "Tab", "aws-new-endpoint")
     keyboard.press("Enter")
-    expect(page.find("aws-endpoint-form-name")).to_be_focused()
+    expect(page.find("aws-endpoint-form-template")).to_be_focused()
+    press_until(page, "Tab", "aws-endpoint-form-name")
     keyboard.type("by_keys")
     keyboard.press("Enter")
     expect(page.find("aws-endpoint-form-problem")).to_be_visible()

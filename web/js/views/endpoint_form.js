@@ -69,7 +69,7 @@ export class EndpointForm {
     this.#tell('')
     this.element.hidden = false
     this.element.scrollIntoView({ block: 'nearest' })
-    this.#name.focus()
+    this.#template.focus() // the first field
   }
 
   #build() {
