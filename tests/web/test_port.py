@@ -303,8 +303,11 @@ def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Desi
 def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
     context = browser.new_context(viewport=PHONE)
     tab = context.new_page()
+    tab.route("**/api/aws/templates", lambda route: route.fulfill(status=500, body=""))
     tab.goto(f"{port.url}/aws/form")
-    expect(tab.get_by_role("link", name=NAME)).to_be_visible()
+    expect(tab.get_by_test_id("aws-form-problem")).to_contain_text("This page keeps trying.")
+    tab.unroute("**/api/aws/templates")
+    expect(tab.get_by_role("link", name=NAME)).to_be_visible()  # by itself
     assert faults(tab) == set()
     tab.get_by_role("link", name=NAME).click()
     expect(tab.get_by_label("Prompt", exact=True)).to_be_visible()

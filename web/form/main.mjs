@@ -2,13 +2,16 @@
  * A template as a form, for people who never look at the graph; without a template, their list.
  */
 
-import { problemOf, Server } from '../js/api.js'
+import { problemOf, Server, ServerError } from '../js/api.js'
 import { h, setText } from '../js/dom.js'
 import { locale, setLocale, t } from '../js/i18n.js'
 import { fieldsOf } from './fields.mjs'
 import { Link } from './link.mjs'
 import { Runs } from './runs.mjs'
 import { Typed } from './typed.mjs'
+
+/** Before each further try to show the page; the last one stays. */
+const PAUSES_MS = [2000, 4000, 8000, 15_000, 30_000]
 
 const link = new Link()
 const server = new Server((route, options) => link.fetch(route, options))
@@ -18,14 +21,28 @@ const wanted = new URLSearchParams(location.search).get('template') ?? ''
 await chooseLanguage()
 document.title = wanted ? `${wanted} – ${t('title')}` : t('title')
 page.replaceChildren(h('p', { class: 'muted', role: 'status' }, t('loading')))
-try {
-  page.replaceChildren(...(wanted ? await sheet(wanted) : await list()))
-} catch (error) {
-  const { message, hint } = problemOf(error)
+await show()
+
+/** Ask until there is an answer; what does not exist is no matter of time. */
+async function show(tries = 0) {
+  try {
+    page.replaceChildren(...(wanted ? await sheet(wanted) : await list()))
+  } catch (error) {
+    const { message, hint } = problemOf(error)
+    const isFinal = error instanceof ServerError && error.status >= 400 && error.status < 500
+    const words = [message, hint, isFinal ? '' : t('trouble.again')].filter(Boolean).join(' ')
+    if (page.querySelector('[role=alert]')?.textContent !== words) showProblem(words)
+    const pause = PAUSES_MS[Math.min(tries, PAUSES_MS.length - 1)]
+    if (!isFinal) setTimeout(() => void show(tries + 1), pause)
+  }
+}
+
+/** @param {string} words why nothing is shown */
+function showProblem(words) {
   const again = h('button', { type: 'button', on: { click: () => location.reload() } }, t('retry'))
   page.replaceChildren(
     header(wanted || t('title'), ''),
-    h('main', {}, h('p', { class: 'problem', role: 'alert', testid: 'aws-form-problem' }, `${message} ${hint}`), again)
+    h('main', {}, h('p', { class: 'problem', role: 'alert', testid: 'aws-form-problem' }, words), again)
   )
 }
 
