@@ -334,3 +334,11 @@ def test_what_does_not_answer_is_told_and_asked_again(page, stack):
         assert row.bounding_box() == place, "what is known stays, and stays where it is"
         page.tab.unroute(f"**/aws/{name}")
         expect(page.find(testid)).to_be_hidden()  # by itself
+
+    page.tab.route("**/aws/**", lambda route: route.abort())
+    page.find("aws-page-settings").click()
+    expect(page.find("aws-settings-retry")).to_be_visible()
+    page.find("aws-refresh").click()
+    expect(trouble).to_be_visible()
+    page.tab.unroute("**/aws/**")
+    expect(page.find("aws-settings-form")).to_be_visible()  # by itself
