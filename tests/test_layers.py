@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "meshes",
                 "naming",
                 "orders",
+                "packcontent",
                 "packimports",
                 "packs",
                 "prices",

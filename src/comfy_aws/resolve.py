@@ -152,6 +152,7 @@ class Resolver:
         for class_type, node_ids in graphs.classes(prompt).items():
             self._find_class(class_type, node_ids, base, found)
         self._find_imported(found)
+        self._tell_secrets(prompt, found)
         # Whether a pack reads tags is told by its source, read only when there is a tag.
         reads_tags: bool | None = None
         for literal in graphs.strings(prompt):
@@ -207,6 +208,20 @@ class Resolver:
                 if other not in found.packs:
                     found.packs[other] = set()
                     waiting.append(other)
+
+    @staticmethod
+    def _tell_secrets(prompt: Json, found: Found) -> None:
+        """Name the files of packs that stay here for the keys in them."""
+        node_ids = graphs.classes(prompt)
+        for pack, scanned in found.scans.items():
+            class_type = min(found.packs[pack], default="")
+            node_id = node_ids[class_type][0] if class_type else ""
+            for name in scanned.secrets:
+                reason = (
+                    f"{name} of the node pack {pack.name} seems to hold a key or a password; it "
+                    f"stays on this machine, and workers run the pack without it."
+                )
+                found.warnings.append(Finding(node_id, class_type, "", name, reason))
 
     # -- files ---------------------------------------------------------------------------------
 

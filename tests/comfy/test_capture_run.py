@@ -43,6 +43,11 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PACKS / name, base / "custom_nodes" / name, ignore=ignore)
     shutil.copyfile(PACKS / "single_file.py", base / "custom_nodes" / "single_file.py")
+    # What users put into a pack is none of its repository's.
+    words = base / "custom_nodes" / "own_folder" / "words"
+    words.mkdir()
+    (words / "dusk.txt").write_text("0.2")
+    (words.parent / ".gitignore").write_text("/words/\n")
     for name, body in MODELS.items():
         path = base / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +119,9 @@ def test_a_package_that_only_the_worker_installs(client: Client) -> None:
     [
         ({"class_type": "GreyLevel", "inputs": {"level_name": "dark.txt"}}, 25),
         ({"class_type": "SharedGrey", "inputs": {"text": "<lora:none:1>"}}, 63),
+        ({"class_type": "GreyWord", "inputs": {"word": "dusk"}}, 51),
     ],
-    ids=["own folder", "imports another"],
+    ids=["own folder", "imports another", "the user's own files"],
 )
 def test_the_same_pixels(
     maker: ComfyUIProcess, client: Client, source: dict[str, Any], grey: int

@@ -1,4 +1,4 @@
-"""A node pack with models folders of its own, which it registers with ComfyUI."""
+"""A node pack with models folders of its own, which it registers, and a folder for its user."""
 
 from pathlib import Path
 
@@ -44,4 +44,21 @@ class GreySet:
         return (torch.full((1, 16, 16, 3), count / 10),)
 
 
-NODE_CLASS_MAPPINGS = {"GreyLevel": GreyLevel, "GreySet": GreySet}
+class GreyWord:
+    """A grey image whose level stands in a file that the user has put into the pack."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    WORDS = Path(__file__).parent / "words"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"word": (sorted(path.stem for path in cls.WORDS.glob("*.txt")),)}}
+
+    def run(self, word):
+        level = float((self.WORDS / f"{word}.txt").read_text())
+        return (torch.full((1, 16, 16, 3), level),)
+
+
+NODE_CLASS_MAPPINGS = {"GreyLevel": GreyLevel, "GreySet": GreySet, "GreyWord": GreyWord}
