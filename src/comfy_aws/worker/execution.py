@@ -193,13 +193,16 @@ class Execution:
             return self._early_end(), False
         interrupted = graph.outcome is Outcome.INTERRUPTED
         ending = self._early_end() if interrupted else Verdict(graph.outcome, error=graph.error)
+        node_errors = answer.get("node_errors") or {}
+        if node_errors and ending.outcome is Outcome.SUCCESS:
+            ending = Verdict(Outcome.INVALID, error=_partly_refused(node_errors))
         verdict = replace(
             ending,
-            node_errors=answer.get("node_errors") or {},
+            node_errors=node_errors,
             outputs=graph.outputs,
             messages=tuple(graph.messages),
         )
-        return verdict, graph.stale and graph.outcome is Outcome.SUCCESS
+        return verdict, graph.stale and verdict.outcome is Outcome.SUCCESS
 
     async def _until_ended(self, graph: Graph) -> None:
         """Wait for the graph; raises RunnerCrashed when the runner dies under it."""
@@ -363,6 +366,24 @@ class Execution:
         except AwsError as exc:
             log.warning("No look for a cancel: %s", exc)
             return False
+
+
+def _partly_refused(node_errors: Json) -> Json:
+    """ComfyUI runs what it can of a graph, and says of the rest no more than that it will not.
+
+    Where the order came from, all of it was valid: what is missing here is missed there.
+    """
+    found = [
+        f"{node['class_type']} {node_id}: {each['message']}: {each['details']}"
+        for node_id, node in node_errors.items()
+        for each in node["errors"]
+    ]
+    return {
+        "type": "prompt_outputs_failed_validation",
+        "message": "The worker could run a part of the prompt only",
+        "details": "\n".join(found),
+        "extra_info": {},
+    }
 
 
 async def _first(*futures: asyncio.Future[Any], limit: float | None = None) -> None:
