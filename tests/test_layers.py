@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "deploy_limits",
                 "deploy_plan",
                 "differences",
+                "distributions",
                 "drivers",
                 "endpoint_plan",
                 "formats",

@@ -114,13 +114,15 @@ class Manifest:
 class BuiltEnvironment:
     """The Python packages of a set of node packs, installed: `blob` is a tar of the folder.
 
-    `packages` are ``name==version``; `seconds` is what the install took.
+    `packages` are ``name==version``; `seconds` is what the install took; `left_out` names optional
+    packages that could not be had.
     """
 
     blob: BlobRef
     packages: tuple[str, ...] = ()
     seconds: float = 0.0
     created: float = 0.0
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
