@@ -139,6 +139,7 @@ class Capturer:
             ),
             packs=(*packed, *found.remote_packs.values()),
             environment=self._catalog.environment(),
+            paths=tuple(found.paths.values()),
         )  # fmt: skip
         local = tuple(files.values())
         return Capture(

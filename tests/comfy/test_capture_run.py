@@ -161,6 +161,29 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
     assert _run(maker, client, source, on_aws=True) == (204, 204, 204)
 
 
+@pytest.mark.parametrize(
+    ("place", "is_relative"),
+    [("input/steps", False), ("input/steps/deep/b.txt", False), ("models/own/levels", False),
+     ("models/own/levels/dark.txt", True), ("input/steps", True)],
+)  # fmt: skip
+def test_paths_below_comfyuis_folders_lead_there_on_the_worker(
+    maker: ComfyUIProcess, client: Client, place: str, is_relative: bool
+) -> None:
+    for name, grey in (("a.txt", "0.2"), ("deep/b.txt", "0.4")):
+        path = maker.base_dir / "input" / "steps" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(grey)
+    at = maker.base_dir / place
+    files = [path for path in at.rglob("*") if path.is_file()] if at.is_dir() else [at]
+    grey = int(sum(float(path.read_text()) for path in files) / 2 * 255)
+    target = maker.base_dir / "output" / "notes" / "seen.txt"
+    target.parent.mkdir(exist_ok=True)
+    paths = {"path": place if is_relative else str(at), "target": str(target)}
+    source = {"class_type": "GreyPath", "inputs": paths}
+    assert _run(maker, client, source, on_aws=True) == (grey, grey, grey)
+    assert not target.exists(), "the worker wrote here"
+
+
 def _run(
     maker: ComfyUIProcess,
     client: Client,

@@ -45,6 +45,20 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class LocalPath:
+    """A value of the prompt that is a path of the machine it comes from, and what it means.
+
+    `place` is one of ComfyUI's folders by its name in `InputPlace`, or "models" with the models
+    folder in `folder`; `name` is the relative POSIX path below that, empty for the folder itself.
+    """
+
+    value: str
+    place: str
+    name: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
 class HelpFile:
     """A help page of a node, or a picture in one.
 
@@ -89,12 +103,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Every blob that a template or a job needs."""
+    """Every blob that a template or a job needs, and where a path of its prompt leads to."""
 
     models: tuple[ModelFile, ...] = ()
     inputs: tuple[InputFile, ...] = ()
     packs: tuple[NodePack, ...] = ()
     environment: Environment = field(default_factory=Environment)
+    paths: tuple[LocalPath, ...] = ()
 
     def parts(self) -> tuple[ModelFile | InputFile | NodePack, ...]:
         """Everything that has a blob."""

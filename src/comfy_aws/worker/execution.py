@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any
 
 from comfy_aws import layout
+from comfy_aws import prompt as graphs
 from comfy_aws.aws import ObjectStore, Queues
 from comfy_aws.errors import (
     AwsError,
@@ -181,7 +182,7 @@ class Execution:
         graph = self._graph = Graph(request.job_id, self._outbox, uploads)
         async with self._runner.heard_by(graph.hear):
             answer = await self._runner.client.submit(
-                request.prompt,
+                graphs.with_paths(request.prompt, self._paths()),
                 prompt_id=request.job_id,
                 extra_data=request.extra_data,
                 outputs=request.outputs,
@@ -203,6 +204,11 @@ class Execution:
             messages=tuple(graph.messages),
         )
         return verdict, graph.stale and verdict.outcome is Outcome.SUCCESS
+
+    def _paths(self) -> dict[str, str]:
+        """Paths of the machine that the prompt comes from, and where they lead to here."""
+        restorer = self._stage.restorer
+        return {each.value: str(restorer.path_of(each)) for each in self._request.manifest.paths}
 
     async def _until_ended(self, graph: Graph) -> None:
         """Wait for the graph; raises RunnerCrashed when the runner dies under it."""
