@@ -29,7 +29,7 @@ LARGEST_FONT: Final = 32 * 1024 * 1024
 """Bytes; fonts of Chinese and Japanese have twenty million and more."""
 
 _MADE: Final = re.compile(
-    r"(?:^|[/._-])(?:logs?|history|caches?|cached|te?mp|backups?|bak|state|sessions?|debug|"
+    r"(?:^|[/._-])(?:logs?|history|caches?|cached|te?mp|backups?|bak|debug|"
     r"build|dist|outputs?|downloads?|htmlcov|test_?results?|[^/]*egg-info)(?=[/._-]|$)",
     re.IGNORECASE,
 )

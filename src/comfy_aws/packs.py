@@ -5,8 +5,8 @@ request. Times and owners are left out, so that a fresh clone of the same commit
 
 What is the pack's: its files without what its .gitignore files name (but with what git tracks all
 the same, and with the user's own content among it, see `packcontent`), without caches and virtual
-environments, and without models that were downloaded into it, which the pack downloads again where
-it runs.
+environments, and without models that were downloaded into it: those that a local run has read
+travel as models, others the pack downloads again where it runs.
 """
 
 # Strings are twice as fast as paths, and every job walks through all the packs that it needs.

@@ -29,6 +29,9 @@ from comfy_aws.packs import Scan, scan
 EMBEDDINGS, LORAS = "embeddings", "loras"
 """ComfyUI's names of the folders that texts refer to."""
 
+PACKS = "custom_nodes"
+"""ComfyUI's name of the folder of node packs, which has models, too: those that packs download."""
+
 SHOWN = 200
 """Characters of a value that a sentence shows."""
 
@@ -328,10 +331,11 @@ class Resolver:
 
     def _find_read(self, prompt: Json, base: Manifest, found: Found) -> None:
         """The models that nodes read without naming them."""
+        packed = {member.path for scanned in found.scans.values() for member in scanned.members}
         for node_id, node in prompt.items():
             class_type = node["class_type"]
             for model in self._catalog.models_read_by(class_type, node.get("inputs", {})):
-                if model.path not in found.models.values():
+                if model.path not in found.models.values() and str(model.path) not in packed:
                     found.readers[model.folder, model.name] = class_type
                     literal = graphs.Literal(node_id, class_type, "", model.name)
                     self._add_model(literal, model, found)

@@ -59,6 +59,11 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     for size, grey in (("small", "0.1"), ("large", "0.4")):
         (base / "models" / "silent" / size).mkdir(parents=True)
         (base / "models" / "silent" / size / "level.txt").write_text(grey)
+    # As packs download models into themselves: too large to be a part of them, or ignored.
+    inner = base / "custom_nodes" / "silent_reader" / "weights" / "inner.pth"
+    inner.parent.mkdir()
+    inner.write_bytes(b"weights")
+    (inner.parents[1] / ".gitignore").write_text("weights/\n")
     # The folder lies elsewhere, as models on a second disk do.
     silent = shutil.move(base / "models" / "silent", tmp_path_factory.mktemp("disk") / "silent")
     (base / "models" / "silent").symlink_to(silent)
@@ -146,6 +151,7 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
         "silent/large/level.txt", "silent/scale.safetensors", "silent/face.onnx",
         "silent/tagger/config.json", "silent/tagger/weights.bin", "silent/thread.txt",
         "silent/large/pool.txt", "silent/process.txt",
+        "custom_nodes/silent_reader/weights/inner.pth",
     }  # fmt: skip
     assert needed("small", 1) == set()  # what it reads then was never seen
     small = {"class_type": "SilentGrey", "inputs": {"size": "small", "seed": 1}}

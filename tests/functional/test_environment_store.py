@@ -208,7 +208,7 @@ def test_what_is_optional_and_not_to_be_had_is_left_out_and_told(cloud, tmp_path
         assert absent in warning
         assert "file:///nowhere/x.git" in warning
         assert "ansimarkup" not in warning
-    assert stored(cloud).left_out == (absent, "git+file:///nowhere/x.git")
+    assert stored(cloud).left_out == ("git+file:///nowhere/x.git", absent)
     with pytest.raises(PackBroken):
         Machine(cloud, tmp_path / "sure").run("cowsay==99.0", f"{absent}  # (optional)")
 

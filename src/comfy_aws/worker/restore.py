@@ -218,6 +218,8 @@ class Restorer:
 
     def _model_path(self, folder: str, name: str) -> Path:
         """Below models/{folder}, unless a node pack keeps that folder elsewhere, or in itself."""
+        if folder == "custom_nodes":  # what a pack has downloaded into its own folder
+            return below(self.base / folder, name)
         default = self.base / "models" / folder
         known = [Path(path) for path in self._folders.get(folder, [])]
         if default not in known:
