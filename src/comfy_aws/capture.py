@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from comfy_aws import formats, gitfiles, hashing, packs, requirements
+from comfy_aws import formats, gitfiles, hashing, packimports, packs, requirements
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import LocalBlob
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
@@ -139,6 +139,7 @@ class Capturer:
             ),
             packs=(*packed, *found.remote_packs.values()),
             environment=self._catalog.environment(),
+            paths=tuple(found.paths.values()),
         )  # fmt: skip
         local = tuple(files.values())
         return Capture(
@@ -205,7 +206,8 @@ class Capturer:
         except FileChanged:
             if not is_present(ref):  # else another job has sent the archive and deleted it
                 raise
-        classes, needs = tuple(sorted(class_types)), requirements.of_pack(path)
+        needs = requirements.of_pack(path, imports=packimports.modules(scanned))
+        classes = tuple(sorted(class_types))
         pins = requirements.below(needs)
         return NodePack(
             path.name, ref, classes, len(scanned.members), needs, *self._origin(key, path), pins

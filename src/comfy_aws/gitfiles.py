@@ -10,11 +10,14 @@ import re
 import shutil
 import subprocess
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
 PATIENCE: Final = 20.0
 """Seconds for one call of git, which takes milliseconds."""
+
+NOTES: Final = ".tracking"
+"""Where ComfyUI-Manager notes what a zip of the Comfy Registry has brought."""
 
 
 class Origin(NamedTuple):
@@ -30,8 +33,14 @@ class Ignored:
     def __init__(self) -> None:
         self._rules: list[tuple[str, Any]] = []
 
-    def enter(self, prefix: str, path: Path) -> None:
-        """Take up the rules of the folder `prefix` (empty or with a slash at its end)."""
+    def enter(self, prefix: str, path: Path | None) -> None:
+        """Take up the rules of the folder `prefix` (empty or with a slash at its end).
+
+        Without a path it is a repository of its own: the rules around it do not count in it.
+        """
+        if path is None:
+            self._rules.append((prefix, None))
+            return
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -42,6 +51,8 @@ class Ignored:
         """Whether the file, or the folder with a slash at its end, is ignored."""
         for prefix, rules in reversed(self._rules):  # the deepest file has the last word
             if name.startswith(prefix) and len(name) > len(prefix):
+                if rules is None:
+                    return False
                 verdict = rules.check_file(name[len(prefix) :]).include
                 if verdict is not None:
                     return bool(verdict)
@@ -49,13 +60,33 @@ class Ignored:
 
 
 def tracked(pack: Path) -> frozenset[str]:
-    """The files that git tracks, also those that .gitignore names; empty without a repository."""
+    """The files that came with the pack, also those that .gitignore names.
+
+    What git tracks; where the Comfy Registry's zip was unpacked, what ComfyUI-Manager has noted of
+    it; else nothing.
+    """
     folder = _git_folder(pack)
+    if folder is None:
+        return _noted(pack)
     try:
-        stat = (folder / "index").stat() if folder else None
+        stat = (folder / "index").stat()
     except OSError:
         stat = None
     return _tracked(pack, stat.st_mtime_ns, stat.st_size) if stat else frozenset()
+
+
+def _noted(pack: Path) -> frozenset[str]:
+    """The names in the `.tracking` file, a line each."""
+    try:
+        text = (pack / NOTES).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
+    names = (PurePosixPath(line.strip().replace("\\", "/")) for line in text.splitlines())
+    return frozenset(
+        str(name)
+        for name in names
+        if name.parts and not name.is_absolute() and ".." not in name.parts
+    )
 
 
 def origin(pack: Path) -> Origin:

@@ -25,6 +25,7 @@ _IMPORT = re.compile(
 )
 _BELOW = re.compile(r"custom_nodes[./\\]+([\w.-]+)")
 _LOADS = re.compile(r"custom_nodes|sys\.path|import_module|spec_from_file_location|__import__")
+_TESTS = re.compile(r"(?:^|/)(?:tests?|examples?)/|(?:^|/)(?:test_[^/]*|setup|conftest)\.py$")
 _QUOTED = re.compile(r"""["']([\w.-]+)["']""")
 _TAG = re.compile(r"""<\\?lora|\blora:|["']lora["']""", re.IGNORECASE)
 
@@ -39,6 +40,11 @@ def imported(scanned: packs.Scan, others: Iterable[Path]) -> list[Path]:
     own = _module_name(scanned.pack)
     mentioned = _names(scanned.pack, scanned.key(".py")) - {own}
     return [by_name[name] for name in sorted(mentioned & by_name.keys())]
+
+
+def modules(scanned: packs.Scan) -> frozenset[str]:
+    """The top names of all modules that the pack's code imports and does not have itself."""
+    return _modules(scanned.pack, scanned.key(".py"))
 
 
 def reads_lora_tags(scanned: packs.Scan) -> bool:
@@ -66,6 +72,20 @@ def _names(pack: Path, _seen: str) -> frozenset[str]:
         if _LOADS.search(text):
             found |= set(_QUOTED.findall(text))
     return frozenset(found)
+
+
+@lru_cache(maxsize=256)
+def _modules(pack: Path, _seen: str) -> frozenset[str]:
+    members = [member for member in packs.scan(pack).members if not _TESTS.search(member.name)]
+    found: set[str] = set()
+    for text in _sources(members):
+        for origin, listed in _IMPORT.findall(text):
+            names = (
+                [origin] if origin else [each.strip().split(" ")[0] for each in listed.split(",")]
+            )
+            found |= {name.partition(".")[0] for name in names}
+    own = {part.partition(".")[0] for member in members for part in member.name.split("/")}
+    return frozenset(filter(None, found - own))
 
 
 def _below(text: str) -> Iterable[str]:

@@ -4,8 +4,9 @@ One archive a pack, because a pack is a thousand small files and S3 charges and 
 request. Times and owners are left out, so that a fresh clone of the same commit is the same blob.
 
 What is the pack's: its files without what its .gitignore files name (but with what git tracks all
-the same), without caches and virtual environments, and without models that were downloaded into
-it, which the pack downloads again where it runs.
+the same, and with the user's own content among it, see `packcontent`), without caches and virtual
+environments, and without models that were downloaded into it: those that a local run has read
+travel as models, others the pack downloads again where it runs.
 """
 
 # Strings are twice as fast as paths, and every job walks through all the packs that it needs.
@@ -24,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from comfy_aws import formats, gitfiles
+from comfy_aws import formats, gitfiles, packcontent
 from comfy_aws.errors import FileChanged
 from comfy_aws.hashing import Fingerprint
+from comfy_aws.packcontent import Verdict
 
 SKIPPED_FOLDERS: Final = frozenset(
     {
@@ -52,10 +54,14 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """A pack's files at one moment, by name."""
+    """A pack's files at one moment, by name.
+
+    `secrets` are names of files that would travel if they did not hold a key or a password.
+    """
 
     pack: Path
     members: tuple[Member, ...]
+    secrets: tuple[str, ...] = ()
 
     def key(self, suffix: str = "") -> str:
         """What tells that no file (whose name ends so) has changed, without reading any."""
@@ -68,21 +74,33 @@ class Scan:
 
 
 def scan(pack: Path) -> Scan:
-    """Look at a pack, which is a folder or a single .py file; nothing is read.
+    """Look at a pack, which is a folder or a single .py file.
 
+    Nothing is read but small texts that .gitignore names, each once as long as it is the same.
     Links are followed only when they stay inside the pack: what lies outside is not the pack.
     """
     top = str(pack)
     if os.path.isfile(top):
         found = _seen(pack.name, top)
         return Scan(pack, (found,) if found else ())
-    members = {}
+    members, secrets = {}, []
     root = os.path.realpath(top) + os.sep
-    for name in {*_walk(top, gitfiles.Ignored()), *filter(_travels, gitfiles.tracked(pack))}:
+    names = dict(_walk(top, gitfiles.Ignored()))
+    names |= dict.fromkeys(filter(_travels, gitfiles.tracked(pack)), False)
+    for name, is_ignored in names.items():
         path = f"{top}{os.sep}{name}"
-        if not os.path.islink(path) or os.path.realpath(path).startswith(root):
-            members[name] = _seen(f"{pack.name}/{name}", path)
-    return Scan(pack, tuple(found for _, found in sorted(members.items()) if found))
+        if os.path.islink(path) and not os.path.realpath(path).startswith(root):
+            continue
+        found = _seen(f"{pack.name}/{name}", path)
+        if found is None:
+            continue
+        verdict = packcontent.look(name, path, top, found.seen) if is_ignored else Verdict.TRAVELS
+        if verdict is Verdict.TRAVELS:
+            members[name] = found
+        elif verdict is Verdict.WITHHELD:
+            secrets.append(name)
+    travelling = tuple(found for _, found in sorted(members.items()))
+    return Scan(pack, travelling, tuple(sorted(secrets)))
 
 
 def _seen(name: str, path: str) -> Member | None:
@@ -109,27 +127,34 @@ def left_out(pack: Path) -> int:
     return max(0, total - sum(travels))
 
 
-def _walk(pack: str, ignored: gitfiles.Ignored) -> Iterator[str]:
-    """Relative names of the files that no rule leaves out."""
+def _walk(pack: str, ignored: gitfiles.Ignored) -> Iterator[tuple[str, bool]]:
+    """Relative names of the files, and whether a .gitignore names them."""
+    inside: set[str] = set()
     for folder, folders, names in os.walk(pack):
         here = folder[len(pack) + 1 :].replace(os.sep, "/")
         prefix = f"{here}/" if here else ""
+        if ".git" in (*folders, *names) and here:
+            # A repository that the pack has fetched is code, though the pack's own git ignores it.
+            inside.discard(here)
+            ignored.enter(prefix, None)
         if ".gitignore" in names:
             ignored.enter(prefix, Path(folder, ".gitignore"))
+        is_inside = here in inside
         folders[:] = [
             name
             for name in folders
             if name not in SKIPPED_FOLDERS
-            and not ignored.has(f"{prefix}{name}/")
             and not any(os.path.exists(f"{folder}/{name}/{mark}") for mark in ENVIRONMENT)
+            and not (packcontent.is_made(name) and (is_inside or ignored.has(f"{prefix}{name}/")))
         ]
+        inside |= {
+            f"{prefix}{name}" for name in folders if is_inside or ignored.has(f"{prefix}{name}/")
+        }
         for name in names:
             # .git is a file in submodules and worktrees, and names a folder of this machine.
-            skipped = (
-                name == ".git" or name.endswith(SKIPPED_SUFFIXES) or ignored.has(prefix + name)
-            )
-            if not skipped and not _is_download(folder, name):
-                yield prefix + name
+            if name == ".git" or name.endswith(SKIPPED_SUFFIXES) or _is_download(folder, name):
+                continue
+            yield prefix + name, is_inside or ignored.has(prefix + name)
 
 
 def _travels(name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -180,6 +180,30 @@ def with_posix_names(prompt: Json, names: Iterable[str]) -> Json:
         node_id: {**node, "inputs": renamed(node["inputs"])} if "inputs" in node else node
         for node_id, node in prompt.items()
     }
+
+
+def with_paths(prompt: Json, paths: Mapping[str, str]) -> Json:
+    """The graph with other values in place of those that are paths of another machine."""
+    if not paths:
+        return prompt
+
+    def translated(value: Any, depth: int = 0) -> Any:
+        if isinstance(value, str):
+            return paths.get(value, value)
+        if depth >= MAX_DEPTH or is_link(value):
+            return value
+        if isinstance(value, dict):
+            return {key: translated(each, depth + 1) for key, each in value.items()}
+        if isinstance(value, list):
+            return [translated(each, depth + 1) for each in value]
+        return value
+
+    return {
+        node_id: {**node, "inputs": {
+            name: translated(value) for name, value in node.get("inputs", {}).items()
+        }}
+        for node_id, node in prompt.items()
+    }  # fmt: skip
 
 
 def needed(prompt: Json, outputs: tuple[str, ...]) -> Json:

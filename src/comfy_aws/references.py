@@ -93,6 +93,12 @@ def is_path_here(text: str) -> bool:
     return there and ("/" in text or "\\" in text)
 
 
+def may_be_path(text: str) -> bool:
+    """Whether the whole text can be a path, not only a name."""
+    is_line = len(text) <= LONGEST_NAME and "\n" not in text and "\0" not in text
+    return is_line and "://" not in text and ("/" in text or "\\" in text)
+
+
 def is_absolute(text: str) -> bool:
     """Whether a path says where it lies on one machine, whichever system that has."""
     return PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()

@@ -6,10 +6,15 @@ the versions the pack is known to run with; what the pack itself asked for stand
 so that a machine with another version can tell whether that one will do:
 
     numpy==2.1.0  # numpy>=1.26
-    cowsay>=6                          not installed here: the pack's own words
+    cowsay>=6  # (optional)            not installed here: the pack's own words
+    webcolors==25.10.0  # (optional)   installed here, and imported without being asked for
     clip @ git+https://…@{commit}      installed here from a repository
     git+https://…/clip.git             verbatim
     --extra-index-url https://…        verbatim
+
+What is optional is installed where that is possible. A pack that runs here runs without what is
+missing here, and much of what packs name cannot be had: misspelled, gone, or for other systems.
+Others come by a script of the pack's own or by hand, and only its imports tell of them.
 
 Markers are evaluated for the worker, which runs Linux on x86-64 whatever this machine is.
 """
@@ -20,6 +25,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -31,7 +37,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from comfy_aws import joblog
+from comfy_aws import distributions, joblog
 
 WORKER_MARKERS: Final = {
     "os_name": "posix", "platform_machine": "x86_64", "platform_system": "Linux",
@@ -46,6 +52,7 @@ COMMENT: Final = re.compile(r"(^|\s+)#.*$")
 SPLIT: Final = re.compile(r"\s+#\s*")
 LINE_OPTIONS: Final = re.compile(r"\s--?[a-z].*$")
 URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+OPTIONAL: Final = "(optional)"
 DEEPEST_INCLUDE: Final = 8
 """Files that include each other in a circle end here."""
 
@@ -71,6 +78,7 @@ class Line:
     name: str
     wanted: str
     asked: str
+    is_optional: bool = False
 
     @property
     def is_option(self) -> bool:
@@ -82,15 +90,28 @@ Needs = Callable[[str], Iterable[str]]
 Pins = tuple[str, ...]
 
 
-def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
+def of_pack(
+    pack: Path, look: Look | None = None, imports: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
     """The lines of a pack, which is a folder or a single file; sorted, one for each package.
 
     Args:
         look: what is installed under a name; the running Python's own packages by default.
+        imports: names of modules that the pack imports, see `distributions.imported`.
     """
     look = look or installed
-    if not pack.is_dir():
-        return ()
+    declared = _declared(pack, look) if pack.is_dir() else ()
+    if not imports:
+        return declared
+    known = {line.name for line in map(parse, declared)}
+    more = (
+        f"{name}=={Version(version).public}  # {OPTIONAL}"
+        for name, version in distributions.imported(imports, known)
+    )
+    return (*declared, *more)
+
+
+def _declared(pack: Path, look: Look) -> tuple[str, ...]:
     merged: dict[str, Requirement] = {}
     verbatim: set[str] = set()
     frozen: set[str] = set()
@@ -116,7 +137,18 @@ def of_pack(pack: Path, look: Look | None = None) -> tuple[str, ...]:
         if found is not None and found.source == "." and name in frozen:
             found = Installed(found.version)
         resolved.append(_resolved(merged[name], found))
-    return (*resolved, *sorted(verbatim))
+    return (*resolved, *(_by_address(line) for line in sorted(verbatim)))
+
+
+def _by_address(line: str) -> str:
+    """An index, or the address of a package whose name is not told."""
+    if line.startswith("--"):
+        return line
+    name = distributions.from_address(line)
+    found = installed(name) if name else None
+    if found is None or not found.source:
+        return f"{line}  # {OPTIONAL}"
+    return f"{name} @ {found.source}"
 
 
 def below(lines: Iterable[str], look: Look | None = None, needs: Needs | None = None) -> Pins:
@@ -162,14 +194,14 @@ def _below(names: tuple[str, ...], look: Look, needs: Needs) -> Pins:
 
 def parse(line: str) -> Line:
     """Take apart a line that `of_pack` made."""
-    wanted, _, asked = (part.strip() for part in SPLIT.sub("\0", line, count=1).partition("\0"))
-    asked = asked or wanted
-    if wanted.startswith("-"):
-        return Line("", wanted, asked)
-    try:
-        return Line(canonicalize_name(Requirement(wanted).name), wanted, asked)
-    except InvalidRequirement:
-        return Line("", wanted, asked)
+    wanted, *more = (part.strip() for part in SPLIT.split(line))
+    is_optional = OPTIONAL in more
+    asked = next((part for part in more if part != OPTIONAL), wanted)
+    name = ""
+    if not wanted.startswith("-"):
+        with suppress(InvalidRequirement):
+            name = canonicalize_name(Requirement(wanted).name)
+    return Line(name, wanted, asked, is_optional)
 
 
 def masked(line: str) -> str:
@@ -191,6 +223,7 @@ def allows(line: Line, version: str) -> bool:
     )
 
 
+@lru_cache(maxsize=2048)  # every job asks, and what is installed changes with a restart
 def installed(name: str) -> Installed | None:
     """What the running Python has under a name."""
     try:
@@ -225,7 +258,9 @@ def _source(text: str) -> str:
 
 def _resolved(asked: Requirement, found: Installed | None) -> str:
     own = str(asked)
-    if found is None or found.source == ".":
+    if found is None:
+        return f"{own}  # {OPTIONAL}"
+    if found.source == ".":
         return own
     name = asked.name + (f"[{','.join(sorted(asked.extras))}]" if asked.extras else "")
     version = Version(found.version)

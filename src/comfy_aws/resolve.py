@@ -19,6 +19,7 @@ from comfy_aws.models import (
     InputFile,
     InputPlace,
     Json,
+    LocalPath,
     Manifest,
     ModelFile,
     NodePack,
@@ -27,6 +28,9 @@ from comfy_aws.packs import Scan, scan
 
 EMBEDDINGS, LORAS = "embeddings", "loras"
 """ComfyUI's names of the folders that texts refer to."""
+
+PACKS = "custom_nodes"
+"""ComfyUI's name of the folder of node packs, which has models, too: those that packs download."""
 
 SHOWN = 200
 """Characters of a value that a sentence shows."""
@@ -46,6 +50,14 @@ class InputPath(NamedTuple):
     place: InputPlace
     name: str
     path: Path
+
+
+class Meant(NamedTuple):
+    """What a path of this machine is on every ComfyUI, with the files that are there."""
+
+    path: LocalPath
+    models: tuple[ModelPath, ...] = ()
+    inputs: tuple[InputPath, ...] = ()
 
 
 class Catalog(Protocol):
@@ -71,6 +83,9 @@ class Catalog(Protocol):
 
     def inputs_of(self, literal: graphs.Literal) -> list[InputPath]:
         """The input files that a widget value names: one, or all of a folder."""
+
+    def path_of(self, literal: graphs.Literal) -> Meant | None:
+        """What a path of this machine means, if it leads below one of ComfyUI's folders."""
 
     def wanted_file(self, literal: graphs.Literal) -> bool:
         """Whether the widget takes the name of a model or an input file, found or not."""
@@ -121,6 +136,7 @@ class Found:
     remote_models: dict[tuple[str, str], ModelFile] = field(default_factory=dict)
     remote_inputs: dict[tuple[InputPlace, str], InputFile] = field(default_factory=dict)
     remote_packs: dict[str, NodePack] = field(default_factory=dict)
+    paths: dict[str, LocalPath] = field(default_factory=dict)
     missing: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
@@ -152,11 +168,13 @@ class Resolver:
         for class_type, node_ids in graphs.classes(prompt).items():
             self._find_class(class_type, node_ids, base, found)
         self._find_imported(found)
+        self._tell_secrets(prompt, found)
         # Whether a pack reads tags is told by its source, read only when there is a tag.
         reads_tags: bool | None = None
         for literal in graphs.strings(prompt):
-            for each in references.files_by_line(literal.value) or (literal.value,):
-                self._find_file(literal._replace(value=each), base, found)
+            if not self._find_path(literal, base, found):
+                for each in references.files_by_line(literal.value) or (literal.value,):
+                    self._find_file(literal._replace(value=each), base, found)
             for ways in references.embeddings(literal.value):
                 self._find_reference(literal, EMBEDDINGS, ways, base, found)
             tags = references.loras(literal.value)
@@ -208,7 +226,44 @@ class Resolver:
                     found.packs[other] = set()
                     waiting.append(other)
 
+    @staticmethod
+    def _tell_secrets(prompt: Json, found: Found) -> None:
+        """Name the files of packs that stay here for the keys in them."""
+        node_ids = graphs.classes(prompt)
+        for pack, scanned in found.scans.items():
+            class_type = min(found.packs[pack], default="")
+            node_id = node_ids[class_type][0] if class_type else ""
+            for name in scanned.secrets:
+                reason = (
+                    f"{name} of the node pack {pack.name} seems to hold a key or a password; it "
+                    f"stays on this machine, and workers run the pack without it."
+                )
+                found.warnings.append(Finding(node_id, class_type, "", name, reason))
+
     # -- files ---------------------------------------------------------------------------------
+
+    def _find_path(self, literal: graphs.Literal, base: Manifest, found: Found) -> bool:
+        """Find what a value that is a path means here, or meant where the template is from."""
+        if not references.may_be_path(literal.value):
+            return False
+        meant = self._catalog.path_of(literal)
+        if meant is not None:
+            found.paths[literal.value] = meant.path
+            found.inputs |= {(each.place, each.name): each.path for each in meant.inputs}
+            for model in meant.models:
+                self._add_model(literal, model, found)
+            return True
+        stored = next((each for each in base.paths if each.value == literal.value), None)
+        if stored is None:
+            return False
+        found.paths[stored.value] = stored
+        for item in base.inputs:
+            if item.place.value == stored.place and _is_at(item.name, stored.name):
+                found.remote_inputs[item.place, item.name] = item
+        for remote in base.models:
+            if remote.folder == stored.folder and _is_at(remote.name, stored.name):
+                self._add_remote(literal, remote, found)
+        return True
 
     def _find_file(self, literal: graphs.Literal, base: Manifest, found: Found) -> None:
         models = self._catalog.models_of(literal)
@@ -276,10 +331,11 @@ class Resolver:
 
     def _find_read(self, prompt: Json, base: Manifest, found: Found) -> None:
         """The models that nodes read without naming them."""
+        packed = {member.path for scanned in found.scans.values() for member in scanned.members}
         for node_id, node in prompt.items():
             class_type = node["class_type"]
             for model in self._catalog.models_read_by(class_type, node.get("inputs", {})):
-                if model.path not in found.models.values():
+                if model.path not in found.models.values() and str(model.path) not in packed:
                     found.readers[model.folder, model.name] = class_type
                     literal = graphs.Literal(node_id, class_type, "", model.name)
                     self._add_model(literal, model, found)
@@ -338,6 +394,11 @@ class Resolver:
     def _names_model(literal: graphs.Literal) -> bool:
         looks = references.looks_like_file(literal.value)
         return looks and formats.suffix_of(literal.value) in formats.MODELS
+
+
+def _is_at(name: str, place: str) -> bool:
+    """Whether a file is the one at a place, or below it."""
+    return name == place or name.startswith(f"{place}/")
 
 
 def _finding(literal: graphs.Literal, value: str, reason: str) -> Finding:

@@ -12,7 +12,7 @@ from comfy_aws import formats
 from comfy_aws import prompt as graphs
 from comfy_aws.helppages import WebFolder
 from comfy_aws.models import Environment, Json
-from comfy_aws.resolve import InputPath, ModelPath
+from comfy_aws.resolve import InputPath, Meant, ModelPath
 
 
 class StoredCatalog:
@@ -54,6 +54,9 @@ class StoredCatalog:
     def inputs_of(self, literal: graphs.Literal) -> list[InputPath]:
         found = self._inputs.get((literal.node_id, literal.name))
         return [found] if found is not None else []
+
+    def path_of(self, literal: graphs.Literal) -> Meant | None:
+        return None
 
     def wanted_file(self, literal: graphs.Literal) -> bool:
         """What was published was complete; only another model can be one that nobody has."""

@@ -109,6 +109,8 @@ PROMPT = {
     "empty": node("UpscaleModelLoader", model_name="empty.pth"),
     "here": node("LoadImage", image="{base}/input/a.png"),
     "clip here": node("ReadsAnything", text="{base}/input/film.mp4", row={}, rows={}),
+    "whole input": node("ReadsAnything", text="{base}/input", row={}, rows={}),
+    "written": node("ReadsAnything", text="{base}/output/new/place", row={}, rows={}),
     "long": node("LoadImage", image="x" * 300 + ".png"),
     "latent": node("LoadLatent", latent="latents.latent"),
     "any": node("ReadsAnything", text="notes.txt",
@@ -227,12 +229,11 @@ def test_what_nobody_has_is_told_with_its_place(told: tuple[int, Needs]) -> None
     missing = {(each["node_id"], each["input"]): each for each in needs["unresolved"]}
     assert missing.keys() == {
         ("gone", "image"), ("long", "image"), ("dead", "unet_name"), ("empty", "model_name"),
-        ("here", "image"), ("none", ""), ("up", "model_name"),
+        ("none", ""), ("up", "model_name"),
     }  # fmt: skip
     assert "gone.png is neither on this machine" in missing["gone", "image"]["reason"]
     assert "is cut off" in missing["up", "model_name"]["reason"]
     assert "is empty" in missing["empty", "model_name"]["reason"]
-    assert missing["here", "image"]["reason"].endswith("which workers do not have; write a.png.")
     assert len(missing["long", "image"]["reason"]) < 300
     assert status == 1
 
@@ -242,7 +243,7 @@ def test_what_may_be_meant_otherwise_is_a_warning(needs: Needs) -> None:
     assert told == {
         ("old", "old.ckpt"), ("text", "style.pt"), ("text", "nowhere"), ("text", "unknown"),
         ("text", "odd[v2],x.pt"), ("text", "STYLE"),
-        ("any", "absent.safetensors"), ("path", "clip.mp4"), ("clip here", "film.mp4"),
+        ("any", "absent.safetensors"), ("path", "clip.mp4"), ("whole input", "input"),
         ("empty", "empty.pth"), ("half", "taesdxl"),
     }  # fmt: skip
 

@@ -43,6 +43,11 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PACKS / name, base / "custom_nodes" / name, ignore=ignore)
     shutil.copyfile(PACKS / "single_file.py", base / "custom_nodes" / "single_file.py")
+    # What users put into a pack is none of its repository's.
+    words = base / "custom_nodes" / "own_folder" / "words"
+    words.mkdir()
+    (words / "dusk.txt").write_text("0.2")
+    (words.parent / ".gitignore").write_text("/words/\n")
     for name, body in MODELS.items():
         path = base / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +59,11 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     for size, grey in (("small", "0.1"), ("large", "0.4")):
         (base / "models" / "silent" / size).mkdir(parents=True)
         (base / "models" / "silent" / size / "level.txt").write_text(grey)
+    # As packs download models into themselves: too large to be a part of them, or ignored.
+    inner = base / "custom_nodes" / "silent_reader" / "weights" / "inner.pth"
+    inner.parent.mkdir()
+    inner.write_bytes(b"weights")
+    (inner.parents[1] / ".gitignore").write_text("weights/\n")
     # The folder lies elsewhere, as models on a second disk do.
     silent = shutil.move(base / "models" / "silent", tmp_path_factory.mktemp("disk") / "silent")
     (base / "models" / "silent").symlink_to(silent)
@@ -114,8 +124,9 @@ def test_a_package_that_only_the_worker_installs(client: Client) -> None:
     [
         ({"class_type": "GreyLevel", "inputs": {"level_name": "dark.txt"}}, 25),
         ({"class_type": "SharedGrey", "inputs": {"text": "<lora:none:1>"}}, 63),
+        ({"class_type": "GreyWord", "inputs": {"word": "dusk"}}, 51),
     ],
-    ids=["own folder", "imports another"],
+    ids=["own folder", "imports another", "the user's own files"],
 )
 def test_the_same_pixels(
     maker: ComfyUIProcess, client: Client, source: dict[str, Any], grey: int
@@ -140,6 +151,7 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
         "silent/large/level.txt", "silent/scale.safetensors", "silent/face.onnx",
         "silent/tagger/config.json", "silent/tagger/weights.bin", "silent/thread.txt",
         "silent/large/pool.txt", "silent/process.txt",
+        "custom_nodes/silent_reader/weights/inner.pth",
     }  # fmt: skip
     assert needed("small", 1) == set()  # what it reads then was never seen
     small = {"class_type": "SilentGrey", "inputs": {"size": "small", "seed": 1}}
@@ -153,6 +165,29 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
     assert "silent/tagger/vocabulary.txt" in needed("large", 2)
     source["inputs"]["seed"] = 3
     assert _run(maker, client, source, on_aws=True) == (204, 204, 204)
+
+
+@pytest.mark.parametrize(
+    ("place", "is_relative"),
+    [("input/steps", False), ("input/steps/deep/b.txt", False), ("models/own/levels", False),
+     ("models/own/levels/dark.txt", True), ("input/steps", True)],
+)  # fmt: skip
+def test_paths_below_comfyuis_folders_lead_there_on_the_worker(
+    maker: ComfyUIProcess, client: Client, place: str, is_relative: bool
+) -> None:
+    for name, grey in (("a.txt", "0.2"), ("deep/b.txt", "0.4")):
+        path = maker.base_dir / "input" / "steps" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(grey)
+    at = maker.base_dir / place
+    files = [path for path in at.rglob("*") if path.is_file()] if at.is_dir() else [at]
+    grey = int(sum(float(path.read_text()) for path in files) / 2 * 255)
+    target = maker.base_dir / "output" / "notes" / "seen.txt"
+    target.parent.mkdir(exist_ok=True)
+    paths = {"path": place if is_relative else str(at), "target": str(target)}
+    source = {"class_type": "GreyPath", "inputs": paths}
+    assert _run(maker, client, source, on_aws=True) == (grey, grey, grey)
+    assert not target.exists(), "the worker wrote here"
 
 
 def _run(

@@ -21,7 +21,7 @@ from comfy_aws.hashcache import HashCache
 from comfy_aws.helppages import WebFolder
 from comfy_aws.models import Environment, InputPlace, Json, Template
 from comfy_aws.publish import Publisher, Uploader
-from comfy_aws.resolve import InputPath, ModelPath
+from comfy_aws.resolve import InputPath, Meant, ModelPath
 from comfy_aws.stack import StackState
 from comfy_aws.templates import ModelLibrary, Templates
 
@@ -99,6 +99,9 @@ class FolderCatalog:
         if literal.class_type != "LoadImage" or not path.is_file():
             return []
         return [InputPath(InputPlace.INPUT, literal.value, path)]
+
+    def path_of(self, literal: graphs.Literal) -> Meant | None:
+        return None
 
     def wanted_file(self, literal: graphs.Literal) -> bool:
         return (literal.class_type in MODELS and literal.name == "name") or (

@@ -43,8 +43,11 @@ class Machine:
         self.environments = Environments(directory, cloud.store, cloud.blobs)
         self.root = directory / "environments"
         self.said: list[tuple[str, str]] = []
+        self.warnings: list[str] = []
 
     def told(self, phase: str, message: str, done: int, total: int, *, seconds=None) -> None:
+        if phase == "warning":
+            self.warnings.append(message)
         if seconds is not None:
             self.said.append((phase, message.partition(" ")[0]))
 
@@ -189,6 +192,25 @@ def test_a_failure_leaves_nothing_and_has_the_installers_words(cloud, tmp_path):
 def test_a_pin_that_is_not_to_be_had_gives_way_to_what_the_pack_asks(cloud, tmp_path):
     Machine(cloud, tmp_path).run("cowsay==99.0  # cowsay<=6.1")
     assert stored(cloud).packages == ("cowsay==6.1",)
+
+
+def test_what_is_optional_and_not_to_be_had_is_left_out_and_told(cloud, tmp_path):
+    absent = "no-such-package-of-prompt-on-aws"
+    lines = (COW, f"{absent}  # (optional)", "git+file:///nowhere/x.git  # (optional)",
+             "ansimarkup==2.1.0  # (optional)")  # fmt: skip
+    for name in ("installs", "unpacks"):
+        machine = Machine(cloud, tmp_path / name)
+        overlay = machine.run(*lines)
+        assert {path.name for path in overlay.packages.glob("*.dist-info")} >= {
+            "cowsay-6.1.dist-info", "ansimarkup-2.1.0.dist-info",
+        }  # fmt: skip
+        (warning,) = machine.warnings
+        assert absent in warning
+        assert "file:///nowhere/x.git" in warning
+        assert "ansimarkup" not in warning
+    assert stored(cloud).left_out == ("git+file:///nowhere/x.git", absent)
+    with pytest.raises(PackBroken):
+        Machine(cloud, tmp_path / "sure").run("cowsay==99.0", f"{absent}  # (optional)")
 
 
 def test_a_stopped_install_ends_at_once_with_its_processes(cloud, tmp_path):

@@ -225,6 +225,21 @@ def test_a_graph_that_comfyui_refuses(worker, cloud):
     finished(cloud, job, result)
 
 
+def test_a_graph_that_comfyui_refuses_in_part(worker, cloud):
+    """Its other outputs come, but it is no success: what was ordered is not all there."""
+    size = {"width": 8, "height": 8, "batch_size": 1, "color": 0}
+    prompt = {"1": node("EmptyImage", **{**size, "width": -1}), "3": node("EmptyImage", **size),
+              "2": node("PreviewImage", images=["1", 0]),
+              "4": node("PreviewImage", images=["3", 0])}  # fmt: skip
+    job = request(prompt, events=cloud.queue())
+    result = worker.run(job)
+    assert result.outcome is Outcome.INVALID
+    assert "EmptyImage 1: Value -1 smaller than min" in result.error["details"]
+    assert result.node_errors.keys() == {"1"}
+    assert result.outputs.keys() == {"4"}
+    finished(cloud, job, result)
+
+
 def test_a_class_that_nobody_has(worker):
     result = worker.run(request({"1": node("NoSuchNode")}))
     assert result.outcome is Outcome.INVALID

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from comfy_aws import hashing
 from comfy_aws.capture import Capturer
 from comfy_aws.errors import Unresolved
 from comfy_aws.hashcache import HashCache
-from comfy_aws.models import BlobRef, Environment, InputFile, Manifest, ModelFile, NodePack
+from comfy_aws.models import (
+    BlobRef,
+    Environment,
+    InputFile,
+    LocalPath,
+    Manifest,
+    ModelFile,
+    NodePack,
+)
 from comfy_aws.resolve import ModelPath
 
 REF = BlobRef("ab" * 32, 9)
@@ -51,6 +61,9 @@ class Nothing:
 
     def inputs_of(self, literal):
         return []
+
+    def path_of(self, literal):
+        return None
 
     def wanted_file(self, literal):
         return literal.name == "file"
@@ -127,6 +140,21 @@ def test_a_model_that_is_here_and_in_the_template_is_taken_once_from_here(tmp_pa
 def test_models_that_nobody_names_come_with_the_node_that_reads_them(capture):
     assert names(capture(class_type="Reader")) == {"unnamed.onnx"}
     assert names(capture(class_type="Theirs")) == set()
+
+
+def test_a_path_of_the_machine_that_published_comes_with_what_was_there(capture):
+    """Where the template is from it was a path; here nothing lies there."""
+    there = LocalPath("/home/me/input/set", "input", "set")
+    model = LocalPath("D:\\models\\pipe", "models", "pipe", "diffusers")
+    pipe = [model for model in BASE.models if model.folder == "diffusers"]
+    inputs = tuple(InputFile(name, BlobRef("ef" * 32, 1)) for name in ("set/a.png", "settle.png"))
+    base = replace(BASE, inputs=inputs, paths=(there, model))
+    got = capture(base=base, x=there.value, y=model.value).manifest
+    assert got.paths == (there, model)
+    assert got.inputs == inputs[:1]
+    assert pipe
+    assert set(got.models) == set(pipe)
+    assert capture(base=base, x="/home/me/input/other").manifest.paths == ()
 
 
 def test_packs_come_with_what_they_import(capture):

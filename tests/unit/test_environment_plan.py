@@ -55,6 +55,41 @@ def test_a_version_that_will_not_do_breaks_the_pack(line):
         plan([pack("p", line)], OWN)
 
 
+def test_what_is_optional_gives_way():
+    lines = ["numpy<1  # (optional)", "zed==1  # (optional)", "cowsay  # (optional)", "--pre"]
+    chosen = plan([pack("p", *lines), pack("q", "zed==2")], OWN)
+    assert chosen.lines == (parse("cowsay  # (optional)"), parse("zed==2"))
+    assert not chosen.warnings
+    assert chosen.without(chosen.lines[:1]).attempts() == [(("zed==2",), ())]
+    sure = plan([pack("p", "cowsay"), pack("q", "zed==2")], OWN)
+    assert key_of(chosen, OWN) != key_of(sure, OWN)
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "is_blamed"),
+    [
+        ("cow_say==1  # (optional)", "Because cow-say was not found in the registry", True),
+        ("cow_say==1  # (optional)", "Failed to build `cow_say==1`", True),
+        ("cow_say==1  # (optional)", "Because cow-say-more was not found", False),
+        ("cow_say==1", "Because cow-say was not found in the registry", False),
+        ("say  # (optional)", "Because essay was not found", False),
+        (
+            "git+https://e.org/x.git  # (optional)",
+            "fatal: unable to access 'https://e.org/x'",
+            True,
+        ),
+        (
+            "git+https://e.org/x.git  # (optional)",
+            "fatal: unable to access 'https://e.org/y'",
+            False,
+        ),
+    ],
+)
+def test_what_an_installers_words_are_about(line, words, is_blamed):
+    chosen = plan([pack("p", line)], OWN)
+    assert chosen.optional_in(words) == (chosen.lines if is_blamed else ())
+
+
 def test_an_extra_of_the_workers_own_asks_at_its_version():
     (line,) = plan([pack("p", "requests[socks]==2.0  # requests[socks]")], OWN).lines
     assert line.wanted == "requests[socks]==2.32.0"

@@ -236,3 +236,75 @@ def test_models_downloaded_into_a_pack_and_environments_stay_here(tmp_path):
                    "env/__init__.py": "", "venv/conda-meta/history": ""})  # fmt: skip
     more = set(names_of(pack)) - set(names_of(make(tmp_path / "plain" / "pack")))
     assert more == {"pack/small.pth", "pack/large.json", "pack/env/__init__.py"}
+
+
+def test_what_users_put_into_ignored_places_of_a_pack_travels(tmp_path):
+    pack = tmp_path / "home" / "pack"
+    write(pack, **{
+        ".gitignore": "wildcards/\n*.ini\n*.ttf\n*.json\nfetched/\n!style.json\n", "a.py": "",
+        "wildcards/deep/colour.txt": "teal", "wildcards/big.txt": "x" * (2**21 + 1),
+        "wildcards/sheet.png": "", "mine.ttf": "font", "style.json": "{}", "mine.json": "{}",
+        "run_history.json": "{}", "logs/a.json": "{}", "wildcards/.hidden.txt": "",
+        "here.ini": f"path = {tmp_path / 'home' / 'models'}", "there.ini": "path = models",
+        "fetched/code.py": "", "fetched/net.bin": "1", "fetched/notes.md": "",
+    })  # fmt: skip
+    assert names_of(pack) == [
+        "pack/.gitignore", "pack/a.py", "pack/fetched/code.py", "pack/mine.json", "pack/mine.ttf",
+        "pack/style.json", "pack/there.ini", "pack/wildcards/deep/colour.txt",
+    ]  # fmt: skip
+    assert packs.scan(pack).secrets == ()
+
+
+def test_a_repository_that_a_pack_has_fetched_is_its_code(clone, tmp_path):
+    pack = make(tmp_path / "pack")
+    write(pack, **{".gitignore": "*fetched\n*.bin\n"})
+    clone.rename(pack / "fetched")
+    new = {name for name in names_of(pack) if "fetched" in name}
+    # By its own rules: what those ignore is judged as in any pack.
+    assert new == {"pack/fetched/.gitignore", "pack/fetched/a.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("api_key.ini", "[keys]"),
+        ("a.json", '{"openai_api_key": "abcdefgh12345678"}'),
+        ("a.ini", "password = hunter2hunter2"),
+        ("a.yaml", "hf_token: hf_abcdefghijklmnopqrstuvwxyz"),
+        ("a.txt", "-----BEGIN RSA PRIVATE KEY-----"),
+        ("a.py", 'TOKEN = "0123456789abcdef"'),
+    ],
+)
+def test_keys_and_passwords_in_ignored_files_stay_and_are_told(tmp_path, name, text):
+    pack = tmp_path / "pack"
+    write(pack, **{".gitignore": "*\n!a.md\n", name: text, "settings.json": '{"api_key": null}'})
+    assert names_of(pack) == ["pack/settings.json"]
+    assert packs.scan(pack).secrets == (name,)
+
+
+@pytest.mark.parametrize(
+    "text", ["author: Jonathan_Livingston", "token_normalization = length+mean", "no password yet"]
+)
+def test_texts_that_only_sound_like_secrets_travel(tmp_path, text):
+    write(tmp_path / "pack", **{".gitignore": "*.yaml\n", "a.yaml": text})
+    assert "pack/a.yaml" in names_of(tmp_path / "pack")
+
+
+def test_an_ignored_text_that_changes_is_judged_anew(tmp_path):
+    pack = tmp_path / "pack"
+    write(pack, **{".gitignore": "*.ini\n", "a.ini": "x = 1"})
+    assert "pack/a.ini" in names_of(pack)
+    write(pack, **{"a.ini": "password = hunter2hunter2"})
+    assert "pack/a.ini" not in names_of(pack)
+
+
+def test_what_the_registrys_zip_brought_is_the_packs_whatever_is_ignored(tmp_path):
+    pack = tmp_path / "pack"
+    write(pack, **{
+        ".gitignore": "lib/\n*.bin\n", "lib/a.md": "", "small.bin": "", "other.bin": "",
+        ".tracking": "lib/a.md\r\nsmall.bin\nlib\\b.md\n../outside\n/etc/passwd\ngone.py\n\n",
+        "lib/b.md": "",
+    })  # fmt: skip
+    assert names_of(pack) == [
+        "pack/.gitignore", "pack/.tracking", "pack/lib/a.md", "pack/lib/b.md", "pack/small.bin",
+    ]  # fmt: skip

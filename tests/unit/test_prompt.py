@@ -162,3 +162,14 @@ def test_node_error_has_comfyuis_shape():
         "errors": [{"type": "aws", "message": "gone", "details": "name",
                     "extra_info": {"input_name": "name", "received_value": "x"}}],
     }  # fmt: skip
+
+
+def test_paths_of_another_machine_lead_elsewhere():
+    def graph(at, name):
+        rows = {"on": True, "files": [at, "b"], "link": ["/a", 0]}
+        first = {"class_type": "X", "inputs": {"p": at, "t": "see /a", "rows": rows}}
+        return {"1": first, "/a": {"class_type": name, "inputs": {"x": ["1", 0]}}}
+
+    paths = {"/a": "/worker/a"}
+    assert graphs.with_paths(graph("/a", "/a"), paths) == graph("/worker/a", "/a")
+    assert graphs.with_paths(graph("/a", "/a"), {}) == graph("/a", "/a")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_aws import requirements
+from comfy_aws import distributions, packimports, packs, requirements
 from comfy_aws.models import Manifest, from_json, to_json
 from comfy_aws.requirements import Installed, Line, allows, of_pack, parse
 
@@ -35,6 +35,10 @@ def lines(tmp_path: Path, text: str = "", pyproject: str = "", **more: str) -> t
     return of_pack(pack, HERE.get)
 
 
+def wanted(found: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(parse(line).wanted for line in found)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -45,25 +49,28 @@ def lines(tmp_path: Path, text: str = "", pyproject: str = "", **more: str) -> t
         ("numpy<2", "numpy==2.1.0  # numpy"),  # it runs here, so its words are too strict
         ("torch", "torch==2.5.1  # torch"),  # the build is the machine's own
         ("pre>=1", "pre==2.0rc1  # pre>=1"),
-        ("absent>=6,<7", "absent<7,>=6"),
-        ("absent", "absent"),
+        ("absent>=6,<7", "absent<7,>=6  # (optional)"),
+        ("absent", "absent  # (optional)"),
         ("mine>=0.1", "mine>=0.1"),
         ("clip>=1", "clip @ git+https://example.org/clip.git@abc123  # clip>=1"),
         ("wheel_by_url", "wheel_by_url @ https://example.org/w.whl  # wheel_by_url"),
         ("numpy @ file:///croot/numpy", "numpy==2.1.0  # numpy"),  # as conda's Python freezes
         ("mine @ file:///croot/mine", "mine==0.1  # mine"),
-        ("absent @ file:///croot/absent", "absent"),
-        ("absent @ https://example.org/a.whl", "absent @ https://example.org/a.whl"),
+        ("absent @ file:///croot/absent", "absent  # (optional)"),
+        ("absent @ https://example.org/a.whl", "absent @ https://example.org/a.whl  # (optional)"),
         ("numpy @ https://example.org/n.whl", "numpy @ https://example.org/n.whl"),
-        ("git+https://example.org/x.git@v1", "git+https://example.org/x.git@v1"),
-        ("-e git+https://example.org/x.git#egg=x", "x @ git+https://example.org/x.git#egg=x"),
+        ("git+https://example.org/x.git@v1", "git+https://example.org/x.git@v1  # (optional)"),
+        (
+            "-e git+https://example.org/x.git#egg=x",
+            "x @ git+https://example.org/x.git#egg=x  # (optional)",
+        ),
         ("--extra-index-url https://example.org/s", "--extra-index-url https://example.org/s"),
         ("-i https://example.org/s", "--extra-index-url https://example.org/s"),
         ("-f https://example.org/f", "--find-links https://example.org/f"),
-        ("absent==1 --hash=sha256:00", "absent==1"),
-        ("absent \\\n  >=2 # why", "absent>=2"),
-        ('absent; sys_platform == "linux"', "absent"),
-        ('absent; python_version >= "3"', "absent"),
+        ("absent==1 --hash=sha256:00", "absent==1  # (optional)"),
+        ("absent \\\n  >=2 # why", "absent>=2  # (optional)"),
+        ('absent; sys_platform == "linux"', "absent  # (optional)"),
+        ('absent; python_version >= "3"', "absent  # (optional)"),
     ],
 )
 def test_a_line(tmp_path, text, expected):
@@ -86,11 +93,12 @@ def test_a_line_that_asks_for_nothing(tmp_path, text):
 
 def test_files_include_files_of_the_pack(tmp_path):
     found = lines(tmp_path, "-r more.txt\nzed", more="--requirement=deep.txt\nalpha", deep="beta")
-    assert found == ("alpha", "beta", "zed")
+    assert wanted(found) == ("alpha", "beta", "zed")
 
 
 def test_files_that_include_each_other(tmp_path):
-    assert lines(tmp_path, "-r more.txt", more="-r requirements.txt\nalpha") == ("alpha",)
+    found = lines(tmp_path, "-r more.txt", more="-r requirements.txt\nalpha")
+    assert wanted(found) == ("alpha",)
 
 
 def test_a_link_to_a_file_outside_is_no_file_of_the_pack(tmp_path):
@@ -102,25 +110,72 @@ def test_a_link_to_a_file_outside_is_no_file_of_the_pack(tmp_path):
 
 def test_both_files_are_one_list(tmp_path):
     pyproject = '[project]\nname = "p"\ndependencies = ["absent<9", "numpy>=2", "zed"]\n'
-    assert lines(tmp_path, "absent>=6\nAbsent[x]", pyproject) == (
-        "absent[x]<9,>=6", "numpy==2.1.0  # numpy>=2", "zed",
-    )  # fmt: skip
+    found = lines(tmp_path, "absent>=6\nAbsent[x]", pyproject)
+    assert wanted(found) == ("absent[x]<9,>=6", "numpy==2.1.0", "zed")
 
 
 @pytest.mark.parametrize("text", ["[project", "project = 1", "[project]\ndependencies = 3\n"])
 def test_a_damaged_pyproject_does_not_matter(tmp_path, text):
-    assert lines(tmp_path, "absent", text) == ("absent",)
+    assert wanted(lines(tmp_path, "absent", text)) == ("absent",)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_files_written_on_windows(tmp_path, encoding):
     (tmp_path / "requirements.txt").write_bytes("absent>=1\r\nzed\r\n".encode(encoding))
-    assert of_pack(tmp_path, HERE.get) == ("absent>=1", "zed")
+    assert wanted(of_pack(tmp_path, HERE.get)) == ("absent>=1", "zed")
 
 
 def test_a_pack_of_one_file_asks_for_nothing(tmp_path):
     (tmp_path / "node.py").write_text("")
     assert of_pack(tmp_path / "node.py") == ()
+
+
+def test_what_is_imported_without_being_asked_for_is_optional(tmp_path):
+    (tmp_path / "node.py").write_text("")
+    imports = frozenset({"pytest", "numpy", "os", "comfy", "utils", "not_installed", "websocket"})
+    found = of_pack(tmp_path / "node.py", imports=imports)
+    assert found == (
+        f"pytest=={version('pytest')}  # (optional)",
+        f"websocket-client=={version('websocket-client')}  # (optional)",
+    )
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "requirements.txt").write_text("PyTest-GPU\nwebsocket_client")
+    found = of_pack(tmp_path / "pack", imports=imports)
+    assert wanted(found) == ("PyTest-GPU", f"websocket_client=={version('websocket-client')}")
+
+
+def test_what_was_installed_from_an_address_is_known_by_it(tmp_path, monkeypatch):
+    place = tmp_path / "site" / "Deep_Thing-1.0.dist-info"
+    place.mkdir(parents=True)
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: Deep_Thing\nVersion: 1.0\n")
+    told = {"url": "https://example.org/me/Deep.git",
+            "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}  # fmt: skip
+    (place / "direct_url.json").write_text(json.dumps(told))
+    monkeypatch.syspath_prepend(str(place.parent))
+    distributions.forget()
+    monkeypatch.setattr(requirements, "installed", requirements.installed.__wrapped__)
+    (tmp_path / "requirements.txt").write_text("git+https://example.org/me/deep@main\n")
+    try:
+        found = of_pack(tmp_path)
+    finally:
+        distributions.forget()
+    assert found == ("deep-thing @ git+https://example.org/me/Deep.git@c0ffee",)
+
+
+def test_what_a_pack_imports(tmp_path):
+    write = {
+        "pack/__init__.py": "import os, numpy.linalg as la, PIL\nfrom .own import x\n",
+        "pack/own.py": "try:\n    from deep.er import y\nexcept ImportError:\n    pass\n",
+        "pack/vendor/odd/z.py": "import odd\nfrom lazy import (\n    a,\n)\n",
+        "pack/tests/test_x.py": "import pytest",
+        "pack/note.txt": "import nothing",
+    }
+    for name, text in write.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    scanned = packs.scan(tmp_path / "pack")
+    assert packimports.modules(scanned) == {"os", "numpy", "PIL", "deep", "lazy"}
 
 
 def test_what_is_installed_here(tmp_path):

@@ -20,14 +20,14 @@ import folder_paths
 
 import nodes
 from comfy_aws import joblog, meshes
-from comfy_aws.comfyui import modelfiles
+from comfy_aws.comfyui import localpaths, modelfiles
 from comfy_aws.comfyui.model_reads import ModelReads
 from comfy_aws.helppages import WebFolder, pack_of
 from comfy_aws.models import Environment, InputPlace, Json
 from comfy_aws.prompt import Literal
 from comfy_aws.readlog import ReadLog
 from comfy_aws.references import looks_like_file
-from comfy_aws.resolve import InputPath, ModelPath
+from comfy_aws.resolve import InputPath, Meant, ModelPath
 
 log = joblog.logger(__name__)
 
@@ -123,6 +123,10 @@ class ComfyUICatalog:
         files = (Path(at, name) for at, _, names in os.walk(folder, followlinks=True)
                  for name in names)  # fmt: skip
         return [_input(root, path) for path in sorted(files) if path.is_file()]
+
+    def path_of(self, literal: Literal) -> Meant | None:
+        is_choice = literal.value in (self.options(literal) or ())
+        return None if is_choice else localpaths.meant(literal.value)
 
     def wanted_file(self, literal: Literal) -> bool:
         if self._uploads(literal):

@@ -192,7 +192,11 @@ class CloudRun:
         node_id = next(iter(node_errors), None)
         text = " ".join(str(error.get(key) or "") for key in ("message", "hint")).strip()
         if node_id is not None:
-            reasons = [problem["message"] for problem in node_errors[node_id]["errors"]]
+            reasons = [
+                # ComfyUI's own messages say no more than "Value not in list".
+                problem["message"] + (f": {problem['details']}" if problem["type"] != "aws" else "")
+                for problem in node_errors[node_id]["errors"]
+            ]
             text = "\n".join(dict.fromkeys([text, *reasons]))
         node = self._prompt.get(node_id, {}) if node_id is not None else {}
         return {

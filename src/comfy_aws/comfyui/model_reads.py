@@ -3,9 +3,9 @@
 Face analysers, captioners and the like read fixed files below the models folders. Python tells
 an audit hook of each file that it opens, of threads that a node starts (`node_threads`), and of
 processes, whose arguments name what they read. Some libraries open theirs in native code; what of
-them is loaded gets its opening function wrapped as a prompt starts. During a run this costs a
-comparison of strings for each opened file; what is new is looked at and written down by a thread
-of its own afterwards.
+them is loaded gets its opening function wrapped as a prompt starts. Models that a node pack has
+downloaded into its own folder count as well. During a run this costs a comparison of strings for
+each opened file; what is new is looked at and written down by a thread of its own afterwards.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from typing import Any, Final
 
 import folder_paths
 
-from comfy_aws import companions
+from comfy_aws import companions, formats
 from comfy_aws.comfyui import node_threads
 from comfy_aws.models import Json
 from comfy_aws.readlog import ReadLog
-from comfy_aws.resolve import ModelPath
+from comfy_aws.resolve import PACKS, ModelPath
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ _NATIVE: Final = (
 """Module and name of what opens a model's file in native code, and which argument is its path."""
 
 _MARK: Final = "_aws_notes_reads"
+_MODELS: Final = tuple(formats.MODELS)
 _CODE: Final = (".py", ".pyc", ".so", ".pyd", ".dll")
 
 Read = tuple[str, str, str]
@@ -170,14 +171,14 @@ class ModelReads:
         try:
             # Packs that look for models from where they lie themselves write ../../models.
             is_plain = os.pardir not in path and os.path.isabs(path)  # noqa: PTH117 – costs less
-            if (is_plain and not path.startswith(self._model_roots())) or path.endswith(_CODE):
+            if (is_plain and not self._is_watched(path)) or path.endswith(_CODE):
                 return
             where = node_threads.node_of_this_thread()
             if where is None:
                 return
             if not is_plain:
                 path = os.path.realpath(path)
-                if not path.startswith(self._model_roots()):
+                if not self._is_watched(path):
                     return
             read = (*where, path)
             if read not in self._done and read not in self._seen:
@@ -204,6 +205,11 @@ class ModelReads:
             timer = threading.Timer(SETTLE_SECONDS, self._write_down)
             timer.daemon = True
             timer.start()
+
+    def _is_watched(self, path: str) -> bool:
+        if path.startswith(self._model_roots()):
+            return True
+        return path.endswith(_MODELS) and path.startswith(_pack_roots())
 
     def _model_roots(self) -> tuple[str, ...]:
         now = time.monotonic()
@@ -242,9 +248,20 @@ def named(path: Path) -> ModelPath | None:
     parents = set(path.parents)
     around = [place for place in _places.all() if place[0] in parents]
     if not around:
-        return None
+        return _in_pack(path)
     root, folder = max(around, key=lambda place: len(place[0].parts))
     return ModelPath(folder, path.relative_to(root).as_posix(), path)
+
+
+def _in_pack(path: Path) -> ModelPath | None:
+    for root in _pack_roots():
+        if str(path).startswith(root) and path.name.endswith(_MODELS):
+            return ModelPath(PACKS, path.relative_to(root).as_posix(), path)
+    return None
+
+
+def _pack_roots() -> tuple[str, ...]:
+    return tuple(str(each).rstrip(os.sep) + os.sep for each in folder_paths.get_folder_paths(PACKS))
 
 
 def _read_with(path: Path) -> list[Path]:
@@ -305,7 +322,7 @@ class _Places:
     @staticmethod
     def _look() -> Iterator[tuple[Path, str]]:
         for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
-            for root in map(Path, roots if folder != "custom_nodes" else ()):
+            for root in map(Path, roots if folder != PACKS else ()):
                 yield root, folder
                 yield root.resolve(), folder
         with suppress(OSError):

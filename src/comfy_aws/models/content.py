@@ -45,6 +45,20 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class LocalPath:
+    """A value of the prompt that is a path of the machine it comes from, and what it means.
+
+    `place` is one of ComfyUI's folders by its name in `InputPlace`, or "models" with the models
+    folder in `folder`; `name` is the relative POSIX path below that, empty for the folder itself.
+    """
+
+    value: str
+    place: str
+    name: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
 class HelpFile:
     """A help page of a node, or a picture in one.
 
@@ -89,12 +103,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Every blob that a template or a job needs."""
+    """Every blob that a template or a job needs, and where a path of its prompt leads to."""
 
     models: tuple[ModelFile, ...] = ()
     inputs: tuple[InputFile, ...] = ()
     packs: tuple[NodePack, ...] = ()
     environment: Environment = field(default_factory=Environment)
+    paths: tuple[LocalPath, ...] = ()
 
     def parts(self) -> tuple[ModelFile | InputFile | NodePack, ...]:
         """Everything that has a blob."""
@@ -114,13 +129,15 @@ class Manifest:
 class BuiltEnvironment:
     """The Python packages of a set of node packs, installed: `blob` is a tar of the folder.
 
-    `packages` are ``name==version``; `seconds` is what the install took.
+    `packages` are ``name==version``; `seconds` is what the install took; `left_out` names optional
+    packages that could not be had.
     """
 
     blob: BlobRef
     packages: tuple[str, ...] = ()
     seconds: float = 0.0
     created: float = 0.0
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

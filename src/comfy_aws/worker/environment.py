@@ -34,8 +34,9 @@ from comfy_aws.aws import ObjectStore
 from comfy_aws.blobs import Blobs, LocalBlob
 from comfy_aws.errors import AwsConflict, AwsNotFound, BlobCorrupted, Cancelled, ComfyAwsError
 from comfy_aws.models import BuiltEnvironment, Manifest, from_json, to_json
-from comfy_aws.requirements import Line
+from comfy_aws.requirements import Line, masked
 from comfy_aws.worker import installer, packages
+from comfy_aws.worker.installer import Installed
 from comfy_aws.worker.packages import Own, Plan
 from comfy_aws.worker.phases import Told
 
@@ -201,6 +202,7 @@ class Environments:
 
             told("environment", "Fetching Python packages", 0, total)
             await asyncio.to_thread(self._unpack, overlay, built, report, stopped.done)
+            _tell_left_out(built.left_out, told)
         except Cancelled:
             raise
         except (ComfyAwsError, tarfile.TarError, OSError) as exc:
@@ -269,6 +271,7 @@ class Environments:
             # Before the runner starts, so that nothing changes meanwhile.
             await asyncio.to_thread(_pack, part / "packages", archive)
             self._finish(overlay, part)
+            _tell_left_out(installed.left_out, told)
         finally:
             work.cancel()
             await asyncio.wait([work])
@@ -279,7 +282,7 @@ class Environments:
         self._storing.add(storing)
         storing.add_done_callback(self._storing.discard)
 
-    def _store_it(self, key: str, archive: Path, installed: tuple[str, ...], took: float) -> None:
+    def _store_it(self, key: str, archive: Path, installed: Installed, took: float) -> None:
         """For the next worker; this one has what it needs, so that a failure is only told."""
         location, replaces = layout.environment_key(key), key in self._unusable
         try:
@@ -288,7 +291,9 @@ class Environments:
             ref, seen = hashing.of_file(archive)
             self._blobs.forget([ref])  # it may have been deleted since
             self._blobs.put_files([LocalBlob(ref, archive, seen)], cancelled=lambda: self._closed)
-            built = BuiltEnvironment(ref, installed, round(took, 3), self._clock())
+            built = BuiltEnvironment(
+                ref, installed.packages, round(took, 3), self._clock(), installed.left_out
+            )
             self._name(location, built, replaces=replaces)
             self._unusable.discard(key)
         except (ComfyAwsError, OSError) as exc:
@@ -328,6 +333,13 @@ class Environments:
         folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for folder in folders[max(0, KEPT - len(keep)) :]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell_left_out(lines: tuple[str, ...], told: Told) -> None:
+    if lines:
+        names = ", ".join(map(masked, lines))
+        text = f"Could not be installed, and was not needed where the prompt comes from: {names}"
+        told("warning", text, 0, 0)
 
 
 def _extract(reader: int, folder: Path) -> None:

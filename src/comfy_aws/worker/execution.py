@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any
 
 from comfy_aws import layout
+from comfy_aws import prompt as graphs
 from comfy_aws.aws import ObjectStore, Queues
 from comfy_aws.errors import (
     AwsError,
@@ -181,7 +182,7 @@ class Execution:
         graph = self._graph = Graph(request.job_id, self._outbox, uploads)
         async with self._runner.heard_by(graph.hear):
             answer = await self._runner.client.submit(
-                request.prompt,
+                graphs.with_paths(request.prompt, self._paths()),
                 prompt_id=request.job_id,
                 extra_data=request.extra_data,
                 outputs=request.outputs,
@@ -193,13 +194,21 @@ class Execution:
             return self._early_end(), False
         interrupted = graph.outcome is Outcome.INTERRUPTED
         ending = self._early_end() if interrupted else Verdict(graph.outcome, error=graph.error)
+        node_errors = answer.get("node_errors") or {}
+        if node_errors and ending.outcome is Outcome.SUCCESS:
+            ending = Verdict(Outcome.INVALID, error=_partly_refused(node_errors))
         verdict = replace(
             ending,
-            node_errors=answer.get("node_errors") or {},
+            node_errors=node_errors,
             outputs=graph.outputs,
             messages=tuple(graph.messages),
         )
-        return verdict, graph.stale and graph.outcome is Outcome.SUCCESS
+        return verdict, graph.stale and verdict.outcome is Outcome.SUCCESS
+
+    def _paths(self) -> dict[str, str]:
+        """Paths of the machine that the prompt comes from, and where they lead to here."""
+        restorer = self._stage.restorer
+        return {each.value: str(restorer.path_of(each)) for each in self._request.manifest.paths}
 
     async def _until_ended(self, graph: Graph) -> None:
         """Wait for the graph; raises RunnerCrashed when the runner dies under it."""
@@ -363,6 +372,24 @@ class Execution:
         except AwsError as exc:
             log.warning("No look for a cancel: %s", exc)
             return False
+
+
+def _partly_refused(node_errors: Json) -> Json:
+    """ComfyUI runs what it can of a graph, and says of the rest no more than that it will not.
+
+    Where the order came from, all of it was valid: what is missing here is missed there.
+    """
+    found = [
+        f"{node['class_type']} {node_id}: {each['message']}: {each['details']}"
+        for node_id, node in node_errors.items()
+        for each in node["errors"]
+    ]
+    return {
+        "type": "prompt_outputs_failed_validation",
+        "message": "The worker could run a part of the prompt only",
+        "details": "\n".join(found),
+        "extra_info": {},
+    }
 
 
 async def _first(*futures: asyncio.Future[Any], limit: float | None = None) -> None:

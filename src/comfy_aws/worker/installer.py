@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_aws.errors import PackBroken, WorkerError
@@ -44,14 +45,27 @@ FROM_PIP = {
 PIP_SECTIONS = ("global", "install", ":env:")
 """Later ones count more."""
 
+NO_NETWORK = re.compile(r"error sending request|dns error|failed to lookup address", re.IGNORECASE)
+"""Nothing can be had then, and what is not to be had at all cannot be told from the rest."""
+
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 
 LABEL = "[packages] "
 log = logging.getLogger("comfy_aws.installer")
 
 
-async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[str, ...]:
-    """Install what a plan names into a new folder; returns ``name==version`` of each.
+@dataclass(frozen=True)
+class Installed:
+    """What came, each as ``name==version``, and which optional lines did not."""
+
+    packages: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> Installed:
+    """Install what a plan names into a new folder.
+
+    Optional packages that are not to be had are left out.
 
     Raises:
         PackBroken: it cannot be installed; the message has the installer's own words.
@@ -61,17 +75,30 @@ async def install(chosen: Plan, own: Mapping[str, Own], folder: Path) -> tuple[s
     scratch = folder.with_name(f"{folder.name}.in")
     scratch.mkdir()
     environ = await asyncio.to_thread(environment)
+    left = chosen
+    step = 0
     try:
-        said: list[str] | None = []
-        for attempt in chosen.attempts():
-            said = await _uv(chosen, attempt, own, folder, scratch, environ)
+        while left.lines:
+            attempts = left.attempts()
+            said = await _uv(left, attempts[step], own, folder, scratch, environ)
             if said is None:
                 break
-        if said is not None:
-            raise failure(chosen, said)
+            words = "\n".join(said)
+            if DISK_FULL.search(words) or NO_NETWORK.search(words):
+                raise failure(left, said)
+            dropped = left.optional_in(words)
+            if not dropped and step + 1 < len(attempts):
+                step += 1
+                continue
+            # Nothing is blamed by its name: then whatever is optional may be in the way.
+            dropped = dropped or tuple(line for line in left.lines if line.is_optional)
+            if not dropped:
+                raise failure(left, said)
+            left, step = left.without(dropped), 0
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return await asyncio.to_thread(_unseed, folder, own)
+    packages = await asyncio.to_thread(_unseed, folder, own)
+    return Installed(packages, tuple(x.wanted for x in chosen.lines if x not in left.lines))
 
 
 async def _uv(

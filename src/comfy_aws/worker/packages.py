@@ -3,6 +3,7 @@
 The worker's own packages are ComfyUI's: they are never replaced, neither by an older nor by a
 newer version. Where a pack was captured with another version than the worker has, the worker's
 own is used if the pack's own words allow it, with a warning; if they do not, the pack is broken.
+What is optional breaks nothing: it gives way to the worker's own, and to what cannot be installed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import distributions
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from packaging.version import InvalidVersion, Version
 
 from comfy_aws.errors import PackBroken
 from comfy_aws.models import NodePack
-from comfy_aws.requirements import Line, allows, parse
+from comfy_aws.requirements import OPTIONAL, Line, allows, parse
 
 FORMAT = 1
 """Of a built environment; a change builds all of them anew."""
@@ -71,6 +73,23 @@ class Plan:
         attempts = [Attempt(wanted, self.pins), Attempt(wanted), Attempt(asked)]
         return list(dict.fromkeys(attempts))
 
+    def optional_in(self, words: str) -> tuple[Line, ...]:
+        """The optional lines that an installer's words are about."""
+        spelled = re.sub(r"[-_.]+", "-", words).lower()
+        return tuple(
+            line
+            for line in self.lines
+            if line.is_optional
+            and (
+                re.search(rf"(?<![a-z0-9-]){re.escape(line.name)}(?![a-z0-9]|-[a-z])", spelled)
+                if line.name
+                else _address(line) in words
+            )
+        )
+
+    def without(self, dropped: Collection[Line]) -> Plan:
+        return replace(self, lines=tuple(line for line in self.lines if line not in dropped))
+
 
 def own_packages() -> dict[str, Own]:
     """What the running Python has, by canonical name; the first on its path counts."""
@@ -92,7 +111,7 @@ def plan(packs: Sequence[NodePack], own: Mapping[str, Own]) -> Plan:
     Raises:
         PackBroken: a pack does not go with a version of the worker's own.
     """
-    lines: dict[tuple[str, str], Line] = {}
+    lines: dict[tuple[str, str, bool], Line] = {}
     options: set[str] = set()
     warnings: list[str] = []
     askers: dict[str, set[str]] = {}
@@ -103,15 +122,19 @@ def plan(packs: Sequence[NodePack], own: Mapping[str, Own]) -> Plan:
                 options.add(line.wanted)
                 continue
             have = own.get(line.name)
+            if have is not None and line.is_optional:
+                continue
             if have is not None:
                 warnings += _held_against(have, line, pack)
                 if not _has_extras(line):
                     continue
                 line = _of_own(have, line)
-            lines[line.wanted, line.asked] = line
+            lines.setdefault((line.wanted, line.asked, line.is_optional), line)
             askers.setdefault(line.name or line.wanted, set()).add(pack.name)
+    sure = {line.name or line.wanted for line in lines.values() if not line.is_optional}
+    wanted = (lines[key] for key in sorted(lines))
     return Plan(
-        tuple(lines[key] for key in sorted(lines)),
+        tuple(x for x in wanted if not x.is_optional or (x.name or x.wanted) not in sure),
         tuple(sorted(options)) if lines else (),
         _pins(packs, {*own, *askers}) if lines else (),
         tuple(dict.fromkeys(warnings)),
@@ -123,7 +146,10 @@ def key_of(chosen: Plan, own: Mapping[str, Own]) -> str:
     """Names an environment: the same packages for the same Python next to the same others."""
     what: dict[str, Any] = {
         "format": FORMAT,
-        "lines": [[line.wanted, line.asked] for line in chosen.lines],
+        "lines": [
+            [line.wanted, line.asked, *([OPTIONAL] if line.is_optional else ())]
+            for line in chosen.lines
+        ],
         "options": chosen.options,
         **({"pins": chosen.pins} if chosen.pins else {}),
         "python": [sys.implementation.cache_tag, *sys.version_info[:2]],
@@ -131,6 +157,10 @@ def key_of(chosen: Plan, own: Mapping[str, Own]) -> str:
         "own": sorted(f"{name}=={each.version}" for name, each in own.items()),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _address(line: Line) -> str:
+    return line.wanted.partition("#")[0].removeprefix("git+").removesuffix(".git")
 
 
 def _pins(packs: Iterable[NodePack], decided: Collection[str]) -> tuple[str, ...]:

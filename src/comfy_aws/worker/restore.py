@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from comfy_aws.errors import PackBroken, WorkerError
-from comfy_aws.models import BlobRef, Manifest, NodePack
+from comfy_aws.models import BlobRef, InputPlace, LocalPath, Manifest, NodePack
 from comfy_aws.worker.cache import BlobCache
 from comfy_aws.worker.paths import below, single
 
@@ -203,8 +203,23 @@ class Restorer:
             self._plans[manifest] = plan
         return plan
 
+    def path_of(self, local: LocalPath) -> Path:
+        """Where a path of another machine leads to here; the folder is made if it is none yet.
+
+        Raises:
+            WorkerError: it leads out of its place.
+        """
+        if local.place == "models":
+            return self._model_path(local.folder, local.name)
+        root = self.base / InputPlace(local.place).value
+        path = below(root, local.name) if local.name else root
+        (path.parent if Path(local.name).suffix else path).mkdir(parents=True, exist_ok=True)
+        return path
+
     def _model_path(self, folder: str, name: str) -> Path:
         """Below models/{folder}, unless a node pack keeps that folder elsewhere, or in itself."""
+        if folder == "custom_nodes":  # what a pack has downloaded into its own folder
+            return below(self.base / folder, name)
         default = self.base / "models" / folder
         known = [Path(path) for path in self._folders.get(folder, [])]
         if default not in known:

@@ -1,4 +1,4 @@
-"""A node pack with models folders of its own, which it registers with ComfyUI."""
+"""A node pack with models folders of its own, which it registers, and a folder for its user."""
 
 from pathlib import Path
 
@@ -44,4 +44,41 @@ class GreySet:
         return (torch.full((1, 16, 16, 3), count / 10),)
 
 
-NODE_CLASS_MAPPINGS = {"GreyLevel": GreyLevel, "GreySet": GreySet}
+class GreyWord:
+    """A grey image whose level stands in a file that the user has put into the pack."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    WORDS = Path(__file__).parent / "words"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"word": (sorted(path.stem for path in cls.WORDS.glob("*.txt")),)}}
+
+    def run(self, word):
+        level = float((self.WORDS / f"{word}.txt").read_text())
+        return (torch.full((1, 16, 16, 3), level),)
+
+
+class GreyPath:
+    """An image of half the grey that stands in the files at a path of this ComfyUI."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"path": ("STRING",), "target": ("STRING",)}}
+
+    def run(self, path, target):
+        for each in (path, target):
+            Path(each).absolute().relative_to(folder_paths.base_path)
+        Path(target).write_text("seen")
+        files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+        level = sum(float(file.read_text()) for file in files if file.is_file())
+        return (torch.full((1, 16, 16, 3), level / 2),)
+
+
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in (GreyLevel, GreySet, GreyWord, GreyPath)}

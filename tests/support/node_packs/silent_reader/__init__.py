@@ -53,6 +53,8 @@ class SilentGrey:
         onnxruntime.InferenceSession(str(FOLDER / "face.onnx"), providers=[])
         with (Path(__file__).parent / "../../models/silent/tagger/config.json").open() as stream:
             stream.read()
+        with (Path(__file__).parent / "weights" / "inner.pth").open("rb") as stream:
+            stream.read()
         reader = threading.Thread(target=read, args=[FOLDER / "thread.txt"])
         reader.start()
         reader.join()
