@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from comfy_aws.endpoint_plan import LOG_DAYS
-from comfy_aws.errors import ConfigError, InvalidName
+from comfy_aws.errors import ConfigError, Conflict, InvalidName
 
 STACK_NAME: Final = re.compile(r"[a-z](-?[a-z0-9]){0,30}")
 """CloudFormation's rule, narrowed: the name becomes part of bucket and repository names."""
 
 DEFAULT_NAME: Final = "comfy-aws"
+TAGS: Final = {"comfy-aws": "stack"}
+"""What tells our stacks from others of the account."""
 NOBODY: Final = "127.0.0.1/32"
 """The template's default for the network that reaches a designer."""
 WIDEST: Final = 8
@@ -44,6 +46,7 @@ class StackView:
     reason: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,20 @@ def check_stack_name(name: str) -> str:
             hint="Choose another name.",
         )
     return name
+
+
+def check_ours(stack: StackView) -> StackView:
+    """Return `stack`, or raise Conflict when another product's or person's has the name.
+
+    One that only waits for a change set has neither tags nor anything to lose.
+    """
+    if stack.status != "REVIEW_IN_PROGRESS" and not TAGS.items() <= stack.tags.items():
+        raise Conflict(
+            f"The stack {stack.name} is not one of Prompt on AWS: it lacks the tag "
+            "comfy-aws=stack. It was left alone.",
+            hint="Choose another name with --name.",
+        )
+    return stack
 
 
 def check_cidr(text: str) -> str:

@@ -41,7 +41,6 @@ from comfy_aws.errors import (
 )
 
 POLL_SECONDS: Final = 1.0
-TAGS: Final = {"comfy-aws": "stack"}
 _MACHINE: Final = "DesignerInstance"
 """The output of a stack that has a designer machine."""
 
@@ -108,14 +107,14 @@ class Deployments:
         return self._session.region
 
     def stack(self, name: str) -> StackView:
-        """Raises NotFound when there is none."""
+        """Raises NotFound when there is none, Conflict when it is not ours."""
         found = self._stacks.find(deploy_plan.check_stack_name(name))
         if found is None:
             raise NotFound(
                 f"There is no stack named {name} in {self.region}.",
                 hint=f"Make one: comfy-aws deploy{deploy_plan.named(name)}.",
             )
-        return found
+        return deploy_plan.check_ours(found)
 
     # -- deploying ---------------------------------------------------------------------------
 
@@ -126,11 +125,14 @@ class Deployments:
             bucket: of a new stack; one that exists is taken up. By default a name of its own.
 
         Raises:
-            Conflict: the stack is changed by somebody else right now, or stuck in a failed change.
+            Conflict: the stack is another product's, is changed by somebody else right now, or is
+                stuck in a failed change.
             ConfigError, InvalidName: an option or the name is refused.
             DeployFailed: CloudFormation refuses the change.
         """
         stack = self._stacks.find(deploy_plan.check_stack_name(name))
+        if stack is not None:
+            deploy_plan.check_ours(stack)
         if stack is not None and deploy_plan.busy(stack.status):
             raise Conflict(
                 f"The stack {name} is being changed: {stack.status}.", hint="Wait, then try again."
@@ -175,7 +177,7 @@ class Deployments:
         label = f"deploy-{uuid.uuid4().hex[:12]}"
         try:
             change_set_id = self._stacks.propose(
-                name, label, bundle.template(), request, create=create, tags=TAGS
+                name, label, bundle.template(), request, create=create, tags=deploy_plan.TAGS
             )
         except AwsError as exc:
             if deploy_plan.unchanged(exc.message):

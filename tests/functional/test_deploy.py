@@ -342,3 +342,16 @@ def test_a_designer_is_a_machine_of_the_stack(run, parts, shared_stack, stack_na
 
     _, told = run("destroy", "--name", stack_name, "--yes")
     assert "its models volume is kept as a snapshot" in told
+
+
+def test_a_stack_of_somebody_else_is_left_alone(run, shared_stack, stack_name):
+    cloudformation = boto3.client("cloudformation", region_name=shared_stack.region)
+    topic = {"Resources": {"Theirs": {"Type": "AWS::SNS::Topic"}}}
+    cloudformation.create_stack(StackName=stack_name, TemplateBody=json.dumps(topic))
+    named = ("--name", stack_name)
+    for command in ("deploy", "update", "destroy"):
+        _, told = run(command, *named, "--yes", status=1)
+        assert f"{stack_name} is not one of Prompt on AWS" in told
+    run("status", *named, status=1)
+    resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
+    assert [each["LogicalResourceId"] for each in resources] == ["Theirs"]

@@ -39,6 +39,7 @@ class Stacks:
             parameters={
                 p["ParameterKey"]: p.get("ParameterValue", "") for p in raw.get("Parameters", [])
             },
+            tags={t["Key"]: t["Value"] for t in raw.get("Tags", [])},
         )
 
     def propose(
