@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Final
 
 from comfy_aws import bundle, deploy_plan, layout
@@ -28,7 +29,7 @@ from comfy_aws.aws import (
 )
 from comfy_aws.bundle import Bundle
 from comfy_aws.config import AwsAccess
-from comfy_aws.deploy_plan import ChangeSet, DeployOptions, StackView
+from comfy_aws.deploy_plan import ChangeSet, DeployOptions, StackEvent, StackView
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import (
@@ -222,13 +223,13 @@ class Deployments:
         if proposal.change_set is not None:
             stack = self._stacks.find(proposal.name)
             stack_id = stack.stack_id if stack else proposal.name
-            known = {event.event_id for event in self._stacks.events(stack_id)}
+            since = self._last_event(stack_id)
             # A machine that comes now waits for the bundle and the wish, the stack for the machine.
             awaited = stack is None or _MACHINE not in stack.outputs
             goes = proposal.chosen.get("DesignerType") == ""
             volume = self._rest(stack) if stack is not None and goes else ""
             self._stacks.execute(proposal.change_set.change_set_id)
-            for seen in self._watch(stack_id, known):
+            for seen in self._watch(stack_id, since):
                 sent = sent or self._send(proposal.bucket, packed)
                 if awaited and sent and seen is not None:
                     self._wish(proposal.bucket, {**seen.parameters, **proposal.chosen}, packed.tag)
@@ -272,14 +273,24 @@ class Deployments:
     def _store(self, bucket: str) -> ObjectStore:
         return ObjectStore(Session(replace(self._access, bucket=bucket)))
 
-    def _watch(self, stack_id: str, known: set[str]) -> Iterator[StackView | None]:
-        """Tell the events until the stack is done; yields what each look has seen."""
+    def _last_event(self, stack_id: str) -> str:
+        """The id of a stack's newest event; empty when it has none."""
+        return next((event.event_id for event in self._stacks.events(stack_id)), "")
+
+    def _events(self, stack_id: str, since: str) -> list[StackEvent]:
+        """Events after that one, in order; what was before is not read again at every look."""
+        events = self._stacks.events(stack_id)
+        return list(takewhile(lambda event: event.event_id != since, events))[::-1]
+
+    def _watch(self, stack_id: str, since: str) -> Iterator[StackView | None]:
+        """Tell the events after that one until the stack is done; yields what each look saw."""
+        known: set[str] = set()
         reasons: list[str] = []
         begun = False  # just after a call the stack still shows how the last change ended
         while True:
             stack = self._stacks.find(stack_id)
             status = stack.status if stack else "DELETE_COMPLETE"
-            for event in reversed(list(self._stacks.events(stack_id)) if stack else []):
+            for event in self._events(stack_id, since) if stack else []:
                 if event.event_id not in known:
                     known.add(event.event_id)
                     begun = True
@@ -308,7 +319,9 @@ class Deployments:
         return f"{uri}:{tag}"
 
     def _build(self, project: str, tag: str) -> None:
-        build = self._images.build(project, {"TAG": tag})
+        variables = {"TAG": tag}
+        # Of an earlier try that was interrupted: a second push of the same tag would be refused.
+        build = self._images.running(project, variables) or self._images.build(project, variables)
         self._tell(f"Building the worker image {tag}: {build.build_id}")
         phase = ""
         while build.running:
@@ -368,9 +381,9 @@ class Deployments:
             self._delete_bucket(stack.parameters["BucketName"])
 
     def _delete(self, stack: StackView) -> None:
-        known = {event.event_id for event in self._stacks.events(stack.stack_id)}
+        since = self._last_event(stack.stack_id)
         self._stacks.delete(stack.stack_id)
-        for _ in self._watch(stack.stack_id, known):
+        for _ in self._watch(stack.stack_id, since):
             pass
 
     def _delete_bucket(self, bucket: str) -> None:

@@ -20,7 +20,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from comfy_aws import cli, config, layout
+from comfy_aws import bundle, cli, config, layout
 from comfy_aws.aws import SageMaker, Session
 from comfy_aws.endpoint_plan import WorkerImage, plan_create
 from comfy_aws.errors import AwsError
@@ -190,21 +190,53 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+class BuildUnderWay:
+    """CodeBuild with a build of an image that is done when it is looked at for the third time."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._looks = 0
+
+    def __call__(self, asked: faults.Asked) -> faults.Answer | None:
+        if asked.operation == "ListBuildsForProject":
+            return faults.as_json({"ids": ["Build:1"]})
+        if asked.operation == "BatchGetBuilds" and json.loads(asked.body)["ids"] == ["Build:1"]:
+            self._looks += 1
+            variables = [{"name": "TAG", "value": self._tag}]
+            build = {
+                "id": "Build:1",
+                "buildStatus": "IN_PROGRESS" if self._looks < 3 else "SUCCEEDED",
+                "environment": {"environmentVariables": variables},
+            }
+            return faults.as_json({"builds": [build]})
+        return None
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_a_deploy_that_is_interrupted_goes_on(run, shared_stack, stack_name, monkeypatch):
     named = ("--name", stack_name, "--bucket", f"{stack_name}-bucket")
 
-    def pressed(asked: faults.Asked) -> None:
-        if asked.operation == "StartBuild":
-            os.kill(os.getpid(), signal.SIGINT)
+    def pressed(asked: faults.Asked) -> faults.Answer | None:
+        if asked.operation != "StartBuild":
+            return None
+        os.kill(os.getpid(), signal.SIGINT)
+        return faults.as_json({"build": {"id": "Build:1", "buildStatus": "IN_PROGRESS"}})
 
     with faults.aws_before(shared_stack.endpoint_url) as aws, monkeypatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", aws.url)
         aws.faults.append(pressed)
         _, told = run("deploy", *named, "--yes", status=130)
         assert f"`comfy-aws status --name {stack_name}` tells how it stands" in told
-        aws.faults.clear()
+        # The build goes on meanwhile, and is waited for rather than begun anew.
+        aws.faults[:] = [BuildUnderWay(f"0.3.75-{bundle.pack().tag}")]
+        aws.heard.clear()
         shown, told = run("deploy", *named, "--yes", "--json")
+        assert "Building the worker image" in told
+        assert "StartBuild" not in {asked.operation for asked in aws.heard}
+        # One that is over, or of another image, does not count.
+        aws.faults[:] = [BuildUnderWay("0.3.75-of-another")]
+        run("deploy", *named, "--yes")
+        assert "StartBuild" in {asked.operation for asked in aws.heard}
     assert "no change" in told
     assert json.loads(shown)["status"] == "CREATE_COMPLETE"
     run("destroy", "--name", stack_name, "--yes", "--delete-bucket")

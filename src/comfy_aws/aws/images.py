@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from comfy_aws.aws.mapping import mapped
 from comfy_aws.aws.session import Session
 from comfy_aws.errors import AwsError, AwsNotFound
+
+LOOKED_AT: Final = 10
+"""Builds, the newest ones, of which one may be under way."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,23 @@ class Images:
                 ],
             )
         return _build(answer["build"])
+
+    def running(self, project: str, variables: Mapping[str, str]) -> Build | None:
+        """A build of the project that is under way with these environment variables, if any."""
+        client = self._session.client("codebuild")
+        with mapped("codebuild:ListBuildsForProject", project):
+            answer = client.list_builds_for_project(projectName=project, sortOrder="DESCENDING")
+        newest = answer["ids"][:LOOKED_AT]
+        if not newest:
+            return None
+        with mapped("codebuild:BatchGetBuilds", project):
+            builds = client.batch_get_builds(ids=newest)["builds"]
+        for raw in builds:
+            given = (raw.get("environment") or {}).get("environmentVariables", [])
+            has = {each["name"]: each["value"] for each in given}
+            if _build(raw).running and variables.items() <= has.items():
+                return _build(raw)
+        return None
 
     def look(self, build_id: str) -> Build:
         """Raises AwsNotFound when there is no such build."""
