@@ -178,6 +178,16 @@ def check_ours(stack: StackView) -> StackView:
     return stack
 
 
+def check_idle(stack: StackView) -> StackView:
+    """Return `stack`, or raise Conflict while it is changed."""
+    if busy(stack.status):
+        raise Conflict(
+            f"The stack {stack.name} is being changed: {stack.status}.",
+            hint="Wait, then try again; `comfy-aws status` tells how it stands.",
+        )
+    return stack
+
+
 def check_cidr(text: str) -> str:
     """The network that may reach the designer. Raises ConfigError, for everybody above all."""
     try:
@@ -210,6 +220,15 @@ def check_bucket(name: str, bucket: str, known: Mapping[str, str]) -> None:
         raise ConfigError(
             f"The stack {name} has the bucket {kept}, and cannot move to {bucket}.",
             hint="Leave --bucket away, or make another stack beside it with --name.",
+        )
+
+
+def check_bucket_region(bucket: str, there: str, here: str) -> None:
+    """Refuse a bucket of another region, which neither SageMaker nor the build would take."""
+    if there and there != here:
+        raise ConfigError(
+            f"The bucket {bucket} lies in {there}, the stack would be in {here}.",
+            hint=f"Give --region {there}, or name a bucket in {here} with --bucket.",
         )
 
 

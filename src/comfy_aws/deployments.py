@@ -133,11 +133,7 @@ class Deployments:
         """
         stack = self._stacks.find(deploy_plan.check_stack_name(name))
         if stack is not None:
-            deploy_plan.check_ours(stack)
-        if stack is not None and deploy_plan.busy(stack.status):
-            raise Conflict(
-                f"The stack {name} is being changed: {stack.status}.", hint="Wait, then try again."
-            )
+            deploy_plan.check_idle(deploy_plan.check_ours(stack))
         if stack is not None and deploy_plan.stuck(stack.status):
             raise Conflict(
                 f"The stack {name} cannot be changed: {stack.status}. {stack.reason}".rstrip(),
@@ -202,6 +198,7 @@ class Deployments:
             bucket = deploy_plan.bucket_name(name, account, self.region)
         there = self._buckets.exists(bucket)
         if there:
+            deploy_plan.check_bucket_region(bucket, self._buckets.region(bucket), self.region)
             self._tell(f"Taking up the bucket {bucket}.")
         return {"BucketName": bucket, "CreateBucket": "false" if there else "true"}
 
@@ -368,8 +365,10 @@ class Deployments:
         """Delete the stack's endpoints, the stack, and the bucket if it is wished.
 
         Raises:
+            Conflict: the stack is being changed.
             DeployFailed: CloudFormation could not delete something.
         """
+        deploy_plan.check_idle(stack)
         endpoints = self._endpoints()
         for name in self.endpoints(stack):
             self._tell(f"Deleting the endpoint {name}.")
@@ -392,6 +391,7 @@ class Deployments:
         self._tell(f"Emptying and deleting the bucket {bucket}.")
         store = self._store(bucket)
         store.delete(*[entry.key for entry in store.list("")])
+        self._buckets.delete_versions(bucket)
         try:
             self._buckets.delete(bucket)
         except AwsError as exc:

@@ -177,8 +177,13 @@ def test_a_bucket_goes_when_it_is_told_to(run, shared_stack, stack_name):
     assert expiring(client, "to-be-deleted") == {layout.JOBS: 9, layout.ASYNC: 7}
     run("update", *named, "--yes", "--job-days", "8")
     assert expiring(client, "to-be-deleted")[layout.JOBS] == 8
+    # What its owner has turned on since: each object leaves its versions behind.
+    kept = {"Status": "Enabled"}
+    client.put_bucket_versioning(Bucket="to-be-deleted", VersioningConfiguration=kept)
+    for body in b"1", b"2":
+        client.put_object(Bucket="to-be-deleted", Key="jobs/x", Body=body)
     _, told = run("destroy", *named, "--yes", "--delete-bucket")
-    assert "the bucket to-be-deleted with 1 objects: every template" in told
+    assert "the bucket to-be-deleted with 2 objects: every template" in told
     assert "to-be-deleted" not in {each["Name"] for each in client.list_buckets()["Buckets"]}
 
 
@@ -285,6 +290,21 @@ def test_a_failure_is_json_among_json(run, stack_name):
     arguments = ["--name", stack_name, "--yes", "--json"]
     _, told = run("deploy", *arguments, "--bucket", "Not/A/Bucket", status=1)
     assert "error" in [json.loads(line) for line in told.splitlines()][-1]
+
+
+def test_a_bucket_of_another_region_is_not_taken_up(run, parts, stack_name, monkeypatch):
+    def elsewhere(asked: faults.Asked) -> faults.Answer | None:
+        if asked.operation == "HEAD bucket":
+            return 200, {"x-amz-bucket-region": "eu-central-1"}, b""
+        return None
+
+    with faults.aws_before(parts.state.endpoint_url) as aws:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)
+        aws.faults.append(elsewhere)
+        arguments = ("--name", stack_name, "--bucket", parts.store.bucket, "--yes")
+        _, told = run("deploy", *arguments, status=1)
+    assert f"The bucket {parts.store.bucket} lies in eu-central-1" in told
+    assert "Give --region eu-central-1" in told
 
 
 REFUSED = [

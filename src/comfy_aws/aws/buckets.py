@@ -39,6 +39,26 @@ class Buckets:
             ) from exc  # fmt: skip
         return True
 
+    def region(self, name: str) -> str:
+        """Where the bucket lies; empty when S3 does not say."""
+        with mapped("s3:HeadBucket", name):
+            return str(self._s3.head_bucket(Bucket=name).get("BucketRegion") or "")
+
+    def delete_versions(self, name: str) -> None:
+        """Delete what deleted objects have left in a bucket that keeps, or kept, their versions."""
+        with mapped("s3:GetBucketVersioning", name):
+            if not self._s3.get_bucket_versioning(Bucket=name).get("Status"):
+                return
+        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=name)
+        with mapped("s3:ListBucketVersions", name):
+            for page in pages:
+                old = [
+                    {"Key": each["Key"], "VersionId": each["VersionId"]}
+                    for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+                ]
+                if old:
+                    self._s3.delete_objects(Bucket=name, Delete={"Objects": old, "Quiet": True})
+
     def delete(self, name: str) -> None:
         """Delete an empty bucket; one that does not exist is no error."""
         try:

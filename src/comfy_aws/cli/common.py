@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from comfy_aws import config, services
+from comfy_aws import config
 from comfy_aws.errors import Cancelled, ComfyAwsError, InvalidParameters
 from comfy_aws.models import JobState, Json
-from comfy_aws.services import Cloud
+
+if TYPE_CHECKING:
+    from comfy_aws.services import Cloud
 
 DONE: Final = 0
 ERROR: Final = 1
@@ -45,6 +47,9 @@ def status_of_job(state: JobState) -> int:
 
 
 def cloud() -> Cloud:
+    """The configured one. The services are most of the library, which help can do without."""
+    from comfy_aws import services
+
     return services.connect(config.load())
 
 

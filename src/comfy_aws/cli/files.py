@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from comfy_aws import outputfiles
 from comfy_aws.callbacks import OnProgress
 from comfy_aws.cli.common import moment, size_text, table
 from comfy_aws.models import Json, OutputFile, Progress
 from comfy_aws.naming import Place
-from comfy_aws.services import Cloud
+
+if TYPE_CHECKING:
+    from comfy_aws.services import Cloud
 
 FETCHED_AT_ONCE: Final = 4
 

@@ -6,6 +6,8 @@ read without starting Python. What a page does meanwhile is in them after the ne
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from comfy_aws import config
+from comfy_aws.errors import ComfyAwsError
 
 KINDS: Final = {"template": "templates", "endpoint": "endpoints", "job": "jobs"}
 """The file of names for each word by which commands call an argument."""
@@ -33,11 +36,25 @@ def saw(kind: str, names: Iterable[str]) -> None:
 
 def changed(kind: str, *, came: str = "", went: str = "") -> None:
     """One came, or went, or both: it was renamed."""
+    saw(kind, [*filter(None, [came]), *(name for name in _known(kind) if name != went)])
+
+
+def with_likely(exc: ComfyAwsError, arguments: argparse.Namespace) -> ComfyAwsError:
+    """The error; of what is not found, with the known name that may have been meant."""
+    for kind in KINDS:
+        if f"There is no {kind} " in exc.message:
+            given = getattr(arguments, kind, "") or getattr(arguments, "name", "")
+            near = difflib.get_close_matches(str(given), _known(kind), n=1)
+            if near and near[0] != given:
+                exc.hint = f"Did you mean {near[0]}? {exc.hint}".rstrip()
+    return exc
+
+
+def _known(kind: str) -> list[str]:
     try:
-        known = _file(kind).read_text().split()
+        return _file(kind).read_text().split()
     except OSError:
-        known = []
-    saw(kind, [*filter(None, [came]), *(name for name in known if name != went)])
+        return []
 
 
 def _file(kind: str) -> Path:
