@@ -62,6 +62,12 @@ server {{
     ssl_certificate {tls}/certificate.pem;
     ssl_certificate_key {tls}/key.pem;
     ssl_protocols TLSv1.2 TLSv1.3;
+    if ($comfy_foreign_page) {{
+        return 403;
+    }}
+    if ($comfy_foreign_fetch) {{
+        return 403;
+    }}
     auth_basic "ComfyUI";
     auth_basic_user_file {passwords};
     client_max_body_size 0;
@@ -86,11 +92,28 @@ server {{
 """
 
 
+_MAPS = r"""map $http_upgrade $comfy_connection {
+    default upgrade;
+    "" "";
+}
+# Browsers keep the login and send it along with what pages of other sites ask for, and ComfyUI asks
+# for nothing else. So nobody else's page may post, open a websocket, or fetch more than the page.
+map "$http_origin $http_host" $comfy_foreign_page {
+    default 1;
+    "~^ " 0;
+    "~*^https://(\S+) \1$" 0;
+}
+map "$http_sec_fetch_site $uri" $comfy_foreign_fetch {
+    default 0;
+    "~^(cross|same)-site (?!/$|/view$|/api/view$)" 1;
+}
+"""
+
+
 def nginx(ports: int, address: str) -> str:
     """The proxy's configuration: the designer at 443, each inference port at its own number."""
     servers = [(443, DESIGNER_PORT), *((port, port) for port in port_numbers(ports))]
-    text = 'map $http_upgrade $comfy_connection {\n    default upgrade;\n    "" "";\n}\n'
-    return text + "".join(
+    return _MAPS + "".join(
         _SERVER.format(
             address=address,
             outside=outside,
@@ -142,6 +165,18 @@ ExecStart=/usr/bin/python3 {HERE}/source/deploy/install_designer.py --update
 [Install]
 WantedBy=multi-user.target
 """
+
+
+NGINX_UNIT = """[Unit]
+# It listens at an address that the network has to have first.
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Restart=on-failure
+RestartSec=5
+"""
+"""What is added to the distribution's own unit."""
 
 
 def units(ports: int) -> dict[str, str]:

@@ -237,6 +237,9 @@ def serve(ports: int) -> None:
     """Write what nginx and systemd read, and have them start what it says."""
     for name, text in files.units(ports).items():
         (files.UNITS / name).write_text(text)
+    added = files.UNITS / "nginx.service.d"
+    added.mkdir(exist_ok=True)
+    (added / "comfy.conf").write_text(files.NGINX_UNIT)
     (files.NGINX / "sites-enabled/default").unlink(missing_ok=True)
     (files.NGINX / "conf.d/comfy.conf").write_text(files.nginx(ports, own_address()))
     (files.PAGES / "starting.html").write_text(files.STARTING)

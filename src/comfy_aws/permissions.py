@@ -33,10 +33,15 @@ _SCALING_ROLE: Final = (
     f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/aws-service-role/{_SCALING}/"
     "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
 )
+_ALARMS: Final = f"arn:${{AWS::Partition}}:cloudwatch:{_HERE}:alarm:"
 METRICS: Final = "PromptOnAws"
 """CloudWatch's namespace of what workers count, such as JobsFailed by bucket."""
 _PLACEHOLDER: Final = re.compile(r"\$\{([^}]+)\}")
-_PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+_PARTITIONS: Final = {
+    "cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc", "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e", "us-isof-": "aws-iso-f",
+}  # fmt: skip
+"""By the beginnings of their regions' names; `aws` has all others."""
 
 
 @dataclass(frozen=True)
@@ -226,16 +231,19 @@ DESIGNER: Final = (
     ),
     Grant(
         "ScalingAlarms",
-        ("cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm"),
+        ("cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"),
         (
-            f"arn:${{AWS::Partition}}:cloudwatch:{_HERE}:alarm:{wake_name('*')}",
-            f"arn:${{AWS::Partition}}:cloudwatch:{_HERE}:alarm:TargetTracking-endpoint/*",
+            f"{_ALARMS}{wake_name('*')}",
+            f"{_ALARMS}TargetTracking-endpoint/*",
         ),
     ),
     Grant(
         "See",
         (
             "application-autoscaling:DescribeScalableTargets",
+            # Asked for all alarms of the region, also by the scaling; refused, an endpoint would
+            # never sleep.
+            "cloudwatch:DescribeAlarms",
             "cloudwatch:GetMetricStatistics",
             "pricing:GetProducts",
             "sagemaker:ListEndpoints",

@@ -298,8 +298,8 @@ def test_a_bucket_of_another_region_is_not_taken_up(run, parts, stack_name, monk
             return 200, {"x-amz-bucket-region": "eu-central-1"}, b""
         return None
 
-    with faults.aws_before(parts.state.endpoint_url) as aws:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)
+    with faults.aws_before(parts.state.endpoint_url) as aws, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws.url)
         aws.faults.append(elsewhere)
         arguments = ("--name", stack_name, "--bucket", parts.store.bucket, "--yes")
         _, told = run("deploy", *arguments, status=1)

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import textwrap
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -65,7 +66,7 @@ esac
 """
 PROGRAMS = (
     "apt-get", "aws", "blkid", "chown", "git", "ip", "lsblk", "mount", "resize2fs", "runuser",
-    "systemctl", "udevadm", "useradd", *([] if shutil.which("openssl") else ["openssl"]),
+    "systemctl", "udevadm", "umount", "useradd", *([] if shutil.which("openssl") else ["openssl"]),
 )  # fmt: skip
 BUNDLE = {
     "deploy/install_designer.py": "import os, pathlib, sys\n"
@@ -293,9 +294,56 @@ def test_nobody_reaches_comfyui_but_through_login_and_tls():
         assert 'auth_basic "ComfyUI";' in server
         assert f"auth_basic_user_file {files.PASSWORDS};" in server
         assert "error_page 502 503 504 /starting.html;" in server
+        assert server.count("return 403;") == 2
     inside = re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+);", text)
     assert inside == ["8188", "10001", "10002"]
     assert text.count("{") == text.count("}")
+
+
+HOST = "203.0.113.9:10001"
+
+
+@pytest.mark.parametrize(
+    ("origin", "foreign"),
+    [
+        ("", "0"),  # no browser, or one that asks for the page
+        (f"https://{HOST}", "0"),
+        ("https://evil.example", "1"),
+        (f"https://{HOST}.evil.example", "1"),
+        (f"http://{HOST}", "1"),
+        ("https://203.0.113.9", "1"),
+        ("null", "1"),
+    ],
+)
+def test_a_page_of_another_site_uses_no_login(origin, foreign):
+    assert mapped("comfy_foreign_page", f"{origin} {HOST}") == foreign
+
+
+@pytest.mark.parametrize(
+    ("site", "path", "foreign"),
+    [
+        ("", "/manager/reboot", "0"),
+        ("none", "/manager/reboot", "0"),
+        ("same-origin", "/manager/reboot", "0"),
+        ("cross-site", "/", "0"),
+        ("cross-site", "/view", "0"),
+        ("cross-site", "/viewers", "1"),
+        ("cross-site", "/manager/reboot", "1"),
+        ("same-site", "/manager/reboot", "1"),
+    ],
+)
+def test_a_page_of_another_site_asks_for_the_page_alone(site, path, foreign):
+    assert mapped("comfy_foreign_fetch", f"{site} {path}") == foreign
+
+
+def mapped(name: str, value: str) -> str:
+    """What a map of nginx makes of a value."""
+    [rules] = re.findall(rf"\${name} \{{\n(.*?)\n\}}", files.nginx(0, "10.0.0.5"), re.DOTALL)
+    [usual] = re.findall(r"default (\d);", rules)
+    for case, pattern, result in re.findall(r'"~(\*?)(.+)" (\d);', rules):
+        if re.search(pattern, value, re.IGNORECASE if case else 0):
+            return result
+    return usual
 
 
 def test_the_services_listen_on_loopback_and_are_not_root():
@@ -319,7 +367,9 @@ def test_an_inference_port_is_started_by_a_command_that_there_is():
     assert (arguments.first, arguments.count, arguments.listen) == (10002, 1, "127.0.0.1")
 
 
-def test_the_stack_is_told_the_fingerprint():
+@pytest.fixture
+def ready():
+    """The URL that awaits the machine's word, and what it has heard: content type and body."""
     heard = []
 
     class Ready(BaseHTTPRequestHandler):
@@ -334,8 +384,36 @@ def test_the_stack_is_told_the_fingerprint():
 
     server = HTTPServer(("127.0.0.1", 0), Ready)
     threading.Thread(target=server.handle_request, daemon=True).start()
-    install_designer.signal(f"http://127.0.0.1:{server.server_port}/", "AB:CD")
+    yield f"http://127.0.0.1:{server.server_port}/", heard
     server.server_close()
+
+
+def test_the_stack_is_told_the_fingerprint(ready):
+    url, heard = ready
+    install_designer.signal(url, "AB:CD")
     [(kind, said)] = heard
     assert not kind  # the URL is signed for none
     assert (said["Status"], said["UniqueId"], said["Data"]) == ("SUCCESS", "designer", "AB:CD")
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
+def test_the_stack_is_told_why_a_machine_was_not_made(ready, tmp_path, machine):
+    """The machine is gone when somebody reads it, and its log with it."""
+    url, heard = ready
+    text = (ROOT / "deploy/stack.yaml").read_text()
+    script = text.partition("Fn::Base64: !Sub |\n")[2].partition("\n  DesignerVolume:")[0]
+    script = textwrap.dedent(script).replace("${DesignerReadyHandle}", url)
+    script = re.sub(r"\$\{[\w:.]+\}", "x", script)
+    log = tmp_path / "cloud-init-output.log"
+    log.write_text("long ago\n" * 1000 + 'E: no "network" \N{BLACK STAR}\n')
+    script = script.replace("/var/log/cloud-init-output.log", str(log))
+    script = script.replace("/opt/comfy-aws", str(tmp_path / "opt/comfy-aws"))
+    machine.deploy(zipped(**{"deploy/install_designer.py": "raise SystemExit(1)"}), "1.0.0", 0)
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode != 0, found
+    [(kind, said)] = heard
+    assert not kind
+    assert (said["Status"], said["UniqueId"]) == ("FAILURE", "designer")
+    assert said["Reason"].endswith('E: no "network" \N{BLACK STAR}\n')
+    assert len(said["Reason"]) == 1000
+    assert machine.told("umount") == ["/srv/comfy"]

@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+import boto3
 import pytest
 
 from comfy_aws import layout, permissions
@@ -63,7 +64,8 @@ NOT_BY_WORKER = {
 NOT_BY_DESIGNER = {"sqs:SendMessage", "cloudwatch:PutMetricData", "iam:SimulatePrincipalPolicy"}
 # The one * each that the service knows nothing narrower for.
 UNNARROWABLE = {
-    "application-autoscaling:DescribeScalableTargets", "cloudwatch:GetMetricStatistics",
+    "application-autoscaling:DescribeScalableTargets", "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData", "pricing:GetProducts",
     "ecr:GetAuthorizationToken", "sagemaker:ListEndpoints", "servicequotas:ListServiceQuotas",
 }  # fmt: skip
@@ -217,6 +219,15 @@ def test_a_policy_fits_into_a_managed_one_whatever_its_names(grants, region):
     )  # fmt: skip
     document = permissions.resolved(permissions.policy(grants), names)
     assert len(json.dumps(document, separators=(",", ":"))) <= 6144
+
+
+def test_regions_are_of_the_partitions_that_aws_has():
+    session = boto3.Session()
+    partitions = session.get_available_partitions()
+    assert "aws-cn" in partitions
+    for partition in partitions:
+        for region in session.get_available_regions("s3", partition):
+            assert permissions.partition_of(region) == partition, region
 
 
 def test_placeholders_are_resolved_or_told():

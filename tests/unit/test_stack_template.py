@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from moto.cloudformation.parsing import resource_class_from_type
 
 from comfy_aws import bundle, cli, deploy_limits, deploy_plan, layout, permissions
-from comfy_aws.errors import ConfigError
+from comfy_aws.errors import ConfigError, Conflict
 from comfy_aws.localstack import builds, cloudformation
 from tools import policies
 
@@ -95,6 +95,15 @@ def test_a_change_that_failed_has_a_cure(status, failed, cure):
     assert deploy_plan.failed(status) is failed
     assert not failed or cure in deploy_plan.cure("painters", status)
     assert deploy_plan.stuck(status) == (status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
+
+
+@pytest.mark.parametrize("status", ["UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"])
+def test_a_stack_that_changes_is_left_to_it(status):
+    """Else its endpoints would be deleted, and then CloudFormation would refuse the rest."""
+    stack = deploy_plan.StackView("painters", "id", status)
+    with pytest.raises(Conflict, match=status):
+        deploy_plan.check_idle(stack)
+    assert deploy_plan.check_idle(replace(stack, status="UPDATE_COMPLETE"))
 
 
 def test_it_is_sent_in_one_piece():
