@@ -84,6 +84,7 @@ class Deployments:
     Args:
         access: credentials and region; its bucket is not used.
         tell: given each line of progress.
+        rehearsed: whether a local stack is at a URL, where AWS is expected.
     """
 
     def __init__(
@@ -92,7 +93,9 @@ class Deployments:
         *,
         tell: Tell,
         sleep: Callable[[float], None] = time.sleep,
+        rehearsed: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._rehearsed = rehearsed
         self._access = access
         self._session = Session(access)
         self._stacks = Stacks(self._session)
@@ -111,9 +114,11 @@ class Deployments:
         """Raises NotFound when there is none, Conflict when it is not ours."""
         found = self._stacks.find(deploy_plan.check_stack_name(name))
         if found is None:
+            forgets = " The local stack forgets those of before its start, and keeps their buckets."
             raise NotFound(
                 f"There is no stack named {name} in {self.region}.",
-                hint=f"Make one: comfy-aws deploy{deploy_plan.named(name)}.",
+                hint=f"Make one: comfy-aws deploy{deploy_plan.named(name)}."
+                + (forgets if self._rehearsed(self._session.url) else ""),
             )
         return deploy_plan.check_ours(found)
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from comfy_aws import drivers, layout, permissions
@@ -81,14 +82,25 @@ class Patient:
 
 
 class Probes:
-    """One connection. `clock` in seconds since the epoch."""
+    """One connection.
+
+    Args:
+        clock: in seconds since the epoch.
+        rehearsed: whether a local stack is at a URL, where AWS is expected.
+    """
 
     def __init__(
-        self, session: Session, patient: Patient, *, clock: Callable[[], float] = time.time
+        self,
+        session: Session,
+        patient: Patient,
+        *,
+        clock: Callable[[], float] = time.time,
+        rehearsed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._session = session
         self._patient = patient
         self._clock = clock
+        self._rehearsed = rehearsed
         self._identity = Identity(session)
         self._checkup = Checkup(session)
         self._store = ObjectStore(session)
@@ -96,6 +108,10 @@ class Probes:
         self._images = Images(session)
         self._name = f"comfy-aws-check-{uuid.uuid4().hex[:12]}"
         self._key = f"{PROBE}{uuid.uuid4().hex}"
+
+    @cached_property
+    def _local(self) -> bool:
+        return self._patient.local or self._rehearsed(self._session.url)
 
     # -- who, where and when -------------------------------------------------------------------
 
@@ -149,7 +165,7 @@ class Probes:
         return f"{there or here}, as the region is."
 
     def bucket_rules(self) -> str:
-        if self._patient.local:
+        if self._local:
             raise NotTried("The local stack's bucket lies on this machine.")
         rules = self._checkup.bucket_rules(self._patient.bucket)
         kept = (layout.BLOBS, layout.MODELS, layout.TEMPLATES)
@@ -211,7 +227,7 @@ class Probes:
         return "The queues of endpoints can be seen."
 
     def prices(self) -> str:
-        if self._patient.local:
+        if self._local:
             raise NotTried(_LOCAL)
         found = Pricing(self._session).hosting(self._session.region)
         return f"{len(found)} instance types have a price."
@@ -342,7 +358,7 @@ class Probes:
             principal: ARN of a user or role; by default that of the credentials.
         """
         worker = self._patient.worker
-        if self._patient.local:
+        if self._local:
             raise NotTried(_LOCAL)
         if not (worker.role and worker.image):
             raise NotTried("Not tried: role or image is not set.")

@@ -38,7 +38,7 @@ from comfy_aws.rate import UploadRate
 from comfy_aws.residency import Residency
 from comfy_aws.resolve import Catalog
 from comfy_aws.routing import Router
-from comfy_aws.stack import read_state
+from comfy_aws.stack import is_at, read_state
 from comfy_aws.starts import Starts
 from comfy_aws.stored_catalog import StoredCatalog
 from comfy_aws.template_files import TemplateFiles
@@ -182,7 +182,7 @@ def connect(config: Config) -> Cloud:
         job_reports=JobReports(store),
         starts=Starts(logs, config.home / "starts.json"),
         doctor=Doctor(
-            lambda patient: Probes(session, patient),
+            lambda patient: Probes(session, patient, rehearsed=is_at),
             Patient(worker, access.bucket, local=config.target == "local"),
             endpoints,
             config.home,
@@ -192,7 +192,8 @@ def connect(config: Config) -> Cloud:
 
 def deployments(config: Config, tell: Tell) -> Deployments:
     """The stacks at AWS, whatever the target is: there is no stack to be configured yet."""
-    return Deployments(AwsAccess("", config.region, config.profile), tell=tell)
+    access = AwsAccess("", config.region, config.profile)
+    return Deployments(access, tell=tell, rehearsed=is_at)
 
 
 def account(config: Config) -> tuple[str, str]:

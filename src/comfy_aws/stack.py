@@ -17,7 +17,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from comfy_aws.config import child_environment
@@ -59,17 +59,28 @@ def read_state(home: Path) -> StackState | None:
 status = read_state
 
 
+def is_at(url: str) -> bool:
+    """Whether a local stack, whosever, serves at this very URL, which may as well be AWS's."""
+    return urlsplit(url).scheme == "http" and _health(url).get("url") == url
+
+
 def _answers(state: StackState) -> bool:
-    parts = urlsplit(state.endpoint_url)
+    known = _health(state.endpoint_url)
+    return bool(known.get("pid") == state.pid and known.get("started") == state.started)
+
+
+def _health(url: str) -> dict[str, Any]:
+    """What a stack at this URL says of itself; empty when there is none."""
+    parts = urlsplit(url)
     connection = http.client.HTTPConnection(
         parts.hostname or "127.0.0.1", parts.port, timeout=_HEALTH_SECONDS
     )
     try:
         connection.request("GET", _HEALTH_PATH)
         known = json.loads(connection.getresponse().read())
-        return bool(known.get("pid") == state.pid and known.get("started") == state.started)
-    except (OSError, ValueError, AttributeError, http.client.HTTPException):
-        return False
+        return known if isinstance(known, dict) else {}
+    except (OSError, ValueError, http.client.HTTPException):
+        return {}
     finally:
         connection.close()
 

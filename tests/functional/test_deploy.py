@@ -102,7 +102,9 @@ def stack_name(home, shared_stack):
 
 def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name):
     named = ("--name", stack_name)
-    assert "Make one: comfy-aws deploy" in run("status", *named, status=1)[0]
+    shown, _ = run("status", *named, status=1)
+    assert "Make one: comfy-aws deploy" in shown
+    assert "The local stack forgets those of before its start" in shown
     assert "no stack named" in run("update", *named, "--yes", status=1)[1]
     assert "no stack named" in run("destroy", *named, "--yes", status=1)[1]
 
@@ -141,6 +143,12 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
         assert archive.read("deploy/stack.yaml") == (ROOT / "deploy/stack.yaml").read_bytes()
     assert {"src/comfy_aws/worker/__main__.py", "docs/openapi.yaml", "web/js/main.js"} <= names
     assert not [name for name in names if name.startswith(("tests/", "tools/", ".", "bench/"))]
+
+    # Of what a rehearsal does not have, the doctor says so.
+    checks = {each["name"]: each for each in json.loads(run("doctor", "--json")[0])["checks"]}
+    skipped = {name for name, each in checks.items() if each["state"] == "skipped"}
+    assert skipped == {"bucket_rules", "prices", "rights"}
+    assert all("local stack" in checks[name]["message"] for name in skipped)
 
     # An update changes what is named and keeps the rest.
     shown, told = run("update", *named, "--yes", "--json", "--log-days", "7")

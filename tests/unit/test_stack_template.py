@@ -153,7 +153,8 @@ def test_no_statement_allows_everything(resources):
 
 UNNARROWABLE = {
     "servicequotas:ListServiceQuotas",
-    "application-autoscaling:DescribeScalableTargets", "cloudwatch:GetMetricStatistics",
+    "application-autoscaling:DescribeScalableTargets", "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData", "pricing:GetProducts",
     "sagemaker:ListEndpoints",
 }  # fmt: skip

@@ -31,6 +31,11 @@ class Session:
             raise AwsError("No region is set.", hint=NO_REGION)
         return str(name)
 
+    @property
+    def url(self) -> str:
+        """Where AWS is reached, wherever boto3 found it; STS's as an example of all services."""
+        return str(self.client("sts").meta.endpoint_url)
+
     def client(self, service: str) -> Any:
         with self._lock:
             if service not in self._clients:

@@ -179,7 +179,7 @@ async def _start(
         image_uri=identity.image_uri,
         started=started,
     )
-    front.ready({"pid": state.pid, "started": state.started})
+    front.ready({"pid": state.pid, "started": state.started, "url": state.endpoint_url})
     return state
 
 
