@@ -246,6 +246,16 @@ def test_a_command_imports_no_more_than_it_needs(arguments, left_out, environmen
     assert "torch" not in loaded
 
 
+def test_what_an_encoding_lacks_is_left_out(environment):
+    """Windows gives a pipe the letters of its code page."""
+    found = subprocess.run(
+        [*START, "doctor"], env={**environment, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (found.returncode, found.stderr) == (1, b"")
+    assert b"? Set bucket, region and role" in found.stdout
+
+
 PRESSED = """
 import os, signal, sys
 

@@ -6,6 +6,7 @@ when it is interrupted meanwhile: for most commands the imports are what takes t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -44,6 +45,8 @@ _INTERRUPTED: Final = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (usage errors leave with status 2)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # on Windows a file or a pipe takes few letters
+        sys.stdout.reconfigure(errors="replace")
     try:
         try:
             return _run(words)

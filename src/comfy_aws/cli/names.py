@@ -52,7 +52,7 @@ def with_likely(exc: ComfyAwsError, arguments: argparse.Namespace) -> ComfyAwsEr
 
 def _known(kind: str) -> list[str]:
     try:
-        return _file(kind).read_text().split()
+        return _file(kind).read_text("utf-8", "replace").split()
     except OSError:
         return []
 
