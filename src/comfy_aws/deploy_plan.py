@@ -348,13 +348,14 @@ def named(name: str) -> str:
     return "" if name == DEFAULT_NAME else f" --name {name}"
 
 
-def cure(name: str, status: str) -> str:
+def cure(name: str, status: str, region: str) -> str:
     """What to do about a stack whose last change failed."""
     at = named(name)
     if status == "UPDATE_ROLLBACK_FAILED":
         return (
             "CloudFormation could not undo the last change. Remove the cause that its events tell, "
-            f"then: aws cloudformation continue-update-rollback --stack-name {name}"
+            f"then: aws cloudformation continue-update-rollback --stack-name {name} "
+            f"--region {region}"
         )
     if status == "DELETE_FAILED":
         return f"Remove the cause that its events tell, then: comfy-aws destroy{at}"

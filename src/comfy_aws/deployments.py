@@ -142,7 +142,7 @@ class Deployments:
         if stack is not None and deploy_plan.stuck(stack.status):
             raise Conflict(
                 f"The stack {name} cannot be changed: {stack.status}. {stack.reason}".rstrip(),
-                hint=deploy_plan.cure(name, stack.status),
+                hint=deploy_plan.cure(name, stack.status, self.region),
             )
         if stack is not None and deploy_plan.husk(stack.status):
             self._tell(f"Removing what is left of a creation that failed ({stack.status}).")

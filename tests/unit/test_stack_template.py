@@ -83,7 +83,11 @@ STATUSES = [
     ("UPDATE_IN_PROGRESS", False, ""),
     ("UPDATE_ROLLBACK_COMPLETE", True, "comfy-aws update"),
     ("UPDATE_FAILED", True, "comfy-aws update"),
-    ("UPDATE_ROLLBACK_FAILED", True, "continue-update-rollback --stack-name painters"),
+    (
+        "UPDATE_ROLLBACK_FAILED",
+        True,
+        "--stack-name painters --region eu-west-1",
+    ),
     ("DELETE_FAILED", True, "comfy-aws destroy --name painters"),
     ("ROLLBACK_COMPLETE", True, "comfy-aws deploy --name painters"),
     ("ROLLBACK_FAILED", True, "comfy-aws deploy --name painters"),
@@ -93,7 +97,7 @@ STATUSES = [
 @pytest.mark.parametrize(("status", "failed", "cure"), STATUSES)
 def test_a_change_that_failed_has_a_cure(status, failed, cure):
     assert deploy_plan.failed(status) is failed
-    assert not failed or cure in deploy_plan.cure("painters", status)
+    assert not failed or cure in deploy_plan.cure("painters", status, "eu-west-1")
     assert deploy_plan.stuck(status) == (status in {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
 
 

@@ -159,7 +159,7 @@ def _change(arguments: argparse.Namespace, deployments: Deployments, bucket: str
     config.save(config.default_home(), **deployed.settings(deployments.region))
     if not deployed.stack.parameters.get("AlertEmail"):
         _tell(arguments, "Nobody is told of alarms and of the budget: add --alert-email.")
-    _show_deployed(arguments, deployed)
+    _show_deployed(arguments, deployed, deployments.region)
     return 0
 
 
@@ -176,7 +176,7 @@ def _proposed(proposal: Proposal, region: str) -> list[str]:
     return [*lines, *map(deploy_plan.change_line, proposal.change_set.changes)]
 
 
-def _show_deployed(arguments: argparse.Namespace, deployed: Deployed) -> None:
+def _show_deployed(arguments: argparse.Namespace, deployed: Deployed, region: str) -> None:
     stack = deployed.stack
     lines = [f"The stack {stack.name} is {stack.status}, and the settings name it."]
     lines += _outputs(stack)
@@ -184,7 +184,10 @@ def _show_deployed(arguments: argparse.Namespace, deployed: Deployed) -> None:
     if "DesignerUrl" in stack.outputs:
         lines.append("The designer machine becomes what is new here when it is restarted.")
     if login := stack.outputs.get("DesignerLogin"):
-        lines.append(f"Its login: aws secretsmanager get-secret-value --secret-id {login}")
+        lines.append(
+            f"Its login: aws secretsmanager get-secret-value --region {region} --secret-id {login} "
+            "--query SecretString --output text"
+        )
     emit(arguments, {**_json(stack), "image": deployed.image}, lines)
 
 
@@ -205,7 +208,7 @@ def _status(arguments: argparse.Namespace) -> int:
     ]
     failed = deploy_plan.failed(stack.status)
     if failed:
-        lines.append(deploy_plan.cure(stack.name, stack.status))
+        lines.append(deploy_plan.cure(stack.name, stack.status, deployments.region))
     lines += _outputs(stack)
     lines.append(f"  image of new endpoints  {image or 'none'}")
     lines.append(f"  endpoints  {', '.join(endpoints) or 'none'}")
