@@ -12,8 +12,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from comfy_aws import bundle, deploy_plan, layout
 from comfy_aws.aws import (
@@ -35,6 +36,7 @@ from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import (
     AwsError,
     AwsNotFound,
+    AwsUnreachable,
     ConfigError,
     Conflict,
     DeployFailed,
@@ -42,11 +44,15 @@ from comfy_aws.errors import (
 )
 
 POLL_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 10.0
+LOOKS_AGAIN: Final = 30
+"""With the pauses, five minutes and more that AWS may be out of reach."""
 _MACHINE: Final = "DesignerInstance"
 """The output of a stack that has a designer machine."""
 
 Tell = Callable[[str], None]
 """Given a line of progress."""
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -290,9 +296,9 @@ class Deployments:
         reasons: list[str] = []
         begun = False  # just after a call the stack still shows how the last change ended
         while True:
-            stack = self._stacks.find(stack_id)
+            stack = self._seen(lambda: self._stacks.find(stack_id))
             status = stack.status if stack else "DELETE_COMPLETE"
-            for event in self._events(stack_id, since) if stack else []:
+            for event in self._seen(lambda: self._events(stack_id, since)) if stack else []:
                 if event.event_id not in known:
                     known.add(event.event_id)
                     begun = True
@@ -308,6 +314,16 @@ class Deployments:
                 f"The stack ended as {status}. {why}",
                 hint="Remove the cause and run the command again.",
             )
+
+    def _seen(self, look: Callable[[], Seen]) -> Seen:
+        """What a look tells. AWS goes on while it is out of reach for a while, and so do we."""
+        for _ in range(LOOKS_AGAIN):
+            try:
+                return look()
+            except AwsUnreachable as exc:
+                self._tell(f"Looking again in {PAUSE_SECONDS:.0f} seconds. {exc.message}")
+                self._sleep(PAUSE_SECONDS)
+        return look()
 
     def _image(self, stack: StackView, tag: str) -> str:
         uri = stack.outputs["ImageRepository"]
@@ -328,7 +344,7 @@ class Deployments:
         phase = ""
         while build.running:
             self._sleep(POLL_SECONDS)
-            build = self._images.look(build.build_id)
+            build = self._seen(partial(self._images.look, build.build_id))
             if build.phase != phase:
                 phase = build.phase
                 self._tell(f"{build.status:<20} {phase}")

@@ -22,6 +22,9 @@ from botocore.exceptions import ClientError
 
 from comfy_aws import bundle, cli, config, layout
 from comfy_aws.aws import SageMaker, Session
+from comfy_aws.config import AwsAccess
+from comfy_aws.deploy_plan import DeployOptions
+from comfy_aws.deployments import Deployments
 from comfy_aws.endpoint_plan import WorkerImage, plan_create
 from comfy_aws.errors import AwsError
 from comfy_aws.models import EndpointSpec
@@ -253,6 +256,31 @@ def test_a_deploy_that_is_interrupted_goes_on(run, shared_stack, stack_name, mon
     assert "no change" in told
     assert json.loads(shown)["status"] == "CREATE_COMPLETE"
     run("destroy", "--name", stack_name, "--yes", "--delete-bucket")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_deploy_outlives_a_broken_line(parts, stack_name, monkeypatch):
+    told: list[str] = []
+    broken = ["DescribeStackEvents", "DescribeStacks"] * 2
+
+    def cut(asked: faults.Asked) -> faults.Answer | None:
+        begun = any(each.operation == "ExecuteChangeSet" for each in aws.heard)
+        if asked.operation not in broken or not begun:
+            return None
+        broken.remove(asked.operation)
+        error = "<Error><Code>InternalFailure</Code><Message>later</Message></Error>"
+        return faults.xml(f"<ErrorResponse>{error}</ErrorResponse>", 400)
+
+    with faults.aws_before(parts.state.endpoint_url) as aws, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws.url)
+        access = AwsAccess("", parts.state.region, "")
+        deployments = Deployments(access, tell=told.append, sleep=lambda _: None)
+        proposal = deployments.propose(stack_name, DeployOptions(), bucket=parts.store.bucket)
+        aws.faults.append(cut)
+        deployed = deployments.deploy(proposal)
+    assert deployed.stack.status == "CREATE_COMPLETE"
+    assert not broken
+    assert len([line for line in told if line.startswith("Looking again")]) == 4
 
 
 def expiring(client, bucket: str) -> dict[str, int]:
