@@ -89,6 +89,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "localmodels",
                 "logs",
                 "machinelogs",
+                "modellibrary",
                 "modelstore",
                 "packfaults",
                 "outputfiles",

@@ -15,8 +15,9 @@ from comfy_aws.errors import CaptureError, Conflict, FileChanged, NotFound
 from comfy_aws.hashcache import HashCache
 from comfy_aws.hashing import fingerprint
 from comfy_aws.localmodels import LocalModel, LocalModels
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import Manifest, ModelFile, Progress
-from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.templates import Templates
 
 READERS: Final = 16
 """Versions read at once."""

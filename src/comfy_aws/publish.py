@@ -25,6 +25,7 @@ from comfy_aws.callbacks import (
 from comfy_aws.capture import Capture, Capturer
 from comfy_aws.codecs import cover_of
 from comfy_aws.errors import Cancelled, Unresolved
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import (
     BlobRef,
     ChosenInput,
@@ -39,7 +40,7 @@ from comfy_aws.models import (
 from comfy_aws.parameters import check_chosen, sifted
 from comfy_aws.rate import UploadRate
 from comfy_aws.resolve import Catalog
-from comfy_aws.templates import ModelLibrary, Templates, taken
+from comfy_aws.templates import Templates, taken
 
 
 class Uploader:

@@ -26,6 +26,7 @@ from comfy_aws.jobindex import StoredJob, stored_jobs
 from comfy_aws.jobs import Jobs
 from comfy_aws.ledger import Ledger
 from comfy_aws.localmodels import LocalModels, Places
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import Environment, Json
 from comfy_aws.modelstore import ModelStore
 from comfy_aws.packfaults import PackFaults
@@ -43,7 +44,7 @@ from comfy_aws.starts import Starts
 from comfy_aws.stored_catalog import StoredCatalog
 from comfy_aws.template_files import TemplateFiles
 from comfy_aws.template_runs import TemplateRuns
-from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.templates import Templates
 from comfy_aws.terminal_runs import Deliver, RunQueues, TerminalRuns
 from comfy_aws.transfers import Transfers
 from comfy_aws.web import Web

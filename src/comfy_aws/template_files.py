@@ -28,6 +28,7 @@ from comfy_aws.callbacks import OnProgress, no_progress
 from comfy_aws.codecs import cover_of
 from comfy_aws.errors import InvalidDocument, InvalidFile, Unresolved
 from comfy_aws.helppages import is_safe
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import (
     BlobRef,
     InputFile,
@@ -40,7 +41,7 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
-from comfy_aws.templates import ModelLibrary, Templates, taken
+from comfy_aws.templates import Templates, taken
 
 POINTER: Final = "template.json"
 VERSION: Final = "version.json"

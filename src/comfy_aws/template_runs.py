@@ -18,6 +18,7 @@ from comfy_aws.blobs import Blobs
 from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
 from comfy_aws.capture import Capturer
 from comfy_aws.hashcache import HashCache
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import Json, Manifest, TemplateVersion
 from comfy_aws.orders import Order
 from comfy_aws.parameter_values import apply, named
@@ -26,7 +27,7 @@ from comfy_aws.publish import Uploader
 from comfy_aws.resolve import InputPath
 from comfy_aws.routing import Router
 from comfy_aws.stored_catalog import StoredCatalog
-from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.templates import Templates
 from comfy_aws.validation import output_nodes
 
 FindInput = Callable[[str], InputPath | None]

@@ -19,11 +19,12 @@ from comfy_aws.capture import Capturer
 from comfy_aws.config import AwsAccess
 from comfy_aws.hashcache import HashCache
 from comfy_aws.helppages import WebFolder
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import Environment, InputPlace, Json, Template
 from comfy_aws.publish import Publisher, Uploader
 from comfy_aws.resolve import InputPath, Meant, ModelPath
 from comfy_aws.stack import StackState
-from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.templates import Templates
 
 WORKFLOW: Json = {"nodes": [{"id": 1, "type": "LoadModel"}], "links": []}
 MODELS = {"LoadModel": "checkpoints", "LoadLora": "loras"}

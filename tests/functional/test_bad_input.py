@@ -12,9 +12,10 @@ from comfy_aws.capture import Capturer
 from comfy_aws.endpoint_plan import WorkerImage, plan_create, spec_for
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import AwsDenied, ConfigError, InvalidName, InvalidWorkflow, NotFound
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import EndpointSpec
 from comfy_aws.publish import Publisher, Uploader
-from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.templates import Templates
 from tests.functional.parts import WORKFLOW, model_node
 
 TEXT = {"1": {"class_type": "Text", "inputs": {}}}

@@ -11,6 +11,7 @@ from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, Session
 from comfy_aws.errors import ConfigError, Conflict, InvalidDocument
 from comfy_aws.garbage import DAY, GRACE, LIMIT, Collector
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import (
     BlobRef,
     Collecting,
@@ -21,7 +22,7 @@ from comfy_aws.models import (
     TemplateVersion,
     to_json,
 )
-from comfy_aws.templates import ModelLibrary, Templates
+from comfy_aws.templates import Templates
 
 
 def manifest(*blobs: BlobRef) -> Manifest:

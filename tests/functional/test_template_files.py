@@ -13,9 +13,9 @@ import pytest
 from comfy_aws import layout
 from comfy_aws.errors import Conflict, InvalidFile, InvalidName, Unresolved
 from comfy_aws.garbage import DAY, GRACE, Collector
+from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import TemplateVersion, from_json
 from comfy_aws.template_files import TemplateFiles
-from comfy_aws.templates import ModelLibrary
 from tests.functional.parts import model_node
 
 MODEL = b"the model's bytes" * 1000
