@@ -231,6 +231,7 @@ def _make_packages(log: Path) -> None:
         try:
             _command([*_uv(), *wanted], log, hint=hint)
         except BootstrapError:  # uv knows fewer kinds of indexes than pip does
+            print("by pip ", end="", flush=True)
             _command([*_pip(VENV_PYTHON), *wanted], log, hint=hint)
     for hook in HOOKS:
         (_site_packages() / f"{hook.stem}.pth").write_text(f"import {hook.stem}\n")
@@ -249,11 +250,15 @@ def _uv() -> list[str]:
     ).stdout  # fmt: skip
     command = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(VENV_PYTHON)]
     command += ["--index-strategy", "unsafe-best-match"]  # pip's
-    for line in settings.splitlines():
-        name, _, value = line.partition("=")
-        if option := UV_OPTIONS.get(name.rpartition(".")[2]):
-            for part in ast.literal_eval(value).split():
-                command += [option, part]
+    in_force: dict[str, str] = {}
+    for scope in ("global", "install", ":env:"):  # a later one counts for pip, too
+        for line in settings.splitlines():
+            name, _, value = line.partition("=")
+            if name.startswith(f"{scope}."):
+                in_force[name.removeprefix(f"{scope}.")] = ast.literal_eval(value)
+    for name, option in UV_OPTIONS.items():
+        for value in in_force.get(name, "").split():
+            command += [option, value]
     return command
 
 
