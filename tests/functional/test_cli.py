@@ -14,7 +14,7 @@ from tests.functional.parts import Parts, model_node
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(not_preloaded, tmp_path, monkeypatch):
     for name in ("COMFY_AWS_TARGET", "COMFY_AWS_BUCKET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COMFY_AWS_HOME", str(tmp_path / "home"))

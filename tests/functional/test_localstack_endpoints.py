@@ -39,10 +39,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cloud(home: Path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMFY_AWS_LOCAL_SCALE_SECONDS", "0.5")
-        state, started = stack.up(home)
+        state, _ = stack.up(home)
     yield Cloud(state)
-    if started:
-        stack.down(home)
+    stack.down(home)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ from tests.functional.localstack_support import (
 )
 from tests.functional.parts import access_to
 
+pytestmark = pytest.mark.usefixtures("not_preloaded")
+
 
 @pytest.fixture
 def home(tmp_path: Path):
