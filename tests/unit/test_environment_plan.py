@@ -13,9 +13,10 @@ from comfy_aws.errors import PackBroken
 from comfy_aws.models import BlobRef, InputFile, Manifest, ModelFile, NodePack
 from comfy_aws.requirements import masked, parse
 from comfy_aws.worker.environment import START
-from comfy_aws.worker.installer import failure, from_pip
+from comfy_aws.worker.installer import failure
 from comfy_aws.worker.packages import Own, key_of, own_packages, plan
 from comfy_aws.worker.phases import Fetch, size
+from comfy_aws.worker.pipsettings import from_pip
 
 OWN = {
     "numpy": Own("numpy", "2.3.0"),

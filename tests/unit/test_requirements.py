@@ -153,12 +153,13 @@ def test_what_was_installed_from_an_address_is_known_by_it(tmp_path, monkeypatch
     (place / "direct_url.json").write_text(json.dumps(told))
     monkeypatch.syspath_prepend(str(place.parent))
     distributions.forget()
-    monkeypatch.setattr(requirements, "installed", requirements.installed.__wrapped__)
+    requirements.installed.cache_clear()
     (tmp_path / "requirements.txt").write_text("git+https://example.org/me/deep@main\n")
     try:
         found = of_pack(tmp_path)
     finally:
         distributions.forget()
+        requirements.installed.cache_clear()
     assert found == ("deep-thing @ git+https://example.org/me/Deep.git@c0ffee",)
 
 

@@ -9,7 +9,6 @@ indexes is pip's, too: the packs were written for it.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import logging
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 from comfy_aws.errors import PackBroken, WorkerError
 from comfy_aws.requirements import masked
 from comfy_aws.worker.packages import Attempt, Own, Plan
+from comfy_aws.worker.pipsettings import from_pip
 from comfy_aws.worker.process import Child, without_secrets
 
 SHOWN_LINES = 20
@@ -32,18 +32,6 @@ INSTALL_LIMIT = 3000.0
 """Seconds; a pack may compile for long, and SageMaker gives an invocation an hour at most."""
 
 UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX")
-FROM_PIP = {
-    "index-url": ("UV_DEFAULT_INDEX", " "),
-    "extra-index-url": ("UV_INDEX", " "),
-    "find-links": ("UV_FIND_LINKS", ","),
-    "trusted-host": ("UV_INSECURE_HOST", " "),
-    "cert": ("SSL_CERT_FILE", " "),
-    "proxy": ("ALL_PROXY", " "),
-}
-"""pip's option: uv's variable, and what stands between several values."""
-
-PIP_SECTIONS = ("global", "install", ":env:")
-"""Later ones count more."""
 
 NO_NETWORK = re.compile(r"error sending request|dns error|failed to lookup address", re.IGNORECASE)
 """Nothing can be had then, and what is not to be had at all cannot be told from the rest."""
@@ -144,23 +132,6 @@ def environment() -> dict[str, str]:
         env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return {**from_pip(asked.stdout), **environ}
-
-
-def from_pip(listing: str) -> dict[str, str]:
-    """uv's variables for what ``pip config list`` prints."""
-    values: dict[str, str] = {}
-    for section in PIP_SECTIONS:
-        for line in listing.splitlines():
-            name, equals, value = line.partition("=")
-            option = name.removeprefix(f"{section}.")
-            if not equals or option == name or option not in FROM_PIP:
-                continue
-            variable, between = FROM_PIP[option]
-            try:
-                values[variable] = between.join(str(ast.literal_eval(value)).split())
-            except (ValueError, SyntaxError):
-                continue
-    return values
 
 
 def failure(chosen: Plan, said: Sequence[str]) -> WorkerError:
