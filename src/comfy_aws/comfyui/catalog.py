@@ -120,9 +120,7 @@ class ComfyUICatalog:
             return []
         if root not in folder.parents:
             return []
-        files = (Path(at, name) for at, _, names in os.walk(folder, followlinks=True)
-                 for name in names)  # fmt: skip
-        return [_input(root, path) for path in sorted(files) if path.is_file()]
+        return [_input(root, path) for path in localpaths.files_below(folder)]
 
     def path_of(self, literal: Literal) -> Meant | None:
         is_choice = literal.value in (self.options(literal) or ())

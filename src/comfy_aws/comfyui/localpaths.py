@@ -8,7 +8,6 @@ folders of it are what nodes are told to write to.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
@@ -39,7 +38,7 @@ def _of_place(value: str, place: InputPlace, root: Path, path: Path) -> Meant | 
     elif place is InputPlace.OUTPUT or (place is InputPlace.TEMP and not path.exists()):
         files = []  # a node writes there
     elif path.is_dir() and name:
-        files = sorted(_below(path))
+        files = files_below(path)
     else:
         return None  # the whole input folder, or what is missing in it
     inputs = tuple(InputPath(place, each.relative_to(root).as_posix(), each) for each in files)
@@ -65,6 +64,8 @@ def _join(name: str, top: Path, path: Path) -> str:
     return f"{name}/{path.relative_to(top).as_posix()}"
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder, followlinks=True):
-        yield from (path for name in names if (path := Path(place, name)).is_file())
+def files_below(folder: Path) -> list[Path]:
+    """Every file of a folder and of those in it, sorted."""
+    walked = os.walk(folder, followlinks=True)
+    found = (Path(place, name) for place, _, names in walked for name in names)
+    return [path for path in sorted(found) if path.is_file()]
