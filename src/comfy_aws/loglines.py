@@ -20,6 +20,11 @@ _ERROR: Final = re.compile(
 _WARNING: Final = re.compile(r"\bwarn(ing)?\b", re.IGNORECASE)
 _JOB: Final = re.compile(r"\b(?:job|prompt)[ =]([A-Za-z0-9][A-Za-z0-9._-]{7,63})", re.IGNORECASE)
 _TRACE: Final = "Traceback (most recent call last)"
+_MARKS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What colours a terminal's text, and moves in it."""
+
+_TAG: Final = re.compile(r"\[(DEBUG|DETAIL|INFO|WARNING|ERROR|CRITICAL)\](?: |$)")
+_TAGS: Final = {"DETAIL": "debug", "CRITICAL": "error"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,23 @@ def written(level: str, job: str, source: str, text: str) -> str:
     return f"{level.upper()} job={job or '-'} {source}: {text}"
 
 
+def plain(text: str) -> str:
+    """A line without what colours it."""
+    return _MARKS.sub("", text)
+
+
+def tagged(text: str) -> tuple[str, str]:
+    """The level that newer ComfyUIs put before a line, empty where there is none; the rest of it.
+
+    That of a traceback is an error's, whatever it was logged as.
+    """
+    tag = _TAG.match(text)
+    if tag is None:
+        return "", text
+    rest = text[tag.end() :]
+    return "error" if rest.startswith(_TRACE) else _TAGS.get(tag[1], tag[1].lower()), rest
+
+
 def level_of(text: str) -> str:
     """What the words of a line without a level tell."""
     if _ERROR.search(text):
@@ -73,14 +95,16 @@ class LineReader:
         self._job = ""
 
     def read(self, at: float, text: str) -> LogLine:
-        text = text.rstrip()
+        text = plain(text).rstrip()
         worker = _WORKER.fullmatch(text)
         if worker:
             level, job, source, said = worker.groups()
             return LogLine(at, level.lower(), "" if job == "-" else job, source, said)
+        tag, text = tagged(text)
+        self._trace = self._trace and not tag  # in a traceback no line says its level
         named = _JOB.search(text)
         job = named[1] if named else self._job if self._trace or text.startswith(_TRACE) else ""
-        level = "error" if self._trace else level_of(text)
+        level = tag or ("error" if self._trace else level_of(text))
         if text.startswith(_TRACE):
             self._trace = True
         elif self._trace and not text.startswith((" ", "\t")):

@@ -94,6 +94,33 @@ def test_a_traceback_belongs_to_its_job():
     assert [line.text for line in lines if wanted.matches(line)] == ["KeyError: 'x'"]
 
 
+def test_newer_comfyuis_colour_their_lines_and_say_the_level():
+    reader = LineReader("designer")
+    lines = [
+        "\x1b[32m[INFO]\x1b[0m Prompt executed, nothing failed",
+        "\x1b[1m\x1b[33m[WARNING]\x1b[0m \x1b[36mold\x1b[0m",
+        f"\x1b[1m\x1b[31m[ERROR]\x1b[0m Traceback (most recent call last): prompt {JOB}",
+        '  File "a.py", line 1',
+        "ValueError: 5",
+        "[WARNING] Traceback (most recent call last):",
+        "  File",
+        "[DETAIL] not of it",
+        "[CRITICAL] all lost",
+        "[INFO]",
+        "[Manager] as it was",
+    ]
+    read = [reader.read(1.0, line) for line in lines]
+    assert [(line.level, line.text) for line in read] == [
+        ("info", "Prompt executed, nothing failed"), ("warning", "old"),
+        ("error", f"Traceback (most recent call last): prompt {JOB}"),
+        ("error", '  File "a.py", line 1'), ("error", "ValueError: 5"),
+        ("error", "Traceback (most recent call last):"), ("error", "  File"),
+        ("debug", "not of it"), ("error", "all lost"), ("info", ""),
+        ("info", "[Manager] as it was"),
+    ]  # fmt: skip
+    assert [line.job for line in read[2:8]] == [*[JOB] * 5, ""]
+
+
 def test_a_ring_takes_pieces_and_progress_bars():
     ring = Ring("designer", 3)
     for text in ("one\ntw", "o\n", "\r 10%", "\r 20%", "\r100%\n", "\n", "last\r\n", "open"):

@@ -105,3 +105,6 @@ def test_the_traceback_of_a_pack_is_found_among_others():
     assert import_failure(lines, "one") == lines[:3]
     assert import_failure(lines, "one-more") == lines[4:8]
     assert import_failure(lines, "other") == []
+    newer = [f"[WARNING] {line}" if at % 2 == 0 else line for at, line in enumerate(lines)]
+    assert import_failure(newer, "one") == lines[:3]
+    assert import_failure(newer, "one-more") == lines[4:8]

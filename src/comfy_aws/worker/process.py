@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from comfy_aws import config
+from comfy_aws import config, loglines
 
 TAIL_LINES = 2000
 """Lines of output kept; a start with fifty node packs prints several hundred."""
@@ -150,7 +150,7 @@ class Child:
     def _line(self, raw: bytes) -> None:
         # A progress bar overwrites its line; only what it showed last is worth keeping.
         shown = next((part for part in reversed(raw.split(b"\r")) if part.strip()), b"")
-        text = shown[:LINE_BYTES].decode(errors="replace").rstrip()
+        text = loglines.plain(shown[:LINE_BYTES].decode(errors="replace")).rstrip()
         if text:
             self.tail.append(text)
             self._said(text)

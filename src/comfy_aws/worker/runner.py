@@ -337,7 +337,8 @@ class Runner:
         )
 
     def _said(self, line: str) -> None:
-        log.log(journal.LEVELS[loglines.level_of(line)], "%s", line)
+        level, text = loglines.tagged(line)
+        log.log(journal.LEVELS[level or loglines.level_of(text)], "%s", text)
 
 
 class Shadowed(PackBroken):
@@ -346,6 +347,7 @@ class Shadowed(PackBroken):
 
 def import_failure(lines: Sequence[str], pack: str) -> list[str]:
     """What ComfyUI printed when it could not import a pack: the traceback and its verdict."""
+    lines = [loglines.tagged(line)[1] for line in lines]
     for end, line in enumerate(lines):
         if line.startswith("Cannot import ") and f"/custom_nodes/{pack} " in line:
             start = end
