@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
@@ -223,6 +224,28 @@ def needed(prompt: Json, outputs: tuple[str, ...]) -> Json:
         inputs = prompt[node_id].get("inputs", {}).values()
         waiting += [v[0] for v in inputs if is_link(v) and v[0] in prompt]
     return {node_id: node for node_id, node in prompt.items() if node_id in reached}
+
+
+def prompt_id_of(job_id: str) -> str:
+    """The id of a job's prompt in a worker's ComfyUI, of which newer ones take UUIDs alone."""
+    try:
+        is_uuid = str(uuid.UUID(job_id)) == job_id
+    except ValueError:
+        is_uuid = False
+    return job_id if is_uuid else str(uuid.uuid5(uuid.NAMESPACE_OID, job_id))
+
+
+def as_job(told: Any, job_id: str) -> Any:
+    """What a worker's ComfyUI tells of a job's prompt, under the id of the job."""
+    prompt_id = prompt_id_of(job_id)
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: job_id if (key, each) == ("prompt_id", prompt_id) else renamed(each)
+                    for key, each in value.items()}  # fmt: skip
+        return [*map(renamed, value)] if isinstance(value, list) else value
+
+    return told if prompt_id == job_id else renamed(told)
 
 
 def title_of(prompt: Json, node_id: str) -> str:

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import os
+import uuid
 
 import pytest
 from PIL import Image
@@ -15,12 +16,13 @@ from comfy_aws.aws import ObjectStore
 from comfy_aws.comfy import BinaryMessage, TextMessage
 from comfy_aws.errors import AwsError
 from comfy_aws.models import Outcome
+from comfy_aws.prompt import prompt_id_of
 from comfy_aws.worker.graph import PREVIEW_BYTES, Graph
 from comfy_aws.worker.outbox import Outbox
 from comfy_aws.worker.outputs import Uploads
 from tests.functional.worker_harness import Cloud
 
-JOB = "job"
+JOB = "3f2a6c1e-9f0b-4a51-8d0e-5b7c1d2e3f40"
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +35,11 @@ def cloud():
 class Heard:
     """A graph, the events that left, and a way to speak as ComfyUI does."""
 
-    def __init__(self, base, store: ObjectStore) -> None:
+    def __init__(self, base, store: ObjectStore, job: str = JOB) -> None:
         self.events: list[dict] = []
-        self.outbox = Outbox(JOB, lambda line: self.events.append(json.loads(line)))
+        self.outbox = Outbox(job, lambda line: self.events.append(json.loads(line)))
         self.store = store
-        self.graph = Graph(JOB, self.outbox, Uploads(JOB, base, store))
+        self.graph = Graph(job, self.outbox, Uploads(job, base, store))
         for kind in ("output", "temp"):
             (base / kind).mkdir()
         self.output = base / "output"
@@ -74,6 +76,25 @@ async def test_messages_of_others_and_of_the_server_are_not_events(heard):
     heard.say("executing", node="2")
     assert heard.types == ["from.a.pack", "executing"]
     assert not heard.graph.ended.done()
+
+
+async def test_a_job_whose_id_comfyui_would_not_take_is_told_under_its_own(cloud, tmp_path):
+    heard = Heard(tmp_path, cloud.store, job="my run.1")
+    prompt_id = prompt_id_of("my run.1")
+    assert str(uuid.UUID(prompt_id)) == prompt_id
+    assert prompt_id_of(JOB) == JOB
+    assert prompt_id_of(JOB.upper()) not in (JOB, JOB.upper())
+    nodes = {"1": {"value": 1, "prompt_id": prompt_id}}
+    heard.say("executing", job=JOB, node="1")
+    heard.say("executing", job=prompt_id, node="2")
+    heard.say("progress_state", job=prompt_id, nodes=nodes)
+    preview = {"prompt_id": prompt_id, "node_id": "1", "image_type": "image/png"}
+    heard.graph.hear(BinaryMessage(4, preview, picture(16), b""))
+    await heard.outbox.settle()
+    told = [event["data"] for event in heard.events]
+    assert told[0]["data"] == {"node": "2", "prompt_id": "my run.1"}
+    assert told[1]["data"]["nodes"]["1"]["prompt_id"] == "my run.1"
+    assert told[2]["metadata"]["prompt_id"] == "my run.1"
 
 
 async def test_a_blocked_branch_is_no_end(heard):

@@ -94,6 +94,7 @@ class Execution:
         abandoned: Callable[[], bool] = lambda: False,
     ) -> None:
         self._request = request
+        self._prompt_id = graphs.prompt_id_of(request.job_id)
         self._stage = stage
         self._runner = stage.runner
         self._store = store
@@ -183,13 +184,13 @@ class Execution:
         async with self._runner.heard_by(graph.hear):
             answer = await self._runner.client.submit(
                 graphs.with_paths(request.prompt, self._paths()),
-                prompt_id=request.job_id,
+                prompt_id=self._prompt_id,
                 extra_data=request.extra_data,
                 outputs=request.outputs,
             )
             await self._until_ended(graph)
         if self._runner.running:
-            self._history = asyncio.ensure_future(self._runner.client.history(request.job_id))
+            self._history = asyncio.ensure_future(self._runner.client.history(self._prompt_id))
         if graph.outcome is None:  # it was taken from the queue, or killed
             return self._early_end(), False
         interrupted = graph.outcome is Outcome.INTERRUPTED
@@ -224,7 +225,7 @@ class Execution:
             if await self._runner_died():
                 raise self._runner.crash()
             await self._runner.reconnect()
-            if await self._runner.client.history(self._request.job_id) is not None:
+            if await self._runner.client.history(self._prompt_id) is not None:
                 raise RunnerCrashed(
                     "The connection to ComfyUI broke while the prompt ended.",
                     hint="Run the prompt again.",
@@ -238,12 +239,12 @@ class Execution:
         """Stop the prompt; kill the runner when a node does not give in."""
         shutdown = self._stopped.result() is Stop.SHUTDOWN
         limit = 0.0 if shutdown else INTERRUPT_LIMIT
-        job_id, client = self._request.job_id, self._runner.client
+        prompt_id, client = self._prompt_id, self._runner.client
         deadline = time.monotonic() + limit
         with suppress(ComfyUIError):  # it died meanwhile, which will do, too
             while True:
-                await client.delete_queued(job_id)
-                await client.interrupt(job_id)
+                await client.delete_queued(prompt_id)
+                await client.interrupt(prompt_id)
                 await _first(graph.ended, self._runner.ended, limit=INTERRUPT_AGAIN)
                 if graph.ended.done() or not await self._is_queued():
                     await _first(graph.ended, limit=LAST_MESSAGES)
@@ -256,7 +257,7 @@ class Execution:
     async def _is_queued(self) -> bool:
         queue = await self._runner.client.queue()
         items = [*queue.get("queue_running", ()), *queue.get("queue_pending", ())]
-        return any(self._request.job_id in item[:2] for item in items)
+        return any(self._prompt_id in item[:2] for item in items)
 
     # -- the report ------------------------------------------------------------------------
 
@@ -316,7 +317,10 @@ class Execution:
             verdict,
             outputs=entry.get("outputs") or {},
             meta=entry.get("meta") or {},
-            messages=tuple((str(kind), data) for kind, data in status.get("messages") or ()),
+            messages=tuple(
+                (str(kind), graphs.as_job(told, self._request.job_id))
+                for kind, told in status.get("messages") or ()
+            ),
         )
 
     async def _put_events(self) -> None:

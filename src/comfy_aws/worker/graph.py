@@ -7,10 +7,12 @@ import base64
 import io
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from comfy_aws import codecs
+from comfy_aws import prompt as graphs
 from comfy_aws.comfy import BinaryKind, BinaryMessage, Message, TextMessage
 from comfy_aws.errors import ComfyAwsError, WorkerError
 from comfy_aws.models import EventKind, Json, Outcome, OutputFile
@@ -41,6 +43,7 @@ class Graph:
 
     def __init__(self, job_id: str, outbox: Outbox, uploads: Uploads) -> None:
         self._job_id = job_id
+        self._prompt_id = graphs.prompt_id_of(job_id)
         self._outbox = outbox
         self._uploads = uploads
         self._sent: dict[tuple[Written, int, int, int], asyncio.Task[OutputFile]] = {}
@@ -69,11 +72,14 @@ class Graph:
 
     def hear(self, message: Message) -> None:
         """Take one message; those of other prompts are dropped."""
+        told = message.metadata if isinstance(message, BinaryMessage) else message.data
+        if told.get("prompt_id", self._prompt_id) != self._prompt_id:
+            return
+        told = graphs.as_job(told, self._job_id)
         if isinstance(message, BinaryMessage):
-            if message.metadata.get("prompt_id", self._job_id) == self._job_id:
-                self._binary(message)
-        elif message.data.get("prompt_id", self._job_id) == self._job_id:
-            self._text.get(message.type, self._pass_on)(message)
+            self._binary(replace(message, metadata=told))
+        else:
+            self._text.get(message.type, self._pass_on)(replace(message, data=told))
 
     async def files(self) -> tuple[OutputFile, ...]:
         """The files of all nodes, when they are in the bucket.

@@ -193,7 +193,7 @@ class Runner:
         """
         try:
             await self.client.free()
-            await self.client.submit(BARRIER, prompt_id=f"free-{uuid.uuid4().hex}")
+            await self.client.submit(BARRIER, prompt_id=str(uuid.uuid4()))
         except (ComfyUIError, PromptRejected) as exc:
             log.warning("ComfyUI is started again to drop its caches: %s", exc)
             await self.start()
@@ -208,7 +208,7 @@ class Runner:
             RunnerCrashed: it died meanwhile.
             Cancelled: `stopped` was done first.
         """
-        prompt_id = f"alone-{uuid.uuid4().hex}"
+        prompt_id = str(uuid.uuid4())
         await self.client.submit(prompt, prompt_id=prompt_id)
         while await self.client.history(prompt_id) is None:
             await asyncio.wait({stopped, self.ended}, timeout=ALONE_LOOK,
