@@ -52,6 +52,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "packs",
                 "prices",
                 "parameter_values",
+                "inputspecs",
                 "parameters",
                 "permissions",
                 "prompt",

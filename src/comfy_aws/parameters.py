@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
+from comfy_aws import inputspecs
 from comfy_aws.errors import InvalidParameters
+from comfy_aws.inputspecs import Spec
 from comfy_aws.models import ChosenInput, Json
 from comfy_aws.prompt import is_link, needed, unwrapped
 from comfy_aws.validation import output_nodes
@@ -185,12 +187,13 @@ class _Graph:
     def __init__(self, prompt: Json, object_info: Json) -> None:
         self._prompt = prompt
         self._info = object_info
+        self._inputs = list(self._look())
         self.widgets = {each.name: each for each in self._widgets()}
 
     def roles(self) -> dict[str, str]:
         """Role by the name of the widget that the value comes from."""
         found: dict[str, str] = {}
-        for node_id, name, spec in self._inputs():
+        for node_id, name, spec in self._inputs:
             kind = _kind(spec)
             role = self._role(node_id, name, kind, spec)
             if not role or kind is None:
@@ -201,11 +204,11 @@ class _Graph:
                     found.setdefault(source, role)
         return found
 
-    def _role(self, node_id: str, name: str, kind: ParameterKind | None, spec: Any) -> str:
+    def _role(self, node_id: str, name: str, kind: ParameterKind | None, spec: Spec) -> str:
         if kind is ParameterKind.FILE:
             return "file"
-        multiline = bool(_extra(spec).get("multiline"))
-        role = ROLES.get(name, "")
+        multiline = bool(inputspecs.details(spec).get("multiline"))
+        role = ROLES.get(name.rpartition(".")[2], "")
         if kind is ParameterKind.TEXT and "CONDITIONING" in self._returns(node_id):
             if not (multiline or role):
                 return ""
@@ -245,29 +248,27 @@ class _Graph:
         if source in seen or source not in self._prompt:
             return
         seen.add(source)
-        for other, inner, spec in self._inputs():
+        for other, inner, spec in self._inputs:
             if other == source and _kind(spec) is kind:
                 yield from self._sources(other, inner, kind, seen)
 
-    def _inputs(self) -> Iterator[tuple[str, str, Any]]:
+    def _look(self) -> Iterator[tuple[str, str, Spec]]:
         for node_id, node in self._prompt.items():
-            definition = self._info.get(node["class_type"], {})
-            for group in ("required", "optional"):
-                for name, spec in definition.get("input", {}).get(group, {}).items():
-                    if name in node.get("inputs", {}):
-                        yield node_id, name, spec
+            definition, inputs = self._info.get(node["class_type"], {}), node.get("inputs", {})
+            for specs in inputspecs.fitted(definition.get("input", {}), inputs).values():
+                yield from ((node_id, name, spec) for name, spec in specs.items() if name in inputs)
 
     def _returns(self, node_id: str) -> list[Any]:
         definition = self._info.get(self._prompt[node_id]["class_type"], {})
         return list(definition.get("output") or ())
 
     def _widgets(self) -> Iterator[Parameter]:
-        for node_id, name, spec in self._inputs():
+        for node_id, name, spec in self._inputs:
             node = self._prompt[node_id]
             kind, value = _kind(spec), node["inputs"][name]
             if kind is None or is_link(value):
                 continue
-            extra = _extra(spec)
+            extra = inputspecs.details(spec)
             definition = self._info[node["class_type"]]
             title = (node.get("_meta") or {}).get("title") or definition.get("display_name")
             yield Parameter(
@@ -280,32 +281,23 @@ class _Graph:
                 minimum=_number(extra.get("min")),
                 maximum=_number(extra.get("max")),
                 step=_number(extra.get("step")),
-                choices=tuple(_options(spec) or ()),
+                choices=tuple(inputspecs.choices(spec) or ()),
                 multiline=bool(extra.get("multiline")),
-                media=_media(extra) if kind is ParameterKind.FILE else "",
+                media=_media(spec) if kind is ParameterKind.FILE else "",
                 tooltip=str(extra.get("tooltip") or ""),
             )
 
 
-def _extra(spec: Any) -> Json:
-    return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-
-
-def _options(spec: Any) -> list[Any] | None:
-    if isinstance(spec[0], list):
-        return spec[0]
-    return list(_extra(spec).get("options") or ()) if spec[0] == "COMBO" else None
-
-
-def _kind(spec: Any) -> ParameterKind | None:
-    if _options(spec) is not None:
-        return ParameterKind.FILE if _media(_extra(spec)) else ParameterKind.CHOICE
+def _kind(spec: Spec) -> ParameterKind | None:
+    if inputspecs.brings_others(spec):
+        return None  # another choice takes other inputs than the graph has
+    if inputspecs.choices(spec) is not None:
+        return ParameterKind.FILE if _media(spec) else ParameterKind.CHOICE
     return _SCALARS.get(spec[0]) if isinstance(spec[0], str) else None
 
 
-def _media(extra: Json) -> str:
-    uploads = (key for key, value in extra.items() if key.endswith("_upload") and value)
-    return next((key.removesuffix("_upload") for key in uploads), "")
+def _media(spec: Spec) -> str:
+    return next(inputspecs.uploads(spec), "")
 
 
 def _number(value: Any) -> float | None:

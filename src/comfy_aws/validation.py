@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from comfy_aws import inputspecs
+from comfy_aws.inputspecs import Spec
 from comfy_aws.models import Json
 from comfy_aws.prompt import is_link, posix, unwrapped
 
@@ -58,8 +60,8 @@ def _node_problems(
     offered: Callable[[str, str], bool],
 ) -> Iterator[Problem]:
     inputs = node.get("inputs", {})
-    for group in ("required", "optional"):
-        for name, spec in definition.get("input", {}).get(group, {}).items():
+    for group, specs in inputspecs.fitted(definition.get("input", {}), inputs).items():
+        for name, spec in specs.items():
             if name not in inputs:
                 if group == "required":
                     yield _problem("required_input_missing", "Required input is missing", name)
@@ -74,7 +76,7 @@ def _node_problems(
 
 
 def _link_problems(
-    prompt: Json, object_info: Json, name: str, spec: list[Any], link: list[Any]
+    prompt: Json, object_info: Json, name: str, spec: Spec, link: list[Any]
 ) -> Iterator[Problem]:
     source = prompt.get(link[0])
     if source is None:
@@ -95,23 +97,22 @@ def _link_problems(
 def _fits(received: Any, wanted: Any) -> bool:
     if isinstance(wanted, list) or isinstance(received, list) or "COMBO" in (wanted, received):
         return True  # choices are compared by value when the node runs
-    names = {str(received), str(wanted)}
-    if "*" in names:
-        return True
-    return set(str(received).split(",")) <= set(str(wanted).split(","))
+    given, taken = ({name.strip() for name in str(kind).split(",")} for kind in (received, wanted))
+    return bool(given & taken or (given | taken) & inputspecs.ANY_TYPE)
 
 
 def _value_problems(
-    class_type: str, name: str, spec: list[Any], value: Any, offered: Callable[[str, str], bool]
+    class_type: str, name: str, spec: Spec, value: Any, offered: Callable[[str, str], bool]
 ) -> Iterator[Problem]:
-    kind = spec[0]
-    extra = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+    kind, extra = spec[0], inputspecs.details(spec)
     if isinstance(kind, str) and kind in _NUMBERS:
         yield from _number_problems(kind, name, extra, value)
         return
-    options = kind if isinstance(kind, list) else extra.get("options") if kind == "COMBO" else None
-    if options is None or any(key.endswith("_upload") for key in extra):
+    options = inputspecs.choices(spec)
+    if options is None or any(inputspecs.uploads(spec)):
         return
+    if not options and kind == inputspecs.COMBO:
+        return  # the page fetches them
     if value in options or (isinstance(value, list) and all(each in options for each in value)):
         return
     if isinstance(value, str) and posix(value) in {posix(o) for o in options if isinstance(o, str)}:

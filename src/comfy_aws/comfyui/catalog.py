@@ -19,10 +19,11 @@ from typing import Any, Final
 import folder_paths
 
 import nodes
-from comfy_aws import joblog, meshes
+from comfy_aws import inputspecs, joblog, meshes
 from comfy_aws.comfyui import localpaths, modelfiles
 from comfy_aws.comfyui.model_reads import ModelReads
 from comfy_aws.helppages import WebFolder, pack_of
+from comfy_aws.inputspecs import Spec
 from comfy_aws.models import Environment, InputPlace, Json
 from comfy_aws.prompt import Literal
 from comfy_aws.readlog import ReadLog
@@ -38,12 +39,15 @@ OWN_PACK = Path(__file__).resolve().parents[3]
 KEPT: Final = 0.25
 """Seconds that a node's choices are used again: as long as one look at a prompt, not longer."""
 
+_UNKNOWN: Final[Spec] = (None, {})
+"""Of an input that the node does not declare."""
+
 
 class ComfyUICatalog:
     """The `resolve.Catalog` of this process's ComfyUI."""
 
     def __init__(self, reads: ReadLog) -> None:
-        self._types: dict[str, tuple[float, Json]] = {}
+        self._types: dict[str, tuple[float, dict[str, Spec]]] = {}
         self.reads = ModelReads(reads, self.choices_of)
 
     def knows(self, class_type: str) -> bool:
@@ -140,12 +144,15 @@ class ComfyUICatalog:
         if options is None or literal.value in options:
             return True
         # The choices of a remote combo are fetched by the page; they are not known here.
-        return bool(self._spec(literal)[1].get("remote")) or self._judges(literal)
+        remote = inputspecs.details(self._spec(literal)).get("remote")
+        return bool(remote) or self._judges(literal)
 
     @staticmethod
     def _judges(literal: Literal) -> bool:
         """Whether the node validates this input itself, in place of ComfyUI."""
-        check = getattr(nodes.NODE_CLASS_MAPPINGS[literal.class_type], "VALIDATE_INPUTS", None)
+        node = nodes.NODE_CLASS_MAPPINGS[literal.class_type]
+        # A node that is written by ComfyUI's newer schema overrides a method of its base.
+        check = getattr(node, "VALIDATE_INPUTS", None) or _overridden(node, "validate_inputs")
         try:
             taken = inspect.signature(check).parameters if check is not None else {}
         except (TypeError, ValueError):
@@ -179,37 +186,33 @@ class ComfyUICatalog:
 
     def options(self, literal: Literal) -> list[Any] | None:
         """The choices of a combo widget; None for every other input."""
-        kind, extra = self._spec(literal)
-        if isinstance(kind, list):
-            return kind
-        if kind == "COMBO":
-            return list(extra.get("options") or [])
-        return None
+        return inputspecs.choices(self._spec(literal))
 
     def _uploads(self, literal: Literal) -> bool:
-        _, extra = self._spec(literal)
-        return any(key.endswith("_upload") and value for key, value in extra.items())
+        return any(inputspecs.uploads(self._spec(literal)))
 
-    def _spec(self, literal: Literal) -> tuple[Any, Json]:
+    def _spec(self, literal: Literal) -> Spec:
         node = nodes.NODE_CLASS_MAPPINGS.get(literal.class_type)
         if node is None:
-            return None, {}
-        declared = self._declared(literal.class_type, node)
-        for group in ("required", "optional"):
-            spec = declared.get(group, {}).get(literal.name)
-            if spec is not None:
-                extra = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-                return spec[0], extra
-        return None, {}
+            return _UNKNOWN
+        return self._declared(literal.class_type, node).get(literal.name, _UNKNOWN)
 
-    def _declared(self, class_type: str, node: Any) -> Json:
+    def _declared(self, class_type: str, node: Any) -> dict[str, Spec]:
         """The node's INPUT_TYPES, which list folders, asked once for all inputs of a prompt."""
         now = time.monotonic()
         at, declared = self._types.get(class_type, (-KEPT, {}))
         if now - at >= KEPT:
-            declared = node.INPUT_TYPES()
+            declared = inputspecs.every(node.INPUT_TYPES())
             self._types[class_type] = now, declared
         return declared
+
+
+def _overridden(node: Any, name: str) -> Any:
+    """A node's own method where it replaces that of ComfyUI's base class; else None."""
+    for base in inspect.getmro(node) if inspect.isclass(node) else ():
+        if name in vars(base):
+            return None if base.__module__.startswith("comfy_api.") else getattr(node, name)
+    return None
 
 
 def node_info(class_type: str) -> Json:

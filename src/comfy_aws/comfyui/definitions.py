@@ -23,7 +23,9 @@ from typing import Any, Final, TypeAlias
 import folder_paths
 
 import nodes
+from comfy_aws import inputspecs
 from comfy_aws.errors import ComfyAwsError, InvalidDocument, NotFound
+from comfy_aws.inputspecs import Spec
 from comfy_aws.models import BlobRef, InputFile, Json, Template, TemplateVersion
 from comfy_aws.services import Services
 from comfy_aws.templates import READERS
@@ -175,24 +177,37 @@ class Definitions:
         """The definition with more choices; None when there are no more."""
         if self._folders is None:
             self._folders = choices_by_folder()
-        stored = known.classes.get(class_type, {}).get("input", {})
+        stored = inputspecs.every(known.classes.get(class_type, {}).get("input", {}))
         folders = self._folders.get(class_type, {})
-        changed: Json = {}
-        for group, inputs in definition.get("input", {}).items():
-            if not isinstance(inputs, dict):
-                continue
-            for name, spec in inputs.items():
-                options = _options(spec)
-                if options is None:
-                    continue
-                offered = _options(stored.get(group, {}).get(name)) or []
-                more = [*known.models.get(folders.get(name, ""), ()), *offered]
-                added = [choice for choice in dict.fromkeys(more) if choice not in options]
-                if added:
-                    changed.setdefault(group, dict(inputs))[name] = _with_options(
-                        spec, [*options, *added]
-                    )
-        return {**definition, "input": {**definition["input"], **changed}} if changed else None
+
+        def extended(name: str, spec: Spec) -> Spec | None:
+            more = known.models.get(folders.get(name, ""), ())
+            return with_more(spec, [*more, *_offered(stored.get(name))])
+
+        changed = inputspecs.changed(definition.get("input", {}), extended)
+        return {**definition, "input": changed} if changed is not None else None
+
+
+def with_stored_choices(here: Json, stored: Json) -> Json:
+    """A local definition whose choices also hold those of the template's machine."""
+    theirs = inputspecs.every(stored.get("input", {}))
+    changed = inputspecs.changed(
+        here["input"], lambda name, spec: with_more(spec, _offered(theirs.get(name)))
+    )
+    return {**here, "input": changed} if changed is not None else here
+
+
+def with_more(spec: Spec, more: Iterable[Any]) -> Spec | None:
+    """A combo with more choices; None when there are no more, or it is no combo."""
+    options = None if inputspecs.brings_others(spec) else inputspecs.choices(spec)
+    if options is None:
+        return None
+    added = [choice for choice in dict.fromkeys(more) if choice not in options]
+    return inputspecs.with_choices(spec, [*options, *added]) if added else None
+
+
+def _offered(spec: Spec | None) -> list[Any]:
+    return (inputspecs.choices(spec) or []) if spec is not None else []
 
 
 def _version_key(template: Template) -> VersionKey:
@@ -229,29 +244,9 @@ def _folders_of(node: Any) -> dict[str, str]:
         declared = node.INPUT_TYPES()
     except Exception:  # noqa: BLE001 – a broken node is ComfyUI's to report, not ours
         return {}
-    groups: Iterable[Any] = declared.values() if isinstance(declared, dict) else ()
-    specs = ((name, spec) for group in groups if isinstance(group, dict)
-             for name, spec in group.items())  # fmt: skip
+    specs = inputspecs.every(declared if isinstance(declared, dict) else {})
     return {
-        name: options.folder for name, spec in specs if isinstance(options := _raw(spec), Listed)
+        name: options.folder
+        for name, spec in specs.items()
+        if isinstance(options := inputspecs.choices(spec), Listed)
     }
-
-
-def _raw(spec: Any) -> Any:
-    if not isinstance(spec, (list, tuple)) or not spec:
-        return None
-    if spec[0] == "COMBO" and len(spec) > 1 and isinstance(spec[1], dict):
-        return spec[1].get("options")
-    return spec[0]
-
-
-def _options(spec: Any) -> list[Any] | None:
-    """The choices of a combo; None for every other input."""
-    raw = _raw(spec)
-    return raw if isinstance(raw, list) else None
-
-
-def _with_options(spec: list[Any], options: list[Any]) -> list[Any]:
-    if spec[0] == "COMBO":
-        return [spec[0], {**spec[1], "options": options}, *spec[2:]]
-    return [options, *spec[1:]]

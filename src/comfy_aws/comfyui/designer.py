@@ -24,7 +24,7 @@ from comfy_aws.comfyui.catalog import ComfyUICatalog, node_info
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.cloud_run import CloudRun
 from comfy_aws.comfyui.comfy_log import ComfyLog
-from comfy_aws.comfyui.definitions import Definitions
+from comfy_aws.comfyui.definitions import Definitions, with_stored_choices
 from comfy_aws.comfyui.modelplaces import ComfyUIPlaces
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.comfyui.program_run import ProgramRun
@@ -233,7 +233,7 @@ class Designer:
         return {"error": error, "node_errors": node_errors}
 
     def _check_id(self, body: Json) -> None:
-        if "prompt_id" in body:
+        if body.get("prompt_id") is not None:
             job_id = layout.check_job_id(body["prompt_id"])
             if self.services().jobs.is_live(job_id):
                 raise Conflict(
@@ -270,7 +270,7 @@ class Designer:
                 if self.catalog.knows(name)}  # fmt: skip
         merged = {**stored, **here}
         for name in stored.keys() & here.keys():
-            merged[name] = _with_choices(here[name], stored[name])
+            merged[name] = with_stored_choices(here[name], stored[name])
         return merged
 
     def on_prompt(self, body: Json) -> Json:
@@ -296,7 +296,9 @@ class Designer:
         if mark["template"]:
             version = self.services().router.version(mark["template"])  # read by `check` just now
         outputs = validation.output_nodes(prompt, self._definitions(prompt, version))
-        job_id = str(body.setdefault("prompt_id", str(uuid.uuid4())))
+        if body.get("prompt_id") is None:
+            body["prompt_id"] = str(uuid.uuid4())
+        job_id = str(body["prompt_id"])
         if not self.wraps_all:
             self._originals[job_id] = prompt
         else:
@@ -427,15 +429,3 @@ def refusal(exc: ComfyAwsError) -> Json:
     """An error of ours as POST /prompt answers it; the page shows `message`."""
     error = {"type": f"aws_{exc.code}", "message": str(exc), "details": "", "extra_info": {}}
     return {"error": error, "node_errors": getattr(exc, "node_errors", {})}
-
-
-def _with_choices(here: Json, stored: Json) -> Json:
-    """A local definition whose choices also hold those of the template's machine."""
-    merged = {**here, "input": {group: dict(names) for group, names in here["input"].items()}}
-    for group, names in merged["input"].items():
-        for name, spec in names.items():
-            other = stored.get("input", {}).get(group, {}).get(name)
-            if other and isinstance(spec[0], list) and isinstance(other[0], list):
-                more = [choice for choice in other[0] if choice not in spec[0]]
-                names[name] = [spec[0] + more, *spec[1:]]
-    return merged
