@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from comfy_aws.models import Json
 
+VIEWED: Final = "result"
+"""The key under which viewers name their file by its path alone, without its folder's type."""
+
+LONGEST: Final = 1024
+"""Characters of a path."""
+
+_FILE = re.compile(r"(?!/)(?!.*(?:^|/)\.\.?/)[^\\\0\n]*[^/\\\0\n]\.[A-Za-z0-9]{1,8}")
 _NUMBERED = re.compile(r"(?P<prefix>.*_)(?P<number>\d{5,})(?P<rest>(?:\D.*)?)")
 
 
@@ -76,10 +83,18 @@ def places(output: object) -> list[Place]:
     return found
 
 
+def viewed(output: object) -> list[list[Place]]:
+    """The files that a node's output names by paths alone: of each where it may be, best first."""
+    listed = output.get(VIEWED) if isinstance(output, dict) else None
+    return [*filter(None, map(_places_of, listed))] if isinstance(listed, list) else []
+
+
 def renamed(output: object, names: dict[Place, Place]) -> object:
     """A copy of an output entry in which files have their local names."""
     if isinstance(output, dict):
         copy: Json = {key: renamed(value, names) for key, value in output.items()}
+        if isinstance(copy.get(VIEWED), list):
+            copy[VIEWED] = [_shown_as(value, names) for value in copy[VIEWED]]
         place = _place(output)
         if place in names:
             copy |= {"filename": names[place].filename, "subfolder": names[place].subfolder}
@@ -87,6 +102,24 @@ def renamed(output: object, names: dict[Place, Place]) -> object:
     if isinstance(output, (list, tuple)):
         return [renamed(value, names) for value in output]
     return output
+
+
+def _shown_as(value: object, names: dict[Place, Place]) -> object:
+    place = next((each for each in _places_of(value) if each in names), None)
+    if place is None:
+        return value
+    parts = (place.type, names[place].subfolder, names[place].filename)
+    is_marked = str(value).startswith(f"{place.type}/")
+    return "/".join(filter(None, parts if is_marked else parts[1:]))
+
+
+def _places_of(value: object) -> list[Place]:
+    if not isinstance(value, str) or len(value) > LONGEST or not _FILE.fullmatch(value):
+        return []
+    folder, _, name = value.rpartition("/")
+    kind, _, below = folder.partition("/")
+    found = [Place(name, folder, each) for each in ("output", "temp")]
+    return [Place(name, below, kind), *found] if kind in ("output", "temp") else found
 
 
 def _place(entry: Json) -> Place | None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from comfy_aws.naming import Place, alternative, next_number, numbered, places, renamed
+from comfy_aws.naming import Place, alternative, next_number, numbered, places, renamed, viewed
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,34 @@ def test_renamed_copies_and_leaves_the_rest():
         "animated": [False],
     }  # fmt: skip
     assert output["images"][0]["filename"] == "a.png"
+
+
+def test_files_that_are_named_by_their_path_alone():
+    """As ComfyUI's viewers of 3D files do."""
+    output = {"result": ["3d/a_00001_.glb", {"position": 1.5}, "temp/bg_1.png"], "text": ["b.glb"]}
+    assert viewed(output) == [
+        [Place("a_00001_.glb", "3d", "output"), Place("a_00001_.glb", "3d", "temp")],
+        [Place("bg_1.png", "", "temp"), Place("bg_1.png", "temp", "output"),
+         Place("bg_1.png", "temp", "temp")],
+    ]  # fmt: skip
+    names = {
+        Place("a_00001_.glb", "3d", "output"): Place("a_00007_.glb", "3d", "output"),
+        Place("bg_1.png", "", "temp"): Place("bg_1 (2).png", "", "temp"),
+    }
+    assert renamed({"5": output}, names) == {"5": {
+        "result": ["3d/a_00007_.glb", {"position": 1.5}, "temp/bg_1 (2).png"],
+        "text": ["b.glb"]}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no file", "/etc/passwd.txt", "../a.glb", "a/../../b.glb", "a\\b.glb", "a\nb.glb", 5, None,
+     {"a.glb": 1}, ["a.glb"]],
+)  # fmt: skip
+def test_what_names_no_file(text):
+    assert viewed({"result": [text]}) == []
+    assert viewed([text]) == []
+
+
+def test_only_a_list_is_looked_through():
+    assert viewed({"result": "a.glb"}) == viewed({"result": {"a": "a.glb"}}) == viewed(None) == []

@@ -136,6 +136,18 @@ async def test_a_cached_nodes_file_that_is_gone_is_stale_another_is_only_left_ou
     assert await heard.graph.files() == ()
 
 
+async def test_a_file_that_a_viewer_names_by_its_path_alone(heard):
+    (heard.output / "3d").mkdir()
+    (heard.output / "3d" / "a.glb").write_text("mesh")
+    (heard.output.parent / "temp" / "b.glb").write_text("other")
+    for node, name in (("1", "3d/a.glb"), ("2", "b.glb"), ("3", "temp/b.glb"), ("4", "gone.glb")):
+        heard.say("executed", node=node, output={"result": [name, {"zoom": 1}, None]})
+    await heard.outbox.settle()
+    files = await heard.graph.files()
+    assert [(file.node_id, file.filename, file.subfolder, file.type) for file in files] == [
+        ("1", "a.glb", "3d", "output"), ("2", "b.glb", "", "temp"), ("2", "b.glb", "", "temp")]  # fmt: skip
+
+
 async def test_a_bucket_that_takes_no_file(heard):
     def full(key, body, **more):
         raise AwsError("full")

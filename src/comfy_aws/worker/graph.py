@@ -6,7 +6,8 @@ import asyncio
 import base64
 import io
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from comfy_aws import prompt as graphs
 from comfy_aws.comfy import BinaryKind, BinaryMessage, Message, TextMessage
 from comfy_aws.errors import ComfyAwsError, WorkerError
 from comfy_aws.models import EventKind, Json, Outcome, OutputFile
+from comfy_aws.naming import viewed
 from comfy_aws.worker.outbox import Outbox
 from comfy_aws.worker.outputs import Uploads, Written, written_files
 
@@ -128,10 +130,20 @@ class Graph:
         node_id, output = str(message.data.get("node")), message.data.get("output")
         if output is not None:
             self.outputs[node_id] = output
-        files = _spawn(self._group(node_id, written_files(output)))
+        files = _spawn(self._group(node_id, [*written_files(output), *self._viewed(output)]))
         self._groups.append(files)
         data = {"type": message.type, "data": message.data}
         self._outbox.post(EventKind.COMFY, data, files=files)
+
+    def _viewed(self, output: object) -> Iterator[Written]:
+        """The files that are named by their paths alone, as far as they are here."""
+        for places in viewed(output):
+            for place in places:
+                written = Written(*place)
+                with suppress(WorkerError):
+                    if self._uploads.path(written).is_file():
+                        yield written
+                        break
 
     def _group(self, node_id: str, written: list[Written]) -> Coroutine[Any, Any, list[OutputFile]]:
         """Begin the uploads of a node's files, each file once a job."""
