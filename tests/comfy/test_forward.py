@@ -184,6 +184,17 @@ def test_a_failing_node_is_named(client: Client) -> None:
     assert "no such luck" in client.job(job)["message"]
 
 
+def test_a_failure_without_a_node_keeps_the_list_of_jobs(
+    designer: ComfyUIProcess, client: Client
+) -> None:
+    (designer.base_dir / "output" / "blocked").touch()
+    job = client.queue(slow(0, prefix="blocked/by"), aws={})
+    assert client.hear("execution_error", job)["node_id"] is None
+    _, kept = client.end(job)["status"]["messages"][-1]
+    # The page shows no job at all when one error in GET /jobs has a node that is no text.
+    assert (kept["node_id"], kept["node_type"]) == ("", "")
+
+
 def test_credentials_of_comfy_org_stay_here(client: Client, bucket: ObjectStore) -> None:
     prompt = {"1": {"class_type": "WhatReachedMe", "inputs": {"salt": 1}}}
     job = client.queue(

@@ -5,13 +5,11 @@
 import { problemOf, Server, ServerError } from '../js/api.js'
 import { h, setText } from '../js/dom.js'
 import { locale, setLocale, t } from '../js/i18n.js'
+import { pauseAfter } from '../js/patience.js'
 import { fieldsOf } from './fields.mjs'
 import { Link } from './link.mjs'
 import { Runs } from './runs.mjs'
 import { Typed } from './typed.mjs'
-
-/** Before each further try to show the page; the last one stays. */
-const PAUSES_MS = [2000, 4000, 8000, 15_000, 30_000]
 
 const link = new Link()
 const server = new Server((route, options) => link.fetch(route, options))
@@ -32,8 +30,7 @@ async function show(tries = 0) {
     const isFinal = error instanceof ServerError && error.status >= 400 && error.status < 500
     const words = [message, hint, isFinal ? '' : t('trouble.again')].filter(Boolean).join(' ')
     if (page.querySelector('[role=alert]')?.textContent !== words) showProblem(words)
-    const pause = PAUSES_MS[Math.min(tries, PAUSES_MS.length - 1)]
-    if (!isFinal) setTimeout(() => void show(tries + 1), pause)
+    if (!isFinal) setTimeout(() => void show(tries + 1), pauseAfter(tries))
   }
 }
 

@@ -2,10 +2,8 @@
  * Asks again by itself while ComfyUI or AWS does not answer: nobody has to click for it.
  */
 
+import { pauseAfter } from './patience.js'
 import { troubled } from './store.js'
-
-/** Milliseconds before each further try; the last one stays. */
-const PAUSES = [2000, 4000, 8000, 15_000, 30_000]
 
 /**
  * @param {object} parts
@@ -22,7 +20,7 @@ export function recover({ store, actions, library }, signal) {
   const plan = () => {
     clearTimeout(timer)
     if (!lacks()) tries = 0
-    else if (!signal.aborted) timer = setTimeout(() => void look(), PAUSES[Math.min(tries, PAUSES.length - 1)])
+    else if (!signal.aborted) timer = setTimeout(() => void look(), pauseAfter(tries))
   }
   async function look() {
     clearTimeout(timer)

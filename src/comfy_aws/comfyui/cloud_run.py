@@ -114,7 +114,7 @@ class CloudRun:
             end = JobEnd(JobState.FAILED, end.result, exc.to_dict())
             self._end_message = None
         kind, payload = self._ending(end)
-        self._messages.append((kind, payload))
+        self._messages.append((kind, _without_null(payload)))
         self._canvas.send(self._job_id, self._client_id, kind, payload)
         success = end.state is JobState.SUCCEEDED
         self._queue.finish(self._number, history, self._messages, success=success)
@@ -205,8 +205,17 @@ class CloudRun:
             "node_type": node.get("class_type"),
             "executed": [],
             "exception_message": text,
-            "exception_type": f"comfy_aws.{error.get('code') or error.get('type') or 'error'}",
+            "exception_type": "Prompt on AWS",  # pages put it before the message
             "traceback": [],
             "current_inputs": {},
             "current_outputs": [],
         }
+
+
+def _without_null(payload: Json) -> Json:
+    """A message as history keeps it.
+
+    A page is told by a null that an error has no node. But GET /jobs hands out what history keeps,
+    and there pages read no job at all beside one whose error has a node that is no text.
+    """
+    return {key: "" if value is None else value for key, value in payload.items()}
