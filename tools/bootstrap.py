@@ -2,6 +2,7 @@
 
     python3 tools/bootstrap.py                       all steps
     python3 tools/bootstrap.py --without browser npm all but these
+    COMFYUI_PATH=~/ComfyUI python3 tools/bootstrap.py with the packages of another ComfyUI
 
 Steps: the virtual environment `.venv`, Python packages, ComfyUI-Manager in an environment of its
 own, ComfyUI's source and the frontends that the page is tested on in `.comfyui/`, Chromium
@@ -19,6 +20,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,10 +56,14 @@ FRONTEND_IN_WHEEL = "comfyui_frontend_package/static/"
 
 TORCH = "torch==2.13.0"
 TORCHVISION = "torchvision==0.28.0"
+# Its last version, and in Python alone: what is compiled in it fits no other torch.
+TORCHAUDIO = "torchaudio==2.11.0"
 # What each Python of `.venv` imports as it starts.
 HOOKS = tuple(ROOT / "tools" / name for name in ("torchvision_schemas.py", "preloaded.py"))
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 COMFYUI_REQUIREMENTS = ROOT / "tools" / "requirements-comfyui.txt"
+# Of a chosen ComfyUI's requirements: installed apart, or large and only a gallery.
+NOT_REQUIRED = frozenset({"torch", "torchvision", "torchaudio", "comfyui-workflow-templates"})
 
 # ComfyUI-Manager's command line, which installs the extension in a test. It installs into the
 # Python that runs it, so it has one of its own that sees the packages of `.venv`; these are what
@@ -192,7 +198,9 @@ def _make_venv(log: Path) -> None:
 def _packages_key() -> str:
     # Only the head of pyproject.toml tells dependencies; the rest configures tools.
     head = (ROOT / "pyproject.toml").read_text().split("\n[tool.ruff]")[0]
-    return _digest(TORCH, TORCHVISION, head, CONSTRAINTS, COMFYUI_REQUIREMENTS, *HOOKS, _venv_key())
+    chosen = _chosen_requirements()
+    comfyui = (COMFYUI_REQUIREMENTS,) if chosen is None else (TORCHAUDIO, chosen)
+    return _digest(TORCH, TORCHVISION, *comfyui, head, CONSTRAINTS, *HOOKS, _venv_key())
 
 
 def _packages_present() -> bool:
@@ -209,15 +217,17 @@ def _make_packages(log: Path) -> None:
         "see the lines above: a package index that answers is needed, and about 4 GB of disk "
         "space; then run the command again, it goes on where it stopped"
     )
-    constraints = ["--constraint", str(CONSTRAINTS)]
+    requirements, pins = _comfyui_packages()
+    constraints = ["--constraint", str(pins)]
     _command([*_pip(VENV_PYTHON), "uv", *constraints], log, hint=hint)
     for hook in HOOKS:
         shutil.copy(hook, _site_packages())
-    everything = ["--requirement", str(COMFYUI_REQUIREMENTS), "--editable", _with_extras()]
+    everything = ["--requirement", str(requirements), "--editable", _with_extras()]
+    audio = [] if _chosen_requirements() is None else [TORCHAUDIO]
     # torch goes first, so that nothing else chooses another build of it.
     for wanted in (
         [TORCH, *constraints],
-        ["--no-deps", TORCHVISION],
+        ["--no-deps", TORCHVISION, *audio],
         [*everything, *constraints],
     ):
         try:
@@ -225,8 +235,34 @@ def _make_packages(log: Path) -> None:
         except BootstrapError:  # uv knows fewer kinds of indexes than pip does
             print("by pip ", end="", flush=True)
             _command([*_pip(VENV_PYTHON), *wanted], log, hint=hint)
+    for compiled in (_site_packages() / "torchaudio" / "lib").glob("*.so"):
+        compiled.unlink()
     for hook in HOOKS:
         (_site_packages() / f"{hook.stem}.pth").write_text(f"import {hook.stem}\n")
+
+
+def _comfyui_packages() -> tuple[Path, Path]:
+    """What ComfyUI needs, and the pins that hold the versions of all packages.
+
+    A chosen ComfyUI says itself what it needs; what it pins is not pinned here.
+    """
+    chosen = _chosen_requirements()
+    if chosen is None:
+        return COMFYUI_REQUIREMENTS, CONSTRAINTS
+    lines = [line.partition("#")[0].strip() for line in chosen.splitlines()]
+    needed = [line for line in lines if line and _package(line) not in NOT_REQUIRED]
+    pinned = {_package(line) for line in needed if "==" in line}
+    pins = [line for line in CONSTRAINTS.read_text().splitlines() if _package(line) not in pinned]
+    requirements, constraints = STATE / "requirements-comfyui.txt", STATE / "constraints.txt"
+    requirements.write_text("\n".join(needed) + "\n")
+    constraints.write_text("\n".join(pins) + "\n")
+    return requirements, constraints
+
+
+def _package(requirement: str) -> str:
+    """The name in a requirement, as indexes write it."""
+    name = re.match(r"[A-Za-z0-9._-]*", requirement)
+    return re.sub(r"[-_.]+", "-", name[0]).lower() if name else ""
 
 
 def _pip(python: Path) -> list[str]:
@@ -277,6 +313,14 @@ def _make_manager(log: Path) -> None:
 def _chosen_comfyui() -> Path | None:
     chosen = os.environ.get("COMFYUI_PATH")
     return Path(chosen) if chosen else None
+
+
+def _chosen_requirements() -> str | None:
+    """The requirements.txt of the chosen ComfyUI; None without one."""
+    chosen = _chosen_comfyui()
+    if chosen is None or not (chosen / "requirements.txt").is_file():
+        return None
+    return (chosen / "requirements.txt").read_text()
 
 
 def _comfyui_key() -> str:

@@ -11,9 +11,11 @@ from tests.comfy.comfyui_process import REPO_ROOT, comfyui_path
 # ComfyUI's own logger takes the streams of a process over, so that this is one of its own.
 SCRIPT = """
 import json, logging, sys
+from inspect import signature
 sys.path[:0] = sys.argv[1:3]
 from app.logger import setup_logger
-setup_logger(capacity=20)
+newer = {"file_outputs": []} if "file_outputs" in signature(setup_logger).parameters else {}
+setup_logger(capacity=20, **newer)
 print("before")
 from comfy_aws.comfyui.comfy_log import ComfyLog
 kept = ComfyLog()
@@ -37,7 +39,8 @@ with open(sys.argv[3], "w") as file:
 
 def test_each_line_once_in_its_order_beyond_what_comfyui_keeps(tmp_path):
     places = [str(comfyui_path()), str(REPO_ROOT / "src"), str(tmp_path / "lines.json")]
-    subprocess.run([sys.executable, "-c", SCRIPT, *places], check=True, timeout=60)
+    command = [sys.executable, "-c", SCRIPT, *places]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
     lines = json.loads((tmp_path / "lines.json").read_text())
     printed = []
     for number in range(100):

@@ -71,7 +71,9 @@ def prompt_of(workflow: Json, object_info: Json) -> Json:
         definition = object_info[node["type"]]
         wanted = list(widgets(definition))
         values = node["widgets_values"]
-        assert len(values) == len(wanted), node
+        later = wanted[len(values) :]  # of a newer ComfyUI; its page takes the defaults
+        assert all("default" in extra for _, _, extra in later), node
+        values = [*values, *(extra["default"] for _, _, extra in later)]
         wrong = [
             (name, value)
             for value, (name, kind, extra) in zip(values, wanted, strict=True)

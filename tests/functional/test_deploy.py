@@ -45,6 +45,7 @@ def home(shared_stack, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", shared_stack.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", shared_stack.secret_access_key)
     monkeypatch.setenv("AWS_REGION", shared_stack.region)
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)  # workers are not made of this one
     monkeypatch.setenv("COMFY_AWS_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 

@@ -36,6 +36,7 @@ _TEST_INSTALL = "changes a ComfyUI; tests/comfy/test_install.py does it in one o
 ELSEWHERE = {
     "make demo": "tests/web and tests/comfy do all its steps; run by hand before each release",
     "make test": _SUITE,
+    "COMFYUI_PATH=~/ComfyUI make test": _SUITE,
     "make bootstrap": _SUITE,
     "make lint": _SUITE,
     "make format": _SUITE,
@@ -75,7 +76,7 @@ def operator(shared_stack: StackState, tmp_path: Path) -> Iterator[Terminal]:
     """
     foreign = [name for name in os.environ if name.startswith(("AWS_", "COMFY_AWS_"))]
     variables: dict[str, str | None] = {
-        **dict.fromkeys(foreign),
+        **dict.fromkeys([*foreign, "COMFYUI_PATH"]),  # which workers are not made of
         "AWS_ACCESS_KEY_ID": shared_stack.access_key_id,
         "AWS_SECRET_ACCESS_KEY": shared_stack.secret_access_key,
         "AWS_REGION": shared_stack.region,

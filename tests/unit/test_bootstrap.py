@@ -139,3 +139,45 @@ def test_unknown_step_is_refused(tree):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "kitchen" in result.stderr
+
+
+def test_a_chosen_comfyui_says_itself_what_it_needs(tree):
+    """Its packages are installed, PyTorch and the gallery aside, and what it pins is not pinned."""
+    chosen = tree / "mine" / "requirements.txt"
+    chosen.parent.mkdir()
+    chosen.write_text(
+        "comfyui-frontend-package==9.9.9\ncomfyui_workflow_templates==1.0\ntorch\ntorchvision\n"
+        "torchaudio\n\n#optional:\nav>=16.0.0 # video\ncomfy-kitchen==0.2.31\n"
+    )
+    (tree / "tools" / "constraints.txt").write_text(
+        "# head\nav==18.1.0 ; python_version >= '3.11'\nComfyUI.Frontend_Package==1.0\n"
+        "torch==2.13.0\n"
+    )
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = tree / ".venv" / "lib" / version / "site-packages"
+    library = packages / "torchaudio" / "lib"
+    library.mkdir(parents=True)
+    (library / "_torchaudio.so").touch()
+    program(tree, ".venv/bin/python", "exit 0")
+    program(tree, ".venv/bin/uv", f'echo "$@" >> {tree}/calls')
+    env = {"COMFYUI_PATH": str(chosen.parent), "PYTHONPATH": str(ROOT / "src")}
+
+    result = bootstrap(tree, "packages", **env)
+    assert result.returncode == 0, result.stderr
+    calls = (tree / "calls").read_text()
+    assert "--no-deps torchvision==0.28.0 torchaudio==" in calls
+    assert f"--requirement {tree}/.bootstrap/requirements-comfyui.txt" in calls
+    assert (tree / ".bootstrap" / "requirements-comfyui.txt").read_text() == (
+        "comfyui-frontend-package==9.9.9\nav>=16.0.0\ncomfy-kitchen==0.2.31\n"
+    )
+    assert (tree / ".bootstrap" / "constraints.txt").read_text() == (
+        "# head\nav==18.1.0 ; python_version >= '3.11'\ntorch==2.13.0\n"
+    )
+    assert list(library.iterdir()) == []
+
+    assert "up to date" in bootstrap(tree, "packages", **env).stdout
+    with chosen.open("a") as file:
+        file.write("simpleeval\n")
+    assert "up to date" not in bootstrap(tree, "packages", **env).stdout
+    result = bootstrap(tree, "packages", PYTHONPATH=env["PYTHONPATH"])
+    assert "tools/requirements-comfyui.txt" in (tree / "calls").read_text()

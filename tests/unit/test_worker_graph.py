@@ -145,7 +145,8 @@ async def test_a_file_that_a_viewer_names_by_its_path_alone(heard):
     await heard.outbox.settle()
     files = await heard.graph.files()
     assert [(file.node_id, file.filename, file.subfolder, file.type) for file in files] == [
-        ("1", "a.glb", "3d", "output"), ("2", "b.glb", "", "temp"), ("2", "b.glb", "", "temp")]  # fmt: skip
+        ("1", "a.glb", "3d", "output"), ("2", "b.glb", "", "temp"),
+        ("2", "b.glb", "", "temp")]  # fmt: skip
 
 
 async def test_a_bucket_that_takes_no_file(heard):
