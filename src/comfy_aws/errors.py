@@ -25,6 +25,7 @@
     ├── LocalStackError           the loopback cloud failed to start or stop
     ├── WorkerError               the worker cannot do what the job asks
     │   ├── RunnerCrashed         the headless ComfyUI died (crash, out of memory)
+    │   ├── WorkerStopped         the worker was taken away under a job
     │   └── PackBroken            a node pack failed to import or install
     ├── ComfyUIError              a ComfyUI server answered with an error
     │   └── PromptRejected        … with node_errors
@@ -250,6 +251,12 @@ class RunnerCrashed(WorkerError):
     """Raised when the headless ComfyUI dies under a job."""
 
     code = "runner_crashed"
+
+
+class WorkerStopped(WorkerError):
+    """Raised when a worker is taken away under a job."""
+
+    code = "worker_stopped"
 
 
 class PackBroken(WorkerError):

@@ -61,6 +61,11 @@ class Sequence:
             self._next = ready[-1].seq + 1
         return ready
 
+    def skip(self, number: int) -> None:
+        """What comes up to this number is of no interest any more."""
+        self._next = max(self._next, number + 1)
+        self._waiting = {seq: event for seq, event in self._waiting.items() if seq > number}
+
     @property
     def last(self) -> int:
         """Number of the last event that was given out."""

@@ -16,12 +16,13 @@ from typing import Final
 from comfy_aws import joblog, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.aws import INLINE_BODY, ObjectStore, SageMaker
-from comfy_aws.costs import Limits
+from comfy_aws.costs import LEAST, LONGEST, Limits
 from comfy_aws.errors import (
     AwsError,
     AwsNotFound,
     AwsUnreachable,
     Cancelled,
+    ComfyAwsError,
     Conflict,
     InvalidDocument,
     NotFound,
@@ -60,6 +61,17 @@ log = joblog.logger(__name__)
 
 CLOSING: Final = 5.0
 """Seconds that live jobs get to let go when the service is closed."""
+
+TRIES: Final = 2
+"""Machines that a job is given to, one after the other, when they are lost under it."""
+
+EVENTS_OF_A_TRY: Final = 1_000_000
+"""More than a job sends: late events of a lost machine are told by their numbers."""
+
+_QUEUED: Final = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
+_REQUEUED: Final = {
+    **_QUEUED, "phase": "requeued", "message": "The machine was lost; waiting for another",
+}  # fmt: skip
 
 
 class Jobs:
@@ -150,9 +162,9 @@ class Jobs:
                           job.template, job.endpoint, job.client_id)  # fmt: skip
             total = len(graphs.needed(request.prompt, request.outputs))
             view = JobView(job, nodes_total=total, price=self._limits.hour(request.usage))
-            run = LiveJob(order, make_listener(job, request), view)
+            run = LiveJob(order, make_listener(job, request), view, seconds=request.seconds)
             self._enter(run)
-            self._launch(run, self._watcher.until_end)
+            self._launch(run, self._follow)
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop; it ends soon after. An ended job stays as it is. Raises NotFound."""
@@ -301,11 +313,51 @@ class Jobs:
             events=self._mailbox.url(),
             created=self._clock(),
             usage=usage,
+            seconds=self._limits.allow(usage),
         )
         if self._stops(run):
             raise Cancelled(f"Job {order.job_id} was cancelled.")
-        self._submit(run, request, self._limits.allow(usage))
-        return self._watcher.until_end(run)
+        self._submit(run, request)
+        return self._follow(run)
+
+    def _follow(self, run: LiveJob) -> JobEnd | None:
+        """Watch a job to its end, on another machine when the first one is lost."""
+        while True:
+            end = self._watcher.until_end(run)
+            if end is None or not end.lost or not self._tries_again(run):
+                return end
+
+    def _tries_again(self, run: LiveJob) -> bool:
+        """Send a job whose machine was lost once more; False when it has to end here."""
+        job = run.view.job
+        if job.facts.tries >= TRIES or self._stops(run):
+            return False
+        after = job.facts.tries * EVENTS_OF_A_TRY
+        try:
+            request = self.request(job.id)
+            seconds = self._left(run, request)
+            if seconds < LEAST:
+                return False
+            request = replace(
+                request, events=self._mailbox.url(), events_after=after, seconds=seconds
+            )
+            self._store.delete(layout.result_key(job.id))
+            run.sequence.skip(after)
+            view = run.view.with_facts(tries=job.facts.tries + 1, started=0.0)
+            run.view = replace(view, progress=None, nodes_done=0)
+            self._submit(run, request)
+        except ComfyAwsError as exc:
+            log.warning("Job %s cannot be sent once more: %s", job.id, exc)
+            return False
+        log.warning("Job %s was sent once more: its machine was lost.", job.id)
+        return True
+
+    def _left(self, run: LiveJob, request: JobRequest) -> int:
+        """Seconds for another try: what a job may cost holds for its tries together."""
+        if self._limits.allow(request.usage) == LONGEST:
+            return LONGEST
+        started = run.view.job.facts.started
+        return request.seconds - int(self._clock() - started if started else 0)
 
     def _captured(self, run: LiveJob, graph: Json) -> Manifest:
         """What the graph stands on, sent where the bucket lacks it."""
@@ -320,8 +372,9 @@ class Jobs:
         )
         return capture.manifest
 
-    def _submit(self, run: LiveJob, request: JobRequest, seconds: int) -> None:
+    def _submit(self, run: LiveJob, request: JobRequest) -> None:
         job_id, endpoint = request.job_id, request.usage.endpoint
+        run.seconds = seconds = request.seconds
         body = to_json(request).encode()
         key = layout.request_key(job_id)
         stored = self._pool.submit(self._store.put, key, body, content_type="application/json")
@@ -344,7 +397,7 @@ class Jobs:
             raise
         log.info("Job %s was sent to the endpoint %s.", job_id, endpoint)
         self._ledger.set_failure_location(job_id, accepted.failure)
-        waiting = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
+        waiting = _QUEUED if run.view.job.facts.tries == 1 else _REQUEUED
         now, usage = self._clock(), request.usage
         run.view = in_phase(run.view, waiting, now).with_facts(instance_type=usage.instance_type)
         job = self._ledger.move(

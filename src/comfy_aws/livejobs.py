@@ -19,7 +19,7 @@ from typing import Final
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore
-from comfy_aws.errors import AwsError, AwsNotFound, EndpointUnusable
+from comfy_aws.errors import AwsError, AwsNotFound, EndpointUnusable, WorkerStopped
 from comfy_aws.events import PATIENCE, Sequence, stored_events
 from comfy_aws.ledger import Ledger
 from comfy_aws.models import (
@@ -40,16 +40,25 @@ SILENCE: Final = 5.0
 CANCEL_PATIENCE: Final = 30.0
 """Seconds that a running job is given to stop before it counts as cancelled all the same."""
 
+TIMEOUT_NOTICE: Final = 15.0
+"""Seconds within which SageMaker's and our own clock agree that a job's time is up."""
+
+_LOST_AGAIN: Final = (
+    "Another machine was lost under it before. Look into the logs; where memory ran out, take a "
+    "larger instance type."
+)
+
 
 @dataclass
 class LiveJob:
-    """The moving parts of one live job."""
+    """The moving parts of one live job. `seconds` is how long it may run."""
 
     order: Order
     listener: Listener
     view: JobView
     inbox: queue.SimpleQueue[tuple[Event, ...]] = field(default_factory=queue.SimpleQueue)
     sequence: Sequence = field(default_factory=Sequence)
+    seconds: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
     cancelled_at: float = 0.0
     unreachable_since: float = 0.0
@@ -142,7 +151,8 @@ class Watcher:
             if run.cancelled.is_set():
                 state = JobState.CANCELLED
             self._forget()  # the bucket may lack what we believed it has
-        return JobEnd(state, result, result.error if state is JobState.FAILED else {})
+        error = result.error if state is JobState.FAILED else {}
+        return JobEnd(state, result, error, lost=error.get("code") == WorkerStopped.code)
 
     def _result(self, job_id: str) -> JobResult | None:
         key = layout.result_key(job_id)
@@ -161,8 +171,10 @@ class Watcher:
                 return self._conclude(run, result)
             failure = self._failure(job_id)
             if failure:
-                error = {"code": "worker", "message": failure, "hint": "Look into the logs."}
-                return JobEnd(JobState.FAILED, error=error)
+                lost_again = run.view.job.facts.tries > 1
+                hint = _LOST_AGAIN if lost_again else "Look into the logs."
+                error = {"code": "worker", "message": failure, "hint": hint}
+                return JobEnd(JobState.FAILED, error=error, lost=self._was_cut_short(run))
             self._router.check(run.view.job.endpoint)
         except EndpointUnusable as exc:
             return JobEnd(JobState.FAILED, error=exc.to_dict())
@@ -177,6 +189,11 @@ class Watcher:
             return JobEnd(JobState.FAILED, error=error)
         run.unreachable_since = 0.0
         return None
+
+    def _was_cut_short(self, run: LiveJob) -> bool:
+        """Whether SageMaker gave up before the job's time was up: a worker that lives says why."""
+        job = run.view.job
+        return self._clock() - (job.facts.started or job.updated) < run.seconds - TIMEOUT_NOTICE
 
     def _failure(self, job_id: str) -> str:
         """What SageMaker wrote when it gave up on the job; empty when it did not."""

@@ -111,11 +111,15 @@ class JobView:
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended: with the worker's result, or with an error of this side."""
+    """How a job ended: with the worker's result, or with an error of this side.
+
+    `lost` tells that its machine was taken away or died under it, before its time was up.
+    """
 
     state: JobState
     result: JobResult | None = None
     error: Json = field(default_factory=dict)
+    lost: bool = False
 
 
 class Listener(Protocol):

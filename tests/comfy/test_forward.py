@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from PIL import Image
@@ -368,3 +369,37 @@ def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client
     files = [file["filename"] for file in again.job(job)["facts"]["files"]]
     assert files == saved(entry)
     again.close()
+
+
+def worker_that_wrote(name: str, home: Path) -> psutil.Process:
+    """The process of the worker, of a settings folder's local stack, whose folders have a file."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if (process.info["cmdline"] or [])[1:4] == ["-m", "comfy_aws.worker", "serve"]:
+            folder = Path(process.info["cwd"])
+            if folder.is_relative_to(home) and any(folder.rglob(name)):
+                return process
+    raise AssertionError(f"no worker below {home} has written {name}")
+
+
+def test_a_job_outlives_its_machine(home: Path, designer: ComfyUIProcess, client: Client) -> None:
+    """What came home before the machine died is not brought a second time."""
+    graph = slow(0, prefix="before", grey=0.83)
+    late = slow(5, prefix="after", grey=0.84)
+    graph |= {f"{node_id}0": node for node_id, node in late.items()}
+    graph["20"]["inputs"]["images"] = ["10", 0]
+    # The second picture waits for the first one.
+    graph["3"] = {"class_type": "GetImageSize", "inputs": {"image": ["1", 0]}}
+    graph["10"]["inputs"]["batch"] = ["3", 2]
+    job = client.queue(graph, aws={})
+    client.hear("executed", job, node="2")
+    worker_that_wrote("before_*.png", home).kill()
+    entry = client.end(job)
+    assert entry["status"]["status_str"] == "success"
+    messages = [kind for kind, _ in entry["status"]["messages"]]
+    assert messages == ["execution_start", "execution_cached", "execution_success"]
+    seen = client.job(job)
+    assert (seen["state"], seen["facts"]["tries"]) == ("succeeded", 2)
+    files = {file["node_id"]: file["filename"] for file in seen["facts"]["files"]}
+    assert files == {"2": saved(entry)[0], "20": saved(entry, "20")[0]}
+    written = {path.name for path in (designer.base_dir / "output").iterdir()}
+    assert {name for name in written if name.startswith(("before", "after"))} == {*files.values()}

@@ -2,7 +2,8 @@
 
 Steps: ``{"do": "event", "seq", "kind", "data"}`` sends an event, ``"lose"`` only keeps it,
 ``"store"`` writes events.jsonl (without previews), ``"result"`` writes result.json,
-``"await"`` waits until the object `key` exists, ``"refuse"`` answers with status 500.
+``"await"`` waits until the object `key` exists, ``"refuse"`` answers with status 500. A step
+with ``"try"`` is left out of the other tries of the job; events are numbered within a try.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, Queues, Session
 from comfy_aws.config import load_worker
+from comfy_aws.jobs import EVENTS_OF_A_TRY
 from comfy_aws.models import (
     Event,
     EventBatch,
@@ -38,8 +40,10 @@ class Refused(Exception):
 
 def perform(job: JobRequest) -> None:
     kept: list[Event] = []
+    this_try = 1 + job.events_after // EVENTS_OF_A_TRY
     for step in job.extra_data["script"]:
-        STEPS[step["do"]](job, step, kept)
+        if step.get("try", this_try) == this_try:
+            STEPS[step["do"]](job, step, kept)
 
 
 def event(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
@@ -49,7 +53,8 @@ def event(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
 
 def lose(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
     kind = EventKind(step.get("kind", "comfy"))
-    kept.append(Event(job.job_id, step["seq"], kind, step.get("data", {}), time.time()))
+    number = job.events_after * (not step.get("late")) + step["seq"]
+    kept.append(Event(job.job_id, number, kind, step.get("data", {}), time.time()))
 
 
 def store(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
@@ -61,7 +66,8 @@ def result(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
     made = JobResult(
         job.job_id, Outcome(step["outcome"]), outputs={"prompt": job.prompt}, usage=job.usage,
         timings={"total": 90.0},
-        error=step.get("error", {}), last_seq=step.get("last_seq", 0),
+        error=step.get("error", {}),
+        last_seq=job.events_after + step["last_seq"] if "last_seq" in step else 0,
     )  # fmt: skip
     STORE.put(layout.result_key(job.job_id), to_json(made).encode())
 

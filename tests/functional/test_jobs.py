@@ -18,7 +18,7 @@ import pytest
 
 from comfy_aws import layout
 from comfy_aws.aws import INLINE_BODY
-from comfy_aws.costs import Costs, Limits
+from comfy_aws.costs import LONGEST, Costs, Limits
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
 from comfy_aws.errors import ConfigError, Conflict, EndpointUnusable, NotFound
@@ -279,10 +279,80 @@ def test_what_a_result_makes_of_a_job(desk, outcome, state, error):
 
 
 def test_sagemaker_gives_up(desk):
-    _, _, end = desk.run([{"do": "refuse", "message": "no room"}])
+    job_id, _, end = desk.run([comfy(1), {"do": "refuse", "message": "no room"}])
     assert (end.state, end.result) == (JobState.FAILED, None)
     assert "SageMaker gave up on the job" in end.error["message"]
     assert "no room" in end.error["message"]
+    assert "Another machine was lost" in end.error["hint"]
+    assert desk.ledger.get(job_id).facts.tries == 2
+
+
+STOPPED = {"outcome": "failed", "error": {"code": "worker_stopped", "message": "shut down"}}
+
+
+@pytest.mark.parametrize(
+    "loss", [[{"do": "refuse", "message": "died", "try": 1}],
+             [{"try": 1, **step} for step in ending(4, **STOPPED)]],
+)  # fmt: skip
+def test_a_machine_is_lost_under_a_job(desk, loss):
+    script = [
+        comfy(1, "execution_start"), comfy(2), {**comfy(3), "try": 1}, *loss,
+        {**comfy(7), "late": True}, comfy(3, "execution_success"), *ending(4),
+    ]  # fmt: skip
+    job_id, ears, end = desk.run(script)
+    assert (end.state, end.error, end.lost) == (JobState.SUCCEEDED, {}, False)
+    again = 1_000_000
+    assert ears.numbers == [1, 2, 3, again + 1, again + 2, again + 3]
+    states = [view.job.state.value for view in ears.views]
+    states = [state for at, state in enumerate(states) if state != states[at - 1]]
+    assert states == ["preparing", "submitted", "running", "submitted", "running", "succeeded"]
+    phases = [view.phase["message"] for view in ears.views if view.phase]
+    assert "The machine was lost; waiting for another" in phases
+    facts = desk.ledger.get(job_id).facts
+    assert facts.tries == 2
+    assert {"queued", "requeued", "run"} <= facts.timings.keys()
+
+
+MINUTE_AND_A_HALF = PRICES.of("ml.g5.xlarge").price * 90 / 3600
+
+
+@pytest.mark.parametrize(
+    ("limit", "after", "left"),
+    [(None, LONGEST / 2, LONGEST), (None, LONGEST, 0),
+     (MINUTE_AND_A_HALF, 20, 70), (MINUTE_AND_A_HALF, 50, 0)],
+)  # fmt: skip
+def test_a_job_is_tried_again_in_the_time_that_is_left(desk, limit, after, left):
+    """One that has had its time was not lost, and a limit holds for both tries together."""
+    desk.close()
+    late = [0.0]
+    desk.wishes["clock"] = lambda: time.time() + late[0]
+    desk.wishes["limits"] = Limits(Costs(PRICES), lambda since: [], job=limit)
+    desk.open()
+    gate = f"gates/{uuid.uuid4().hex}"
+    gone = [{"do": "await", "key": gate}, {"do": "refuse", "message": "gone"}]
+    script = [comfy(1), *({"try": 1, **step} for step in gone), *ending(2)]
+    job_id, ears = desk.start(script)
+    desk.wait_state(job_id, JobState.RUNNING)
+    late[0] = after
+    desk.parts.store.put(gate, b"")
+    end = ears.end()
+    if not left:
+        assert "gone" in end.error["message"]
+        assert desk.ledger.get(job_id).facts.tries == 1
+        return
+    assert end.state is JobState.SUCCEEDED
+    assert left - LIMIT <= desk.jobs.request(job_id).seconds <= left
+
+
+def test_a_lost_job_that_was_cancelled_is_not_tried_again(desk):
+    gate = f"gates/{uuid.uuid4().hex}"
+    script = [comfy(1), {"do": "await", "key": gate}, {"do": "refuse", "message": "died"}]
+    job_id, ears = desk.start(script)
+    desk.wait_state(job_id, JobState.RUNNING)
+    desk.jobs.cancel(job_id)
+    desk.parts.store.put(gate, b"")
+    ears.end()
+    assert desk.ledger.get(job_id).facts.tries == 1
 
 
 def test_a_damaged_result(desk):

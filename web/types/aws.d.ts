@@ -306,6 +306,8 @@ declare namespace Aws {
     timings: Record<string, number>
     files: SavedFile[]
     error: JobError | null
+    /** Machines it was given to. */
+    tries: number
   }
 
   /** What a job was sent with. */

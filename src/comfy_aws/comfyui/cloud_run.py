@@ -64,6 +64,8 @@ class CloudRun:
         self._services = services
         self._names: dict[Place, Place] = {}
         self._files: tuple[SavedFile, ...] = ()
+        self._saved: list[tuple[OutputFile, Place]] = []
+        self._earlier: list[tuple[OutputFile, Place]] = []
         self._cached: frozenset[str] = frozenset()
         self._messages: list[tuple[str, Json]] = []
         self._end_message: tuple[str, Json] | None = None
@@ -142,6 +144,8 @@ class CloudRun:
             return
         if kind == "executing" and payload.get("node") is None:
             return
+        if kind == "execution_start" and self._messages:
+            self._start_over()
         if kind == "execution_cached":
             self._cached = frozenset(map(str, payload.get("nodes", ())))
         if kind == "executed":
@@ -157,16 +161,35 @@ class CloudRun:
     def _on_binary(self, message: Json) -> None:
         self._canvas.binary(self._job_id, self._client_id, message)
 
+    def _start_over(self) -> None:
+        """Another machine begins: the one before was lost. Its files that come again are kept."""
+        self._messages.clear()
+        self._end_message = None
+        self._cached = frozenset()
+        self._earlier, self._saved = self._saved, []
+        self._names, self._files = {}, ()
+
     def _save(self, files: tuple[OutputFile, ...]) -> None:
-        new = [f for f in files if Place(f.filename, f.subfolder, f.type) not in self._names]
+        new = [file for file in files if _place(file) not in self._names]
         if self._services is None or not new:
             return
-        names = self._outputs.save(self._services.store, new, self._cached)
+        names = {_place(file): local for file in new if (local := self._came_before(file))}
+        missing = [file for file in new if _place(file) not in names]
+        names |= self._outputs.save(self._services.store, missing, self._cached)
         self._names |= names
         for file in new:
-            local = names[Place(file.filename, file.subfolder, file.type)]
+            local = names[_place(file)]
+            self._saved.append((file, local))
             self._files += (SavedFile(file.node_id, *local),)
         self._services.jobs.keep_files(self._job_id, self._files)
+
+    def _came_before(self, file: OutputFile) -> Place | None:
+        """Where the same bytes of the same node lie since a machine that was lost sent them."""
+        for at, (other, local) in enumerate(self._earlier):
+            if (other.node_id, other.digest) == (file.node_id, file.digest):
+                del self._earlier[at]
+                return local
+        return None
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -210,6 +233,10 @@ class CloudRun:
             "current_inputs": {},
             "current_outputs": [],
         }
+
+
+def _place(file: OutputFile) -> Place:
+    return Place(file.filename, file.subfolder, file.type)
 
 
 def _without_null(payload: Json) -> Json:

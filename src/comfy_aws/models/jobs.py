@@ -14,7 +14,8 @@ class JobState(str, Enum):
     """The life of one forwarded execution.
 
     PREPARING → SUBMITTED → RUNNING → one of the ends. A job can end from any live state: a
-    preflight failure ends PREPARING, a lost endpoint ends SUBMITTED.
+    preflight failure ends PREPARING, a lost endpoint ends SUBMITTED. One whose machine is lost
+    goes back to SUBMITTED.
     """
 
     PREPARING = "preparing"
@@ -44,7 +45,7 @@ _STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.PREPARING: frozenset({JobState.SUBMITTED, JobState.FAILED, JobState.CANCELLED}),
     # A result can be seen before any event: events may be lost, results not.
     JobState.SUBMITTED: frozenset({JobState.RUNNING}) | _ENDS,
-    JobState.RUNNING: _ENDS,
+    JobState.RUNNING: frozenset({JobState.SUBMITTED}) | _ENDS,
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
@@ -82,7 +83,8 @@ class JobFacts:
     """What is kept of a job beside its state.
 
     `started` is when its worker took it, `seconds` how long the worker was busy with it.
-    `timings` maps a phase's name to its seconds, in the order of the phases.
+    `timings` maps a phase's name to its seconds, in the order of the phases. `tries` counts the
+    machines that it was given to: more than one when they were lost under it.
     """
 
     instance_type: str = ""
@@ -91,6 +93,7 @@ class JobFacts:
     timings: dict[str, float] = field(default_factory=dict)
     files: tuple[SavedFile, ...] = ()
     error: JobError | None = None
+    tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ class JobRequest:
     """What the worker gets: the graph and everything it stands on.
 
     `outputs` are the node ids to execute. `extra_data` never holds ComfyUI's sensitive keys.
-    `events` is the URL of the designer's queue; empty means that nobody listens.
+    `events` is the URL of the designer's queue; empty means that nobody listens. The events are
+    numbered from `events_after` + 1: those before are of a try whose machine was lost. `seconds` is
+    how long it may run.
     """
 
     job_id: str
@@ -134,6 +139,8 @@ class JobRequest:
     events: str = ""
     created: float = 0.0
     usage: Usage = Usage()
+    events_after: int = 0
+    seconds: int = 0
 
 
 class Outcome(str, Enum):
@@ -215,7 +222,7 @@ class EventKind(str, Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """An ordered message about a job. `seq` counts from 1 within a job, without gaps."""
+    """An ordered message about a job. `seq` counts from 1, without gaps but between two tries."""
 
     job_id: str
     seq: int

@@ -27,6 +27,7 @@ from comfy_aws.errors import (
     ComfyUIError,
     PromptRejected,
     RunnerCrashed,
+    WorkerStopped,
 )
 from comfy_aws.models import EventKind, JobRequest, JobResult, Json, Outcome, OutputFile, to_json
 from comfy_aws.worker.graph import Graph
@@ -103,7 +104,9 @@ class Execution:
         self._stopped: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
         self._sender = Sender(lambda body: queues.send(request.events, body), spilled=self._spill)
         self._outbox = Outbox(
-            request.job_id, self._sender.add if request.events else lambda line: None
+            request.job_id,
+            self._sender.add if request.events else lambda line: None,
+            after=request.events_after,
         )
         self._graph: Graph | None = None
         self._history: asyncio.Task[Json | None] | None = None
@@ -149,7 +152,8 @@ class Execution:
         reason = self._stopped.result() if self._stopped.done() else Stop.CANCELLED
         if reason is Stop.CANCELLED:
             return Verdict(Outcome.INTERRUPTED)
-        error = RunnerCrashed(reason.value, hint="Run the prompt again.")
+        made = WorkerStopped if reason is Stop.SHUTDOWN else RunnerCrashed
+        error = made(reason.value, hint="Run the prompt again.")
         return Verdict(Outcome.FAILED, error=error.to_dict())
 
     # -- the way to the graph --------------------------------------------------------------

@@ -47,6 +47,7 @@ class Outbox:
 
     Args:
         emit: gets each event's number and JSON text.
+        after: the number that comes before the first.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class Outbox:
         job_id: str,
         emit: Callable[[str], None],
         *,
+        after: int = 0,
         progress_interval: float = PROGRESS_INTERVAL,
         preview_interval: float = PREVIEW_INTERVAL,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.job_id = job_id
-        self.last_seq = 0
+        self.last_seq = after
         self.lines: list[str] = []
         self._emit = emit
         self._clock = clock

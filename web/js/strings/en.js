@@ -403,6 +403,7 @@ export const EN = Object.freeze({
   'phase.upload': 'Uploading',
   'phase.store': 'Saving the template',
   'phase.queued': 'Waiting for a machine',
+  'phase.requeued': 'The machine was lost; waiting for another',
   'phase.restore': 'Fetching models and node packs',
   'phase.environment': 'Installing Python packages',
   'phase.start': 'Starting ComfyUI',

@@ -401,6 +401,7 @@ export const JA = Object.freeze({
   'phase.upload': 'アップロード中',
   'phase.store': 'テンプレートを保存中',
   'phase.queued': 'マシンを待っています',
+  'phase.requeued': 'マシンが失われました。別のマシンを待っています',
   'phase.restore': 'モデルとノードパックを取得中',
   'phase.environment': 'Python パッケージをインストール中',
   'phase.start': 'ComfyUI を起動中',

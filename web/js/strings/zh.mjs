@@ -401,6 +401,7 @@ export const ZH = Object.freeze({
   'phase.upload': '正在上传',
   'phase.store': '正在保存模板',
   'phase.queued': '正在等待机器',
+  'phase.requeued': '机器已中断，正在等待另一台机器',
   'phase.restore': '正在获取模型和节点包',
   'phase.environment': '正在安装 Python 软件包',
   'phase.start': '正在启动 ComfyUI',

@@ -20,6 +20,9 @@ const ICONS = {
   cancelled: 'pi-ban',
 }
 
+/** Phases of a job that no machine has taken yet. */
+const QUEUED = new Set(['queued', 'requeued'])
+
 export class JobRow {
   #store
   #mark = icon('pi-clock')
@@ -145,7 +148,7 @@ function nowOf({ phase, progress, endpoint }, { starts }) {
 function waitingFor({ phase, message, done, total }, start) {
   const name = named('phase', phase)
   const step = start?.phases.filter(({ began, ended: over }) => began && !over).at(-1)
-  if (phase === 'queued' && step) return t('phase.item', { phase: name, item: stepOf(step) })
+  if (QUEUED.has(phase)) return step ? t('phase.item', { phase: name, item: stepOf(step) }) : name
   if (name === phase) return message || name
   if (total > 0) return t('phase.item', { phase: name, item: part(done, total) })
   // A message that only says the phase in other words adds nothing.
