@@ -128,7 +128,7 @@ class Middleware:
         ids = [str(job_id) for key in ("job_ids", "ids") for job_id in body.get(key) or ()]
         cloud = [job_id for job_id in ids if self._designer.cancel(job_id)]
         if ids and len(cloud) == len(ids):
-            return web.json_response({"cancelled": cloud})
+            return web.json_response({"cancelled": True})
         return await handler(request)
 
     async def _websocket(self, request: web.Request, handler: Handler) -> web.StreamResponse:
