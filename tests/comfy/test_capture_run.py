@@ -67,9 +67,10 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     # The folder lies elsewhere, as models on a second disk do.
     silent = shutil.move(base / "models" / "silent", tmp_path_factory.mktemp("disk") / "silent")
     (base / "models" / "silent").symlink_to(silent)
-    save_file({"scale": torch.tensor([2.0])}, silent / "scale.safetensors")
-    for name in ("native.safetensors", "face.onnx", "tagger/config.json", "tagger/weights.bin",
-                 "thread.txt", "small/pool.txt", "large/pool.txt", "process.txt"):  # fmt: skip
+    for name in ("scale", "native"):
+        save_file({"scale": torch.tensor([2.0])}, silent / f"{name}.safetensors")
+    for name in ("face.onnx", "tagger/config.json", "tagger/weights.bin", "thread.txt",
+                 "small/pool.txt", "large/pool.txt", "process.txt"):  # fmt: skip
         (silent / name).parent.mkdir(exist_ok=True)
         (silent / name).write_text(name)
     # As in a ComfyUI without a base directory, whose own folder is on the path.
