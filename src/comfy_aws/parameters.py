@@ -293,7 +293,8 @@ def _kind(spec: Spec) -> ParameterKind | None:
         return None  # another choice takes other inputs than the graph has
     if inputspecs.choices(spec) is not None:
         return ParameterKind.FILE if _media(spec) else ParameterKind.CHOICE
-    return _SCALARS.get(spec[0]) if isinstance(spec[0], str) else None
+    kind = inputspecs.details(spec).get("widgetType") or spec[0]  # of several types one is typed
+    return _SCALARS.get(kind) if isinstance(kind, str) else None
 
 
 def _media(spec: Spec) -> str:

@@ -59,7 +59,7 @@ class Preflight:
         Raises:
             InvalidWorkflow, InvalidName, NotFound, FileChanged, AwsError.
         """
-        graph = graphs.check_prompt(prompt)
+        graph = self._catalog.renewed(graphs.check_prompt(prompt))
         capture = self._uploader.capture(graph, base=self._router.manifest(template))
         absent = self._blobs.missing(capture.manifest.blobs().values())
         size = sum(ref.size for ref in absent)

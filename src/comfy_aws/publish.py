@@ -185,7 +185,7 @@ class Publisher:
             Unresolved, FileChanged, Cancelled, AwsError.
         """
         layout.check_template_name(name)
-        graph = graphs.check_prompt(prompt)
+        graph = self._catalog.renewed(graphs.check_prompt(prompt))
         drawing = graphs.check_workflow(workflow)
         picture = cover_of(cover) if cover else b""
         classes = graphs.classes(graph)

@@ -66,6 +66,9 @@ class Catalog(Protocol):
     def knows(self, class_type: str) -> bool:
         """Whether the node class is installed here."""
 
+    def renewed(self, prompt: Json) -> Json:
+        """The graph with others for the node classes that this ComfyUI has given up."""
+
     def pack_of(self, class_type: str) -> Path | None:
         """Folder or file of the node pack, None for ComfyUI's own classes."""
 

@@ -36,6 +36,9 @@ class StoredCatalog:
     def knows(self, class_type: str) -> bool:
         return False
 
+    def renewed(self, prompt: Json) -> Json:
+        return prompt
+
     def pack_of(self, class_type: str) -> Path | None:
         return None
 

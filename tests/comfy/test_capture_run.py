@@ -67,7 +67,8 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     # The folder lies elsewhere, as models on a second disk do.
     silent = shutil.move(base / "models" / "silent", tmp_path_factory.mktemp("disk") / "silent")
     (base / "models" / "silent").symlink_to(silent)
-    save_file({"scale": torch.tensor([2.0])}, silent / "scale.safetensors")
+    for name in ("scale", "native"):
+        save_file({"scale": torch.tensor([2.0])}, silent / f"{name}.safetensors")
     for name in ("face.onnx", "tagger/config.json", "tagger/weights.bin", "thread.txt",
                  "small/pool.txt", "large/pool.txt", "process.txt"):  # fmt: skip
         (silent / name).parent.mkdir(exist_ok=True)
@@ -148,7 +149,8 @@ def test_models_that_no_widget_names_are_known_after_a_local_run(
     source = {"class_type": "SilentGrey", "inputs": {"size": "large", "seed": 1}}
     assert _run(maker, client, source, on_aws=False) == (204, 204, 204)
     assert needed("large", 2) == {
-        "silent/large/level.txt", "silent/scale.safetensors", "silent/face.onnx",
+        "silent/large/level.txt", "silent/scale.safetensors", "silent/native.safetensors",
+        "silent/face.onnx",
         "silent/tagger/config.json", "silent/tagger/weights.bin", "silent/thread.txt",
         "silent/large/pool.txt", "silent/process.txt",
         "custom_nodes/silent_reader/weights/inner.pth",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,7 @@ def test_many_cloud_jobs_run_at_once_beside_a_local_one(client: Client) -> None:
         ("/api/interrupt", {"prompt_id": "ID"}),
         ("/queue", {"delete": ["ID"]}),
         ("/api/jobs/ID/cancel", {}),
+        ("/api/jobs/cancel", {"job_ids": ["ID"]}),
         ("/aws/jobs/ID/cancel", {}),
     ],
 )
@@ -137,6 +140,8 @@ def test_cancelling_a_cloud_job_leaves_the_local_run_alone(
     text = json.dumps(body).replace("ID", cloud)
     answer = client.post(path.replace("ID", cloud), json.loads(text))
     assert answer.status_code == 200, answer.text
+    if path.startswith("/api/jobs/"):
+        assert answer.json() == {"cancelled": True}
     entry = client.end(cloud)
     assert entry["status"]["messages"][-1][0] == "execution_interrupted"
     assert client.job(cloud)["state"] == "cancelled"
@@ -240,16 +245,21 @@ def test_a_prompt_that_is_invalid_is_refused_by_comfyui_itself(client: Client) -
     assert answer.json()["node_errors"]["1"]["errors"][0]["type"] == "value_bigger_than_max"
 
 
-@pytest.fixture(scope="module")
-def template(designer: ComfyUIProcess, bucket: ObjectStore) -> Iterator[str]:
-    """The pipeline; beside a template whose only version is gone, which hides nothing of it."""
-    body = {"name": "Forward", "workflow": pipeline.load_workflow(),
-            "prompt": pipeline.load_prompt(seed=5)}  # fmt: skip
-    publish = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
-    path = f"{designer.url}/aws/publishes/{publish['publish']['id']}"
+def publish(
+    designer: ComfyUIProcess, name: str, prompt: dict[str, Any], workflow: dict[str, Any]
+) -> None:
+    body = {"name": name, "workflow": workflow, "prompt": prompt}
+    made = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
+    path = f"{designer.url}/aws/publishes/{made['publish']['id']}"
     while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
         pass
     assert state["state"] == "done", state["error"]
+
+
+@pytest.fixture(scope="module")
+def template(designer: ComfyUIProcess, bucket: ObjectStore) -> Iterator[str]:
+    """The pipeline; beside a template whose only version is gone, which hides nothing of it."""
+    publish(designer, "Forward", pipeline.load_prompt(seed=5), pipeline.load_workflow())
     half = layout.template_key("Half")
     bucket.put(half, to_json(Template("Half", 1, 1.0, 1.0)).encode())
     yield "Forward"
@@ -299,6 +309,17 @@ def test_a_port_knows_the_nodes_and_models_of_the_bucket(artist: Client, templat
     assert artist.get("/object_info/NoSuchNode") == {}
 
 
+def test_definitions_are_kept_as_comfyui_gives_them(
+    client: Client, bucket: ObjectStore, template: str
+) -> None:
+    kept = json.loads(bucket.get(layout.version_key(template, 1)))["object_info"]
+    for name, definition in kept.items():
+        here = client.get(f"/object_info/{name}")[name]
+        del here["input"]  # which grows with the files of this machine
+        told = {key: value for key, value in here.items() if value not in (False, None, [])}
+        assert {key: definition.get(key) for key in told} == told
+
+
 def test_a_port_runs_a_model_that_is_only_in_the_bucket(artist: Client, template: str) -> None:
     """Without a template: the class is known, the file comes from the bucket's library."""
     prompt = {
@@ -327,13 +348,22 @@ def test_a_refused_graph_is_not_run_in_place_of_a_later_one(artist: Client, temp
     image = {"width": 16, "height": 16, "batch_size": 1, "color": 0}
     local = {"1": {"class_type": "EmptyImage", "inputs": image},
              "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}  # fmt: skip
-    body = {"prompt_id": "twice-the-same", "client_id": artist.id}
+    prompt_id = str(uuid.uuid4())
+    body = {"prompt_id": prompt_id, "client_id": artist.id}
     mark = {"aws": {"template": template}}
     refused = artist.post("/prompt", {**body, "prompt": nothing_to_show, "extra_data": mark})
     assert refused.status_code == 400
     assert artist.post("/prompt", {**body, "prompt": local}).status_code == 200
-    assert artist.end("twice-the-same")["prompt"][2] == local
-    assert all(job["id"] != "twice-the-same" for job in artist.get("/aws/jobs")["jobs"])
+    assert artist.end(prompt_id)["prompt"][2] == local
+    assert all(job["id"] != prompt_id for job in artist.get("/aws/jobs")["jobs"])
+
+
+def test_a_null_for_an_id_is_none(artist: Client, template: str) -> None:
+    body = {"prompt_id": None, "client_id": artist.id, "prompt": pipeline.load_prompt(seed=7),
+            "extra_data": {"aws": {"template": template}}}  # fmt: skip
+    answer = artist.post("/prompt", body)
+    assert answer.status_code == 200, answer.text
+    assert artist.end(answer.json()["prompt_id"])["status"]["completed"] is True
 
 
 def test_a_ports_mistakes_come_back_at_their_node(artist: Client, template: str) -> None:
@@ -352,6 +382,145 @@ def test_a_port_is_told_of_an_unknown_class_without_a_template_is_named(artist: 
     assert answer.status_code == 400
     errors = answer.json()["node_errors"]
     assert "TinyConditioning" in errors[pipeline.CONDITIONING_ID]["errors"][0]["message"]
+
+
+# -- what only newer ComfyUIs have ---------------------------------------------------------------
+
+
+def growing(seconds: float = 0, **resize: Any) -> dict[str, Any]:
+    """A choice that brings inputs, a row that grows, and types that match."""
+    resize = resize or {"resize_type": "scale by multiplier", "resize_type.multiplier": 2.0}
+    prompt = slow(seconds, prefix="growing", grey=0.25)
+    return {
+        "1": prompt["1"],
+        "3": {"class_type": "ResizeImageMaskNode",
+              "inputs": {"input": ["1", 0], "scale_method": "area", **resize}},
+        "4": {"class_type": "ComfySwitchNode",
+              "inputs": {"switch": True, "on_false": ["1", 0], "on_true": ["3", 0]}},
+        "5": {"class_type": "BatchImagesNode",
+              "inputs": {"images.image0": ["4", 0], "images.image1": ["3", 0]}},
+        "2": {"class_type": "SaveImage",
+              "inputs": {"images": ["5", 0], "filename_prefix": "growing"}},
+    }  # fmt: skip
+
+
+def need(url: str, prompt: dict[str, Any]) -> None:
+    known = requests.get(f"{url}/object_info", timeout=60).json()
+    lacking = {node["class_type"] for node in prompt.values()} - known.keys()
+    if lacking:
+        pytest.skip(f"this ComfyUI has no {', '.join(sorted(lacking))}")
+
+
+@pytest.fixture(scope="module")
+def grown(designer: ComfyUIProcess) -> str:
+    need(designer.url, growing())
+    publish(designer, "Growing", growing(), {"nodes": [], "links": [], "version": 0.4})
+    return "Growing"
+
+
+def test_inputs_that_come_and_go_run_here_and_there(
+    client: Client, artist: Client, designer: ComfyUIProcess, grown: str
+) -> None:
+    here = client.end(client.queue(growing()))
+    there = client.end(client.queue(growing(), aws={}))
+    assert [len(saved(each)) for each in (here, there)] == [2, 2]
+    for name in saved(here) + saved(there):
+        with Image.open(designer.base_dir / "output" / name) as image:
+            assert image.size == (32, 32)
+    entry = artist.end(artist.queue(growing(), aws={"template": grown}))
+    assert entry["status"]["completed"] is True, entry["status"]
+    assert len(saved(entry)) == 2
+
+
+def test_mistakes_in_inputs_that_come_and_go_are_told_by_a_port(artist: Client, grown: str) -> None:
+    wrong: dict[str, Any] = {"resize_type": "scale by multiplier", "resize_type.multiplier": 99}
+    refused = artist.submit(growing(**wrong), aws={"template": grown})
+    [error] = refused.json()["node_errors"]["3"]["errors"]
+    assert error["type"] == "value_bigger_than_max"
+    assert error["extra_info"]["input_name"] == "resize_type.multiplier"
+    del wrong["resize_type.multiplier"]
+    refused = artist.submit(growing(**wrong), aws={"template": grown})
+    assert refused.json()["node_errors"]["3"]["errors"][0]["type"] == "required_input_missing"
+
+
+def test_a_program_sets_an_input_that_comes_with_a_choice(client: Client, grown: str) -> None:
+    body = {"parameters": {"3.resize_type.multiplier": 99}}
+    refused = client.post(f"/aws/templates/{grown}/run", body)
+    assert refused.json()["error"]["parameters"].keys() == body["parameters"].keys()
+    body = {"parameters": {"3.resize_type.multiplier": 3}, "wait": 90}
+    job = client.post(f"/aws/templates/{grown}/run", body).json()["job"]
+    assert (job["state"], len(job["outputs"])) == ("succeeded", 2), job
+    picture = client.url + f"/aws/jobs/{job['id']}/outputs/1"
+    with Image.open(io.BytesIO(requests.get(picture, timeout=60).content)) as image:
+        assert image.size == (48, 48)
+
+
+def test_a_class_that_comfyui_has_given_up_is_replaced_as_here(
+    client: Client, designer: ComfyUIProcess
+) -> None:
+    if requests.get(f"{client.url}/node_replacements", timeout=60).status_code == 404:
+        pytest.skip("this ComfyUI replaces no classes")
+    prompt = slow(0, prefix="replaced")
+    old = {"class_type": "SlowPicture", "inputs": {"delay": 0}, "_meta": {"title": "Old"}}
+    prompt["1"] = old
+    for mark in ({"aws": {}}, {}):
+        entry = client.end(client.queue(prompt, **mark))
+        assert entry["status"]["completed"] is True, entry["status"]
+        assert entry["prompt"][2]["1"]["class_type"] == "SlowImage"
+    answer = client.post("/aws/preflight", {"prompt": prompt}).json()
+    assert answer["unresolved"] == []
+    publish(designer, "Replaced", prompt, {"nodes": [], "links": [], "version": 0.4})
+    stored = client.get("/aws/templates/Replaced")
+    assert stored["prompt"]["1"]["class_type"] == "SlowImage"
+
+
+def test_every_kind_of_file_comes_home(client: Client, designer: ComfyUIProcess) -> None:
+    mesh = designer.base_dir / "input" / "3d" / "cube.obj"
+    mesh.parent.mkdir(exist_ok=True)
+    mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    view = {"viewport_state": {}, "width": 64, "height": 64}
+    prompt = {
+        "1": {"class_type": "SlowImage", "inputs": {"seconds": 0, "grey": 0.4, "batch": 4}},
+        "2": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 4.0}},
+        "3": {"class_type": "SaveVideo", "inputs": {
+            "video": ["2", 0], "filename_prefix": "kinds/clip", "format": "auto",
+            "format.codec": "auto"}},
+        "4": {"class_type": "EmptyAudio", "inputs": {
+            "duration": 0.1, "sample_rate": 8000, "channels": 1}},
+        "5": {"class_type": "SaveAudioAdvanced", "inputs": {
+            "audio": ["4", 0], "filename_prefix": "kinds/sound", "format": "flac"}},
+        "6": {"class_type": "Load3DAdvanced", "inputs": {"model_file": "3d/cube.obj", **view}},
+        "7": {"class_type": "Save3DAdvanced", "inputs": {
+            "model_3d": ["6", 0], "filename_prefix": "kinds/mesh", **view}},
+        "8": {"class_type": "Preview3DAdvanced", "inputs": {"model_3d": ["6", 0], **view}},
+        "9": {"class_type": "Preview3D", "inputs": {"model_file": ["6", 0]}},
+        "10": {"class_type": "PreviewAny", "inputs": {"source": ["7", 3]}},
+        "11": {"class_type": "SaveText", "inputs": {
+            "text": ["10", 0], "filename_prefix": "kinds/word", "format": "md"}},
+        "12": {"class_type": "SaveImageAdvanced", "inputs": {
+            "images": ["1", 0], "filename_prefix": "kinds/deep", "format": "png",
+            "format.bit_depth": "16-bit", "format.input_color_space": "sRGB"}},
+    }  # fmt: skip
+    need(client.url, prompt)
+    entries = [client.end(client.queue(prompt, **mark)) for mark in ({"aws": {}}, {})]
+    for entry in entries:
+        assert entry["status"]["status_str"] == "success", entry["status"]
+    there, here = (entry["outputs"] for entry in entries)
+    assert there.keys() == here.keys()
+    for node_id in here:
+        assert there[node_id].keys() == here[node_id].keys()
+    assert there["10"] == here["10"] == {"text": ["64"]}
+    for node_id, folder in (("7", "output"), ("8", "temp"), ("9", "output")):
+        for outputs in (there, here):
+            [name, *_] = outputs[node_id]["result"]
+            assert (designer.base_dir / folder / name).read_text() == mesh.read_text()
+    listed = {file for outputs in (there, here) for node in outputs.values()
+              for files in node.values() if isinstance(files, list)
+              for file in files if isinstance(file, dict) and "filename" in file
+              for file in [(file["type"], file["subfolder"], file["filename"])]}  # fmt: skip
+    assert len(listed) == 2 * 7
+    for kind, subfolder, name in listed:
+        assert (designer.base_dir / kind / subfolder / name).stat().st_size > 0
 
 
 def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client: Client) -> None:

@@ -73,6 +73,9 @@ class FolderCatalog:
 
     # -- resolve.Catalog -----------------------------------------------------------------------
 
+    def renewed(self, prompt: Json) -> Json:
+        return prompt
+
     def knows(self, class_type: str) -> bool:
         return class_type in {*MODELS, "LoadImage", "Text", "Save", "PackNode"}
 

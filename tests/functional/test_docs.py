@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_aws import versions
 from comfy_aws.stack import StackState
 from tests.comfy.comfyui_process import comfyui_path
 from tests.functional import test_user_guide
@@ -23,8 +24,9 @@ from tests.support.faults import aws_before
 OPERATOR, PROGRAMS = "docs/operator.md", "docs/programs.md"
 
 # moto has no machine image with a GPU's driver, and nobody is there to be asked.
+COMFYUI = versions.installed(comfyui_path()).comfyui
 INSTEAD = {
-    "comfy-aws deploy": "comfy-aws deploy --yes",
+    "comfy-aws deploy": f"comfy-aws deploy --yes --comfyui-version {COMFYUI}",
     "comfy-aws update": "comfy-aws update --yes",
     "comfy-aws destroy": "comfy-aws destroy --yes",
     "--designer-type g5.xlarge": "--designer-type g5.xlarge --designer-image ami-12c6146b",

@@ -122,7 +122,13 @@ INFO = {
     "Both": {"input": {"required": {}}, "output": ["IMAGE,LATENT"]},
     "Resize": {"input": RESIZE, "output": ["COMFY_MATCHTYPE_V3"]},
     "Batch": {"input": BATCH, "output": ["IMAGE"]},
-    "Save": {"input": {"required": {"images": ["IMAGE"]}}, "output": [], "output_node": True},
+    "Save": {
+        "input": {
+            "required": {"images": ["IMAGE"], "path": ["STRING,FILE_3D", {"widgetType": "STRING"}]}
+        },
+        "output": [],
+        "output_node": True,
+    },
 }
 
 
@@ -133,7 +139,7 @@ def graph(**resize):
                                                  **resize}},
         "3": {"class_type": "Batch", "inputs": {"images.image0": ["2", 0],
                                                 "images.image1": ["1", 0]}},
-        "4": {"class_type": "Save", "inputs": {"images": ["3", 0]}},
+        "4": {"class_type": "Save", "inputs": {"images": ["3", 0], "path": "a"}},
     }  # fmt: skip
 
 
@@ -181,7 +187,8 @@ def test_widgets_that_a_choice_brings_are_parameters():
     assert by_role == {"width": "2.resize_type.width", "height": "2.resize_type.height"}
     known = settable(prompt, INFO)
     assert [each.input for each in known] == [
-        "resize_type.width", "resize_type.height", "resize_type.crop", "scale_method"]  # fmt: skip
+        "resize_type.width", "resize_type.height", "resize_type.crop", "scale_method",
+        "path"]  # fmt: skip
     new = apply(prompt, known, {"2.resize_type.width": "128", "2.resize_type.crop": "disabled"})
     assert new["2"]["inputs"]["resize_type.width"] == 128
     assert new["2"]["inputs"]["resize_type.crop"] == "disabled"

@@ -6,6 +6,7 @@ which node packs rely on.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import platform
@@ -20,6 +21,7 @@ import folder_paths
 
 import nodes
 from comfy_aws import inputspecs, joblog, meshes
+from comfy_aws import prompt as graphs
 from comfy_aws.comfyui import localpaths, modelfiles
 from comfy_aws.comfyui.model_reads import ModelReads
 from comfy_aws.helppages import WebFolder, pack_of
@@ -39,6 +41,18 @@ OWN_PACK = Path(__file__).resolve().parents[3]
 KEPT: Final = 0.25
 """Seconds that a node's choices are used again: as long as one look at a prompt, not longer."""
 
+_TOLD: Final = {
+    "is_input_list": "INPUT_IS_LIST",
+    "has_intermediate_output": "HAS_INTERMEDIATE_OUTPUT",
+    "deprecated": "DEPRECATED",
+    "experimental": "EXPERIMENTAL",
+    "dev_only": "DEV_ONLY",
+    "api_node": "API_NODE",
+    "search_aliases": "SEARCH_ALIASES",
+    "essentials_category": "ESSENTIALS_CATEGORY",
+}
+"""What a definition tells of a node only where its class has it: key → attribute."""
+
 _UNKNOWN: Final[Spec] = (None, {})
 """Of an input that the node does not declare."""
 
@@ -52,6 +66,22 @@ class ComfyUICatalog:
 
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS
+
+    def renewed(self, prompt: Json) -> Json:
+        """As newer ComfyUIs do it with a prompt that is posted, by what packs have told them."""
+        from server import PromptServer
+
+        replacements = getattr(PromptServer.instance, "node_replace_manager", None)
+        apply = getattr(replacements, "apply_replacements", None)
+        if apply is None or all(map(self.knows, graphs.classes(prompt))):
+            return prompt
+        graph = copy.deepcopy(prompt)
+        try:
+            apply(graph)
+        except Exception as exc:  # noqa: BLE001 – it expects more of a node than a graph must have
+            log.warning("ComfyUI could not replace node classes that it has given up: %r", exc)
+            return prompt
+        return graph
 
     def pack_of(self, class_type: str) -> Path | None:
         module = getattr(nodes.NODE_CLASS_MAPPINGS[class_type], "RELATIVE_PYTHON_MODULE", "nodes")
@@ -223,6 +253,7 @@ def node_info(class_type: str) -> Json:
         return info
     inputs = node.INPUT_TYPES()
     returns = list(node.RETURN_TYPES)
+    told = {key: getattr(node, name) for key, name in _TOLD.items() if hasattr(node, name)}
     return {
         "input": inputs,
         "input_order": {group: list(names) for group, names in inputs.items()},
@@ -236,6 +267,7 @@ def node_info(class_type: str) -> Json:
         "python_module": getattr(node, "RELATIVE_PYTHON_MODULE", "nodes"),
         "category": getattr(node, "CATEGORY", "sd"),
         "output_node": bool(getattr(node, "OUTPUT_NODE", False)),
+        **told,
     }
 
 

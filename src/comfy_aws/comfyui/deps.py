@@ -26,7 +26,9 @@ def needs_of(question: Json, progress: OnProgress) -> Json:
     cache, reads = HashCache(state / "hashes.sqlite"), ReadLog(state / READS)
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-aws-deps-") as spool:
-            capturer = Capturer(ComfyUICatalog(reads), cache, Path(spool))
+            catalog = ComfyUICatalog(reads)
+            capturer = Capturer(catalog, cache, Path(spool))
+            graph = catalog.renewed(graph)
             capture = capturer.capture(graph, is_present=lambda ref: False, progress=progress)
             return preflight.needs(capture)
     finally:

@@ -220,6 +220,7 @@ class Designer:
             else:
                 services.router.endpoint(mark["template"])
             version = services.router.version(mark["template"]) if mark["template"] else None
+            prompt = self._renewed(prompt, version)
             if not self.is_remote(prompt):
                 return None
             node_errors = self._validate_remote(prompt, version, services)
@@ -252,6 +253,13 @@ class Designer:
                 if self.catalog.wanted_file(literal) and self.catalog.input_of(literal) is None:
                     return True
         return False
+
+    def _renewed(self, prompt: Json, version: TemplateVersion | None) -> Json:
+        """The graph with others for node classes that neither this ComfyUI nor the template has."""
+        stored = version.object_info if version else {}
+        classes = graphs.classes(prompt)
+        is_known = all(name in stored or self.catalog.knows(name) for name in classes)
+        return prompt if is_known else self.catalog.renewed(prompt)
 
     def _validate_remote(
         self, prompt: Json, version: TemplateVersion | None, services: Services
@@ -295,6 +303,9 @@ class Designer:
         version = None
         if mark["template"]:
             version = self.services().router.version(mark["template"])  # read by `check` just now
+        prompt = self._renewed(prompt, version)
+        if not (self.wraps_all or self.is_remote(prompt)):
+            return body  # what is new in it is ComfyUI's next step
         outputs = validation.output_nodes(prompt, self._definitions(prompt, version))
         if body.get("prompt_id") is None:
             body["prompt_id"] = str(uuid.uuid4())

@@ -47,6 +47,9 @@ KEPT: Final = 10_000
 """Reads that are remembered, so that a file which is read again costs nothing."""
 
 _NATIVE: Final = (
+    # ComfyUI's own: newer ones read safetensors natively where a card is NVIDIA's.
+    ("comfy.utils", "load_torch_file", 0),
+    ("comfy.utils", "load_safetensors", 0),
     ("safetensors", "safe_open", 0),
     ("safetensors.torch", "safe_open", 0),
     ("torch.jit", "load", 0),

@@ -7,6 +7,7 @@ import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import comfy.utils
 import folder_paths
 import torch
 from safetensors import safe_open
@@ -24,6 +25,17 @@ class InferenceSession:
 
 sys.modules["onnxruntime"] = types.ModuleType("onnxruntime")
 sys.modules["onnxruntime"].InferenceSession = InferenceSession
+
+
+_load = comfy.utils.load_torch_file
+
+
+def load_torch_file(ckpt, *args, **kwargs):
+    """As newer ComfyUIs have it where a card is NVIDIA's: a file is mapped in native code."""
+    return {} if Path(ckpt).stem == "native" else _load(ckpt, *args, **kwargs)
+
+
+comfy.utils.load_torch_file = load_torch_file
 
 
 def read(path):
@@ -48,6 +60,7 @@ class SilentGrey:
         # As many packs do: the name was bound before anybody could wrap it, links are resolved.
         with safe_open((FOLDER / "scale.safetensors").resolve(), framework="pt") as tensors:
             level *= float(tensors.get_tensor("scale")[0])
+        comfy.utils.load_torch_file(str(FOLDER / "native.safetensors"))
         import onnxruntime
 
         onnxruntime.InferenceSession(str(FOLDER / "face.onnx"), providers=[])

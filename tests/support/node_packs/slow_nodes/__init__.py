@@ -6,6 +6,7 @@ import time
 import comfy.model_management
 import comfy.utils
 import torch
+from server import PromptServer
 
 
 class SlowImage:
@@ -74,3 +75,19 @@ NODE_CLASS_MAPPINGS = {
     "FailingImage": FailingImage,
     "WhatReachedMe": WhatReachedMe,
 }
+
+_replacements = getattr(PromptServer.instance, "node_replace_manager", None)
+if _replacements is not None:  # a ComfyUI that replaces classes which packs have given up
+    from comfy_api.latest import io
+
+    _replacements.register(
+        io.NodeReplace(
+            "SlowImage",
+            "SlowPicture",
+            input_mapping=[
+                {"new_id": "seconds", "old_id": "delay"},
+                {"new_id": "grey", "set_value": 0.7},
+                {"new_id": "batch", "set_value": 1},
+            ],
+        )
+    )
