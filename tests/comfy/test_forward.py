@@ -242,17 +242,20 @@ def test_a_prompt_that_is_invalid_is_refused_by_comfyui_itself(client: Client) -
 @pytest.fixture(scope="module")
 def template(designer: ComfyUIProcess, bucket: ObjectStore) -> Iterator[str]:
     """The pipeline; beside a template whose only version is gone, which hides nothing of it."""
-    body = {"name": "Forward", "workflow": pipeline.load_workflow(),
-            "prompt": pipeline.load_prompt(seed=5)}  # fmt: skip
-    publish = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
-    path = f"{designer.url}/aws/publishes/{publish['publish']['id']}"
-    while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
-        pass
-    assert state["state"] == "done", state["error"]
+    publish(designer, "Forward", pipeline.load_workflow(), pipeline.load_prompt(seed=5))
     half = layout.template_key("Half")
     bucket.put(half, to_json(Template("Half", 1, 1.0, 1.0)).encode())
     yield "Forward"
     bucket.delete(half)
+
+
+def publish(designer: ComfyUIProcess, name: str, workflow: Any, prompt: Any) -> None:
+    body = {"name": name, "workflow": workflow, "prompt": prompt}
+    begun = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
+    path = f"{designer.url}/aws/publishes/{begun['publish']['id']}"
+    while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
+        pass
+    assert state["state"] == "done", state["error"]
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +299,15 @@ def test_a_port_knows_the_nodes_and_models_of_the_bucket(artist: Client, templat
     assert "taesd3" in info["VAELoader"]["input"]["required"]["vae_name"][0]
     assert list(artist.get("/object_info/TinyConditioning")) == ["TinyConditioning"]
     assert artist.get("/object_info/NoSuchNode") == {}
+
+
+def test_a_port_knows_the_nodes_of_a_template_that_was_just_published(
+    artist: Client, designer: ComfyUIProcess, template: str
+) -> None:
+    assert "SlowImage" not in artist.get("/object_info")
+    publish(designer, "Late", {"nodes": [], "links": [], "version": 0.4}, slow(0))
+    assert artist.get("/aws/templates/Late")["version"] == 1
+    assert "SlowImage" in artist.get("/object_info")
 
 
 def test_a_port_runs_a_model_that_is_only_in_the_bucket(artist: Client, template: str) -> None:
