@@ -53,6 +53,7 @@ def test_a_cloud_run_looks_like_a_local_one(client: Client) -> None:
 def test_the_queue_shows_a_running_cloud_job(client: Client) -> None:
     prompt = slow(3, grey=0.2)
     job = client.queue(prompt, aws={})
+    client.wait_state(job, "running")
     running = client.get("/queue")["queue_running"]
     assert [item[2] for item in running if item[1] == job] == [prompt]
     assert client.get("/prompt")["exec_info"]["queue_remaining"] >= 1
@@ -160,12 +161,16 @@ def test_clearing_the_queue_drops_jobs_that_wait(client: Client) -> None:
         client.wait_state(job, "running")
     waiting = client.queue(slow(60, grey=0.64), aws={})
     client.wait_state(waiting, "submitted")
+    queue = client.get("/queue")
+    assert {item[1] for item in queue["queue_running"]} == set(busy)
+    assert [item[1] for item in queue["queue_pending"]] == [waiting]
     client.post("/queue", {"clear": True})
     client.end(waiting)
     assert client.job(waiting)["state"] == "cancelled"
     assert [client.job(job)["state"] for job in busy] == ["running"] * WORKERS
+    answer = client.post("/jobs/cancel", {"job_ids": busy})  # newer ComfyUIs' pages ask so
+    assert answer.json() == {"cancelled": True}
     for job in busy:
-        client.post("/interrupt", {"prompt_id": job})
         client.end(job)
 
 
