@@ -334,6 +334,23 @@ def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Desi
     expect(submit).to_have_text("Run")
 
 
+def test_a_form_tells_a_failure_in_a_line_and_the_rest_on_demand(
+    form: Page, designer: Designer
+) -> None:
+    designer.publish("Failing", filename_prefix="../../outside")
+    form.goto(form.url.replace(NAME, "Failing"))
+    form.get_by_test_id("aws-form-submit").click()
+    run = form.get_by_test_id("aws-form-run")
+    expect(run).to_have_attribute("data-state", "failed", timeout=RUN_TIMEOUT_MS)
+    said, rest = run.get_by_test_id("aws-form-error"), run.get_by_test_id("aws-form-rest")
+    expect(said).to_contain_text("outside the output folder")
+    expect(said).not_to_contain_text("output_dir")
+    expect(rest.get_by_text("output_dir")).to_be_hidden()
+    rest.get_by_text("All that it said").click()
+    expect(rest.get_by_text("output_dir")).to_be_visible()
+    assert faults(form) == set()
+
+
 def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
     context = browser.new_context(viewport=PHONE)
     tab = context.new_page()

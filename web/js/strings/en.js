@@ -500,6 +500,7 @@ export const EN = Object.freeze({
   'inputs.whole.size': 'Show it in full size',
   'inputs.gone': 'This picture cannot be shown: it was deleted, or the connection is lost.',
   'inputs.failed.hint': 'Change something and run it again. If it keeps failing, tell whoever made this form.',
+  'inputs.failed.more': 'All that it said',
   'inputs.failed.memory': 'The machine has too little memory for it. Try a smaller size or fewer images, or tell whoever made this form.',
   'inputs.number': 'Type a number.',
   'inputs.whole': 'Type a whole number.',

@@ -498,6 +498,7 @@ export const JA = Object.freeze({
   'inputs.whole.size': '原寸で表示',
   'inputs.gone': 'この画像を表示できません。削除されたか、接続が切れています。',
   'inputs.failed.hint': '値を変えてもう一度実行してください。失敗が続く場合は、このフォームの作成者に知らせてください。',
+  'inputs.failed.more': 'メッセージの全文',
   'inputs.failed.memory': 'マシンのメモリが足りません。サイズを小さくするか画像の枚数を減らしてください。解決しない場合は、このフォームの作成者に知らせてください。',
   'inputs.number': '数値を入力してください。',
   'inputs.whole': '整数を入力してください。',

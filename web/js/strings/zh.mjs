@@ -498,6 +498,7 @@ export const ZH = Object.freeze({
   'inputs.whole.size': '查看原尺寸',
   'inputs.gone': '无法显示此图像：它已被删除，或连接已断开。',
   'inputs.failed.hint': '请更改参数后重新运行。如果仍然失败，请告知此表单的制作者。',
+  'inputs.failed.more': '完整消息',
   'inputs.failed.memory': '机器内存不足。请减小尺寸或图像数量；如仍无法解决，请告知此表单的制作者。',
   'inputs.number': '请输入数字。',
   'inputs.whole': '请输入整数。',
