@@ -56,6 +56,7 @@ def test_a_cloud_run_looks_like_a_local_one(client: Client) -> None:
 def test_the_queue_shows_a_running_cloud_job(client: Client) -> None:
     prompt = slow(3, grey=0.2)
     job = client.queue(prompt, aws={})
+    client.wait_state(job, "running")
     running = client.get("/queue")["queue_running"]
     assert [item[2] for item in running if item[1] == job] == [prompt]
     assert client.get("/prompt")["exec_info"]["queue_remaining"] >= 1
@@ -166,12 +167,16 @@ def test_clearing_the_queue_drops_jobs_that_wait(client: Client) -> None:
         client.wait_state(job, "running")
     waiting = client.queue(slow(60, grey=0.64), aws={})
     client.wait_state(waiting, "submitted")
+    queue = client.get("/queue")
+    assert {item[1] for item in queue["queue_running"]} == set(busy)
+    assert [item[1] for item in queue["queue_pending"]] == [waiting]
     client.post("/queue", {"clear": True})
     client.end(waiting)
     assert client.job(waiting)["state"] == "cancelled"
     assert [client.job(job)["state"] for job in busy] == ["running"] * WORKERS
+    answer = client.post("/jobs/cancel", {"job_ids": busy})  # newer ComfyUIs' pages ask so
+    assert answer.json() == {"cancelled": True}
     for job in busy:
-        client.post("/interrupt", {"prompt_id": job})
         client.end(job)
 
 
@@ -245,25 +250,23 @@ def test_a_prompt_that_is_invalid_is_refused_by_comfyui_itself(client: Client) -
     assert answer.json()["node_errors"]["1"]["errors"][0]["type"] == "value_bigger_than_max"
 
 
-def publish(
-    designer: ComfyUIProcess, name: str, prompt: dict[str, Any], workflow: dict[str, Any]
-) -> None:
-    body = {"name": name, "workflow": workflow, "prompt": prompt}
-    made = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
-    path = f"{designer.url}/aws/publishes/{made['publish']['id']}"
-    while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
-        pass
-    assert state["state"] == "done", state["error"]
-
-
 @pytest.fixture(scope="module")
 def template(designer: ComfyUIProcess, bucket: ObjectStore) -> Iterator[str]:
     """The pipeline; beside a template whose only version is gone, which hides nothing of it."""
-    publish(designer, "Forward", pipeline.load_prompt(seed=5), pipeline.load_workflow())
+    publish(designer, "Forward", pipeline.load_workflow(), pipeline.load_prompt(seed=5))
     half = layout.template_key("Half")
     bucket.put(half, to_json(Template("Half", 1, 1.0, 1.0)).encode())
     yield "Forward"
     bucket.delete(half)
+
+
+def publish(designer: ComfyUIProcess, name: str, workflow: Any, prompt: Any) -> None:
+    body = {"name": name, "workflow": workflow, "prompt": prompt}
+    begun = requests.post(f"{designer.url}/aws/publishes", json=body, timeout=60).json()
+    path = f"{designer.url}/aws/publishes/{begun['publish']['id']}"
+    while (state := requests.get(path, timeout=60).json()["publish"])["state"] == "running":
+        pass
+    assert state["state"] == "done", state["error"]
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +321,15 @@ def test_definitions_are_kept_as_comfyui_gives_them(
         del here["input"]  # which grows with the files of this machine
         told = {key: value for key, value in here.items() if value not in (False, None, [])}
         assert {key: definition.get(key) for key in told} == told
+
+
+def test_a_port_knows_the_nodes_of_a_template_that_was_just_published(
+    artist: Client, designer: ComfyUIProcess, template: str
+) -> None:
+    assert "SlowImage" not in artist.get("/object_info")
+    publish(designer, "Late", {"nodes": [], "links": [], "version": 0.4}, slow(0))
+    assert artist.get("/aws/templates/Late")["version"] == 1
+    assert "SlowImage" in artist.get("/object_info")
 
 
 def test_a_port_runs_a_model_that_is_only_in_the_bucket(artist: Client, template: str) -> None:
@@ -414,7 +426,7 @@ def need(url: str, prompt: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def grown(designer: ComfyUIProcess) -> str:
     need(designer.url, growing())
-    publish(designer, "Growing", growing(), {"nodes": [], "links": [], "version": 0.4})
+    publish(designer, "Growing", {"nodes": [], "links": [], "version": 0.4}, growing())
     return "Growing"
 
 
@@ -469,7 +481,7 @@ def test_a_class_that_comfyui_has_given_up_is_replaced_as_here(
         assert entry["prompt"][2]["1"]["class_type"] == "SlowImage"
     answer = client.post("/aws/preflight", {"prompt": prompt}).json()
     assert answer["unresolved"] == []
-    publish(designer, "Replaced", prompt, {"nodes": [], "links": [], "version": 0.4})
+    publish(designer, "Replaced", {"nodes": [], "links": [], "version": 0.4}, prompt)
     stored = client.get("/aws/templates/Replaced")
     assert stored["prompt"]["1"]["class_type"] == "SlowImage"
 

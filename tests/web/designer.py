@@ -16,7 +16,7 @@ import requests
 
 from comfy_aws import stack
 from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIProcess
-from tests.pipeline.install import install, load_prompt, load_workflow
+from tests.pipeline.install import SAVE_ID, install, load_prompt, load_workflow
 
 # A machine's own configuration must not reach the designer under test.
 FOREIGN = ("AWS_", "COMFY_AWS_")
@@ -56,9 +56,11 @@ class Designer:
     def template_names(self) -> set[str]:
         return {item["name"] for item in self.call("GET", "/aws/templates")["templates"]}
 
-    def publish(self, name: str) -> None:
-        """The test pipeline, as another person would."""
-        body = {"name": name, "workflow": load_workflow(), "prompt": load_prompt()}
+    def publish(self, name: str, **saved: str) -> None:
+        """The test pipeline, as another person would; `saved` are inputs of its last node."""
+        prompt = load_prompt()
+        prompt[SAVE_ID]["inputs"].update(saved)
+        body = {"name": name, "workflow": load_workflow(), "prompt": prompt}
         route = f"/aws/publishes/{self.call('POST', '/aws/publishes', body)['publish']['id']}"
         deadline = time.monotonic() + PUBLISH_TIMEOUT_S
         while (ended := self.call("GET", route)["publish"])["state"] == "running":

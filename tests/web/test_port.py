@@ -90,6 +90,37 @@ def faults(form: Page) -> set[str]:
     return found
 
 
+def test_a_template_renders_on_a_page_that_is_older_than_it(
+    browser: Browser, port: ComfyUIProcess
+) -> None:
+    definitions = "**/object_info"
+
+    def before_it(route: Route) -> None:
+        """As it was before the template was published."""
+        told = route.fetch().json()
+        told.pop("TinyConditioning", None)
+        models = told["UNETLoader"]["input"]["required"]["unet_name"]
+        models[0] = [name for name in models[0] if "tiny" not in name]
+        route.fulfill(json=told)
+
+    page = ComfyPage(browser.contexts[0], port.url)
+    page.tab.route(definitions, before_it)
+    page.open()
+    page.tab.unroute(definitions)
+    page.show_panel()
+    expect(page.find("aws-jobs-note")).to_contain_text("Open a template or a workflow")
+    page.tab.locator(f"[data-testid=aws-template][data-name={NAME}]").click()
+    expect(page.find("aws-target-template")).to_have_text(NAME)
+    shown = page.tab.evaluate(
+        """(ids) => ids.map((id) => window.app.graph.getNodeById(Number(id)).widgets
+          .map(({ name, value, options }) => [name, value, options?.values ?? []]))""",
+        [CONDITIONING_ID, "1"],
+    )
+    assert shown[0][0][:2] == ["text", "a small sun over the sea"]
+    assert "tiny_sd3.safetensors" in shown[1][0][2]
+    page.close()
+
+
 def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPage) -> None:
     artist.show_panel()
     artist.tab.locator(f"[data-testid=aws-template][data-name={NAME}]").click()
@@ -140,12 +171,15 @@ def test_a_template_renders_and_runs_where_nothing_is_installed(artist: ComfyPag
 
     # The help of the node, with the picture in it, as ComfyUI's page shows it.
     artist.tab.evaluate(
-        "() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.node-library')"
+        """(id) => {
+          const { canvas, graph } = window.app
+          const node = graph.getNodeById(id)
+          canvas.centerOnNode(node)
+          canvas.selectNodes([node])
+        }""",
+        int(CONDITIONING_ID),
     )
-    artist.tab.get_by_placeholder("Search Nodes").fill("Tiny Conditioning")
-    leaf = artist.tab.locator(".node-lib-node-container", has_text="Tiny Conditioning").first
-    leaf.hover()
-    leaf.locator(".help-button").click()
+    artist.find("info-button").click()
     page = artist.tab.locator(".node-help-content")
     expect(page).to_contain_text("Turns a text, a seed and a style into conditioning")
     expect(page.locator("img")).to_have_js_property("naturalWidth", 96)
@@ -298,6 +332,23 @@ def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Desi
     sent.fulfill(status=502, body="<h1>no JSON</h1>")
     expect(form.get_by_test_id("aws-form-problem")).to_contain_text("status 502")
     expect(submit).to_have_text("Run")
+
+
+def test_a_form_tells_a_failure_in_a_line_and_the_rest_on_demand(
+    form: Page, designer: Designer
+) -> None:
+    designer.publish("Failing", filename_prefix="../../outside")
+    form.goto(form.url.replace(NAME, "Failing"))
+    form.get_by_test_id("aws-form-submit").click()
+    run = form.get_by_test_id("aws-form-run")
+    expect(run).to_have_attribute("data-state", "failed", timeout=RUN_TIMEOUT_MS)
+    said, rest = run.get_by_test_id("aws-form-error"), run.get_by_test_id("aws-form-rest")
+    expect(said).to_contain_text("outside the output folder")
+    expect(said).not_to_contain_text("output_dir")
+    expect(rest.get_by_text("output_dir")).to_be_hidden()
+    rest.get_by_text("All that it said").click()
+    expect(rest.get_by_text("output_dir")).to_be_visible()
+    assert faults(form) == set()
 
 
 def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:

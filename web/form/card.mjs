@@ -29,6 +29,9 @@ export class Card {
   #preview = h('img', { class: 'output', alt: t('inputs.preview'), hidden: true, testid: 'aws-form-preview' })
   #outputs = h('div', { class: 'outputs' })
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true, testid: 'aws-form-error' })
+  #lines = h('p', { class: 'muted lines' })
+  #rest = h('details', { hidden: true, testid: 'aws-form-rest' }, h('summary', { class: 'muted' }, t('inputs.failed.more')),
+    this.#lines)
   #advice = h('p', { class: 'muted', hidden: true, testid: 'aws-form-advice' })
   /** @type {Set<string>} */
   #shown = new Set()
@@ -61,6 +64,7 @@ export class Card {
       this.#bar.element,
       this.#problem,
       this.#advice,
+      this.#rest,
       this.#preview,
       this.#outputs
     )
@@ -190,10 +194,13 @@ export class Card {
     this.#advice.hidden = false
   }
 
-  /** @param {string} text */
+  /** @param {string} text its first line says what is wrong; what follows is for who asks */
   #complain(text) {
-    setText(this.#problem, text)
+    const [first = '', ...more] = text.split('\n')
+    setText(this.#problem, first)
+    setText(this.#lines, more.join('\n'))
     this.#problem.hidden = !text
+    this.#rest.hidden = more.length === 0
   }
 }
 

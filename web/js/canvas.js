@@ -21,6 +21,8 @@
 
 /** @typedef {Record<string, any>} Workflow */
 
+/** @typedef {Record<string, any>} Prompt */
+
 const KEY = 'promptOnAws'
 
 const COVER_SIDE = 512
@@ -33,16 +35,21 @@ const PROBLEM_STROKE = { color: 'red' }
 export class Canvas {
   #app
   #api
+  #learn
+  /** @type {Set<string>} what has been asked for already */
+  #asked = new Set()
   /** @type {any[]} nodes that are outlined */
   #outlined = []
 
   /**
    * @param {App} app
    * @param {Api} api
+   * @param {() => Promise<void>} learn brings what nodes and choices there are now
    */
-  constructor(app, api) {
+  constructor(app, api, learn) {
     this.#app = app
     this.#api = api
+    this.#learn = learn
   }
 
   /** @returns {any} the whole graph, also while a subgraph is shown */
@@ -89,14 +96,29 @@ export class Canvas {
    * @param {Workflow} workflow
    * @param {string} name of a new tab
    * @param {Mark} mark
+   * @param {Prompt} [prompt] the same graph as it is queued
    */
-  async open(workflow, name, mark) {
+  async open(workflow, name, mark, prompt = {}) {
+    await this.#meet(workflow, prompt)
     const own = marked(workflow, mark)
     const open = /** @type {any[]} */ (this.#tabs.openWorkflows ?? [])
     const tab = open.find(
       (each) => each.isTemporary && markOf(each.activeState)?.template === mark.template
     )
     await this.#app.loadGraphData(/** @type {any} */ (own), true, true, tab ?? name)
+  }
+
+  /**
+   * Learn what others have published since the page was opened, before it is shown. What nobody has
+   * is asked for once.
+   *
+   * @param {Workflow} workflow
+   * @param {Prompt} prompt
+   */
+  async #meet(workflow, prompt) {
+    const news = strange(workflow, prompt).filter((each) => !this.#asked.has(each))
+    for (const each of news) this.#asked.add(each)
+    if (news.length > 0) await this.#learn()
   }
 
   /**
@@ -107,6 +129,7 @@ export class Canvas {
    */
   async openJob({ workflow, prompt }, name) {
     const app = /** @type {any} */ (this.#app)
+    await this.#meet(workflow ?? {}, prompt)
     if (workflow) await app.loadGraphData(workflow, true, true, name)
     else await app.loadApiJson(prompt, name)
   }
@@ -247,6 +270,32 @@ export function unmarked(workflow) {
   const extra = { ...workflow.extra }
   delete extra[KEY]
   return { ...workflow, extra }
+}
+
+/**
+ * What the page does not know of a graph: classes of nodes, and choices such as a model's name.
+ *
+ * @param {Workflow} workflow
+ * @param {Prompt} prompt
+ * @returns {string[]}
+ */
+function strange({ nodes = [], definitions }, prompt) {
+  const known = /** @type {any} */ (window).LiteGraph.registered_node_types
+  const subgraphs = /** @type {Workflow[]} */ (definitions?.subgraphs ?? [])
+  const own = new Set(subgraphs.map(({ id }) => id))
+  const drawn = [nodes, ...subgraphs.map((each) => each.nodes ?? [])].flat().map(({ type }) => type)
+  const sent = Object.values(prompt)
+  const types = [...drawn, ...sent.map((node) => node.class_type)]
+  const choices = sent.flatMap(({ class_type: type, inputs }) => {
+    const { required, optional } = known[type]?.nodeData?.input ?? {}
+    return Object.entries(inputs ?? {}).flatMap(([name, value]) => {
+      const [kind, more] = required?.[name] ?? optional?.[name] ?? []
+      const offered = Array.isArray(kind) ? kind : more?.options
+      const isKnown = typeof value !== 'string' || !Array.isArray(offered) || offered.includes(value)
+      return isKnown ? [] : [`${type} ${name} ${value}`]
+    })
+  })
+  return [...types.filter((type) => !known[type] && !own.has(type)), ...choices]
 }
 
 /**

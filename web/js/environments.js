@@ -431,9 +431,9 @@ export class Environments {
 
   /** @param {string} name */
   async #openPublished(name) {
-    const { workflow, version } = await this.#server.template(name)
+    const { workflow, version, prompt } = await this.#server.template(name)
     this.#kept.delete(name)
-    await this.#canvas.open(workflow, name, { template: name, version })
+    await this.#canvas.open(workflow, name, { template: name, version }, prompt)
     this.#asides.delete(name)
   }
 

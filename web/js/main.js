@@ -40,7 +40,7 @@ const server = new Server(
 const store = new Store()
 const session = new Session(window.sessionStorage)
 const actions = new Actions({ server, comfy, store, session })
-const canvas = new Canvas(app, api)
+const canvas = new Canvas(app, api, () => comfy.refreshChoices())
 const environments = new Environments({
   comfy,
   canvas,

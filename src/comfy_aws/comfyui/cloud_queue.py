@@ -1,9 +1,9 @@
 """Gives ComfyUI's queue items that never reach its heap: cloud jobs.
 
 The queue object is already in the hands of ComfyUI's own threads, so its class is exchanged for
-a subclass. A cloud item is entered as running, which shows it in GET /queue and counts it in
-`queue_remaining`, and leaves through `task_done`, which writes native history. The local worker
-thread never sees it.
+a subclass. A cloud item is entered as running, which counts it in `queue_remaining`, and leaves
+through `task_done`, which writes native history; lists of the queue show it as waiting until its
+job runs. The local worker thread never sees it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from comfy_aws.models import Json
 Item = tuple[Any, ...]
 """(number, prompt_id, prompt, extra_data, outputs_to_execute, sensitive, …)"""
 
-_NEEDED = ("put", "task_done", "mutex", "currently_running", "task_counter", "server")
+_LISTS = ("get_current_queue", "get_current_queue_volatile")
+_NEEDED = ("put", "task_done", "mutex", "currently_running", "task_counter", "server", *_LISTS)
 
 
 class CloudQueue:
@@ -40,6 +41,8 @@ class CloudQueue:
         self._takes = takes
         self._begins = begins
         self._cancel = cancel
+        self._waiting: set[str] = set()
+        """Ids of the items whose job does not run yet; guarded by the queue's own mutex."""
 
     def attach(self) -> bool:
         """Exchange the class; False when the queue is not the one we know."""
@@ -67,17 +70,39 @@ class CloudQueue:
                 return base.interrupt_if_running(self, prompt_id, *more)
 
             PromptQueueWithCloud.interrupt_if_running = interrupt_if_running
+        for name in _LISTS:
+            setattr(PromptQueueWithCloud, name, self._listing(getattr(base, name)))
         return PromptQueueWithCloud
 
+    def _listing(self, listed: Callable[..., Any]) -> Callable[..., Any]:
+        """ComfyUI's own list of running and of queued items, with what waits among the latter."""
+
+        def current(queue: Any, *more: Any) -> tuple[list[Item], list[Item]]:
+            with queue.mutex:
+                entered, queued = listed(queue, *more)
+                running = [item for item in entered if item[1] not in self._waiting]
+                waiting = [item for item in entered if item[1] in self._waiting]
+            return running, [*queued, *waiting]
+
+        return current
+
     def enter(self, item: Item) -> int:
-        """Show an item as running; returns the number under which it is known."""
+        """Show an item as waiting; returns the number under which it is known."""
         queue = self._queue
         with queue.mutex:
             number: int = queue.task_counter
             queue.task_counter += 1
             queue.currently_running[number] = copy.deepcopy(item)
+            self._waiting.add(item[1])
             queue.server.queue_updated()
         return number
+
+    def runs(self, prompt_id: str) -> None:
+        """Show an item as running from now on."""
+        with self._queue.mutex:
+            if prompt_id in self._waiting:
+                self._waiting.discard(prompt_id)
+                self._queue.server.queue_updated()
 
     def finish(
         self, number: int, history: Json, messages: list[tuple[str, Json]], *, success: bool
@@ -88,12 +113,15 @@ class CloudQueue:
         )
         with self._queue.mutex:
             if number in self._queue.currently_running:
+                self._waiting.discard(self._queue.currently_running[number][1])
                 self._queue.task_done(number, history, status=status, process_item=_public)
 
     def withdraw(self, number: int) -> None:
         """Take an item out that did not end."""
         with self._queue.mutex:
-            self._queue.currently_running.pop(number, None)
+            item = self._queue.currently_running.pop(number, None)
+            if item is not None:
+                self._waiting.discard(item[1])
             self._queue.server.queue_updated()
 
     def local_is_running(self, is_cloud: Callable[[str], bool]) -> bool:

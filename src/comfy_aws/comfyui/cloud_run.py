@@ -93,6 +93,8 @@ class CloudRun:
             return
         if state != self._panel_state and view.phase:
             self._notify(view.phase)
+        if view.job.state is JobState.RUNNING:
+            self._queue.runs(self._job_id)
         self._panel_state, self._panel_at = state, now
         # To every page: a list of jobs stands in each, whoever has sent them.
         self._server.send_sync("aws.job", {"job": view.to_dict()})

@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -88,7 +88,7 @@ class Definitions:
         self._read_at = -FRESH
         self._reading: asyncio.Task[None] | None = None
         self._versions: dict[VersionKey, Stored] = {}
-        self._opened: tuple[InputFile, ...] = ()
+        self._opened = Stored({}, (), {})
         self._folders: dict[str, dict[str, str]] | None = None
 
     async def has_any(self) -> bool:
@@ -98,11 +98,11 @@ class Definitions:
             self._reading = asyncio.create_task(self._read())
         if first and self._reading is not None:
             await asyncio.wait([self._reading], timeout=FIRST_WAIT)
-        return bool(self._known.classes or self._known.models)
+        return bool(self._known.classes or self._known.models or self._opened.object_info)
 
     def complete(self, info: Json) -> Json | None:
         """`info` with what it lacks; None when it lacks nothing."""
-        known = self._known
+        known = replace(self._known, classes={**self._known.classes, **self._opened.object_info})
         missing = {name: known.classes[name] for name in known.classes if name not in info}
         extended = {
             name: changed
@@ -111,21 +111,21 @@ class Definitions:
         }
         return {**info, **extended, **missing} if missing or extended else None
 
-    def opened(self, inputs: tuple[InputFile, ...]) -> None:
-        """Somebody has opened a template with these: of equal names, they are meant."""
-        self._opened = inputs
+    def opened(self, version: TemplateVersion) -> None:
+        """Somebody has opened this version: it is known at once, and of equal names it is meant."""
+        self._opened = Stored.of(version)
 
     async def input(self, place: str, name: str) -> InputFile | None:
         """The input file of a template that a node would read under this name."""
         await self.has_any()
-        wanted = (each for each in (*self._opened, *self._known.inputs)
+        wanted = (each for each in (*self._opened.inputs, *self._known.inputs)
                   if each.name == name and each.place.value == place)  # fmt: skip
         return next(wanted, None)
 
     async def help(self, pack: str, name: str) -> BlobRef | None:
         """A help page or a picture in one, as a pack that is not here would serve it."""
         await self.has_any()
-        return self._known.help.get((pack, name))
+        return self._opened.help.get((pack, name)) or self._known.help.get((pack, name))
 
     def forget(self) -> None:
         """Something was published or deleted: read the bucket again next time."""

@@ -157,11 +157,11 @@ class Middleware:
 
     def _live(self) -> list[Json]:
         """Live cloud jobs, newest first, from the queue's own record."""
-        running, _ = self._designer.server.prompt_queue.get_current_queue_volatile()
+        running, queued = self._designer.server.prompt_queue.get_current_queue_volatile()
         jobs = self._designer.services().jobs if self._designer.has_services else None
         if jobs is None:
             return []
-        cloud = [item[1] for item in running if jobs.is_live(item[1])]
+        cloud = [item[1] for item in (*running, *queued) if jobs.is_live(item[1])]
         return [jobs.view(job_id).to_dict() for job_id in reversed(cloud)]
 
 

@@ -39,7 +39,7 @@ export class Endpoints {
       name: 'endpoints',
       title: t('endpoints.title'),
       empty: t('endpoints.empty'),
-      emptyHint: t('endpoints.empty.hint'),
+      emptyHint: () => t('endpoints.empty.hint'),
       retry: () => void actions.reload('endpoints'),
       tools: [this.#new],
       body: [this.#form.element, this.#list],

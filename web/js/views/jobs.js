@@ -4,7 +4,7 @@
 
 import { h, KeyedRows } from '../dom.js'
 import { t } from '../i18n.js'
-import { ended } from '../store.js'
+import { ended, routesAll } from '../store.js'
 import { JobRow } from './job_row.js'
 import { Section } from './section.js'
 
@@ -60,7 +60,7 @@ export class Jobs {
       name: 'jobs',
       title: t('jobs.title'),
       empty: t('jobs.empty'),
-      emptyHint: t('jobs.empty.hint'),
+      emptyHint: () => t(routesAll(store.state) ? 'jobs.empty.always' : 'jobs.empty.hint'),
       retry: () => void actions.reload('jobs'),
       tools: [this.#filter],
       body: [this.#list, this.#more],

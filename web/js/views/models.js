@@ -65,7 +65,7 @@ export class ModelsPage {
       name: 'models',
       title: t('models.title'),
       empty: t('models.empty'),
-      emptyHint: t('models.empty.hint'),
+      emptyHint: () => t('models.empty.hint'),
       retry: reload,
       tools: [
         iconButton('pi-refresh', t('refresh'), {

@@ -19,7 +19,7 @@ export class Section {
    * @param {string} parts.name part of the ids and test ids
    * @param {string} parts.title
    * @param {string} parts.empty
-   * @param {string} parts.emptyHint
+   * @param {() => string} parts.emptyHint
    * @param {() => void} parts.retry
    * @param {HTMLElement[]} parts.tools buttons beside the title
    * @param {HTMLElement[]} parts.body
@@ -77,7 +77,7 @@ export class Section {
    */
   #words(state, problem) {
     if (problem) return [problem.message, problem.hint]
-    if (state === 'ready') return [this.#empty, this.#emptyHint]
+    if (state === 'ready') return [this.#empty, this.#emptyHint()]
     return [t('loading'), '']
   }
 }

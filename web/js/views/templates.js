@@ -54,7 +54,7 @@ export class Templates {
       name: 'templates',
       title: t('templates.title'),
       empty: t('templates.empty'),
-      emptyHint: t('templates.empty.hint'),
+      emptyHint: () => t(isPort(store.state) ? 'templates.empty.port' : 'templates.empty.hint'),
       retry: reload,
       tools: [
         iconButton('pi-file-import', t('import.title'), { testid: 'aws-templates-import', on: { click: () => dialog.open() } }),

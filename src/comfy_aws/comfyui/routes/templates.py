@@ -63,7 +63,7 @@ class TemplateRoutes(RouteGroup):
             return template, services.templates.version(name, template.version)
 
         template, version = await self._call(read)
-        self._designer.definitions.opened(version.manifest.inputs)
+        self._designer.definitions.opened(version)
         return web.json_response(
             {
                 "template": to_dict(template),
