@@ -97,12 +97,13 @@ class CloudQueue:
             queue.server.queue_updated()
         return number
 
-    def runs(self, prompt_id: str) -> None:
-        """Show an item as running from now on."""
+    def show(self, prompt_id: str, *, running: bool) -> None:
+        """Show an item as running from now on, or as waiting."""
         with self._queue.mutex:
-            if prompt_id in self._waiting:
-                self._waiting.discard(prompt_id)
-                self._queue.server.queue_updated()
+            if running != (prompt_id in self._waiting):
+                return
+            (self._waiting.discard if running else self._waiting.add)(prompt_id)
+            self._queue.server.queue_updated()
 
     def finish(
         self, number: int, history: Json, messages: list[tuple[str, Json]], *, success: bool

@@ -29,6 +29,7 @@ log = joblog.logger(__name__)
 PANEL_EVERY: Final = 0.1
 """Seconds between two updates of the panel that only differ in progress."""
 
+SENT: Final = frozenset({JobState.SUBMITTED, JobState.RUNNING})
 ENDS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 KEPT_IN_HISTORY: Final = frozenset({"execution_start", "execution_cached"})
 
@@ -93,8 +94,8 @@ class CloudRun:
             return
         if state != self._panel_state and view.phase:
             self._notify(view.phase)
-        if view.job.state is JobState.RUNNING:
-            self._queue.runs(self._job_id)
+        if view.job.state in SENT:
+            self._queue.show(self._job_id, running=view.job.state is JobState.RUNNING)
         self._panel_state, self._panel_at = state, now
         # To every page: a list of jobs stands in each, whoever has sent them.
         self._server.send_sync("aws.job", {"job": view.to_dict()})
