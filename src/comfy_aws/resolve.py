@@ -32,6 +32,11 @@ EMBEDDINGS, LORAS = "embeddings", "loras"
 PACKS = "custom_nodes"
 """ComfyUI's name of the folder of node packs, which has models, too: those that packs download."""
 
+SIGNS_IN = (
+    "This partner node works by your sign-in at Comfy Org, which never leaves this machine. Run "
+    "the workflow here, or save what the node makes and load it in a workflow for AWS."
+)
+
 SHOWN = 200
 """Characters of a value that a sentence shows."""
 
@@ -65,6 +70,9 @@ class Catalog(Protocol):
 
     def knows(self, class_type: str) -> bool:
         """Whether the node class is installed here."""
+
+    def signs_in(self, class_type: str) -> bool:
+        """Whether such a node works at Comfy Org, by a sign-in that stays on this machine."""
 
     def renewed(self, prompt: Json) -> Json:
         """The graph with others for the node classes that this ComfyUI has given up."""
@@ -195,6 +203,9 @@ class Resolver:
         self, class_type: str, node_ids: list[str], base: Manifest, found: Found
     ) -> None:
         if self._catalog.knows(class_type):
+            if self._catalog.signs_in(class_type):
+                found.missing += [Finding(node_id, class_type, "", class_type, SIGNS_IN)
+                                  for node_id in node_ids]  # fmt: skip
             pack = self._catalog.pack_of(class_type)
             if pack is not None:
                 found.packs.setdefault(pack, set()).add(class_type)

@@ -36,6 +36,9 @@ class StoredCatalog:
     def knows(self, class_type: str) -> bool:
         return False
 
+    def signs_in(self, class_type: str) -> bool:
+        return False
+
     def renewed(self, prompt: Json) -> Json:
         return prompt
 

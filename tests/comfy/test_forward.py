@@ -220,6 +220,19 @@ def test_credentials_of_comfy_org_stay_here(client: Client, bucket: ObjectStore)
         assert b"secret" not in bucket.get(key)
 
 
+def test_a_partner_node_is_told_before_anything_is_spent(
+    client: Client, bucket: ObjectStore
+) -> None:
+    prompt = slow(0, prefix="partner", grey=0.72)
+    prompt["1"]["class_type"] = "PartnerImage"
+    job = client.queue(prompt, aws={})
+    error = client.hear("execution_error", job)
+    assert error["node_id"] == "1"
+    assert "never leaves this machine" in error["exception_message"]
+    assert not list(bucket.list(f"jobs/{job}/"))
+    client.end(client.queue(prompt))
+
+
 def test_an_unmarked_prompt_runs_here(client: Client) -> None:
     job = client.queue(slow(0, prefix="here", grey=0.7))
     client.end(job)

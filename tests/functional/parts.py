@@ -73,6 +73,9 @@ class FolderCatalog:
 
     # -- resolve.Catalog -----------------------------------------------------------------------
 
+    def signs_in(self, class_type: str) -> bool:
+        return False
+
     def renewed(self, prompt: Json) -> Json:
         return prompt
 

@@ -53,6 +53,9 @@ _TOLD: Final = {
 }
 """What a definition tells of a node only where its class has it: key → attribute."""
 
+SIGN_IN: Final = frozenset({"AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG"})
+"""Hidden inputs through which ComfyUI hands a node the user's sign-in."""
+
 _UNKNOWN: Final[Spec] = (None, {})
 """Of an input that the node does not declare."""
 
@@ -66,6 +69,14 @@ class ComfyUICatalog:
 
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS
+
+    def signs_in(self, class_type: str) -> bool:
+        node = nodes.NODE_CLASS_MAPPINGS[class_type]
+        if not getattr(node, "API_NODE", False):
+            return False
+        hidden = node.INPUT_TYPES().get("hidden") or {}
+        asked = {each[0] if isinstance(each, (list, tuple)) else each for each in hidden.values()}
+        return not asked.isdisjoint(SIGN_IN)
 
     def renewed(self, prompt: Json) -> Json:
         """As newer ComfyUIs do it with a prompt that is posted, by what packs have told them."""
