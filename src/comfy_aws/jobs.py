@@ -29,7 +29,7 @@ from comfy_aws.errors import (
 )
 from comfy_aws.events import Mailbox, NoMailbox
 from comfy_aws.ledger import Ledger
-from comfy_aws.livejobs import SILENCE, LiveJob, Watcher
+from comfy_aws.livejobs import EVENTS_OF_A_TRY, SILENCE, LiveJob, Watcher
 from comfy_aws.models import (
     Event,
     Job,
@@ -64,9 +64,6 @@ CLOSING: Final = 5.0
 
 TRIES: Final = 2
 """Machines that a job is given to, one after the other, when they are lost under it."""
-
-EVENTS_OF_A_TRY: Final = 1_000_000
-"""More than a job sends: late events of a lost machine are told by their numbers."""
 
 _QUEUED: Final = {"phase": "queued", "message": "Waiting for a machine", "done": 0, "total": 0}
 _REQUEUED: Final = {
@@ -341,7 +338,6 @@ class Jobs:
             request = replace(
                 request, events=self._mailbox.url(), events_after=after, seconds=seconds
             )
-            self._store.delete(layout.result_key(job.id))
             run.sequence.skip(after)
             view = run.view.with_facts(tries=job.facts.tries + 1, started=0.0)
             run.view = replace(view, progress=None, nodes_done=0)

@@ -40,6 +40,9 @@ SILENCE: Final = 5.0
 CANCEL_PATIENCE: Final = 30.0
 """Seconds that a running job is given to stop before it counts as cancelled all the same."""
 
+EVENTS_OF_A_TRY: Final = 1_000_000
+"""More than a job sends: what a lost machine has left is told by the numbers of its events."""
+
 TIMEOUT_NOTICE: Final = 15.0
 """Seconds within which SageMaker's and our own clock agree that a job's time is up."""
 
@@ -152,7 +155,7 @@ class Watcher:
                 state = JobState.CANCELLED
             self._forget()  # the bucket may lack what we believed it has
         error = result.error if state is JobState.FAILED else {}
-        return JobEnd(state, result, error, lost=error.get("code") == WorkerStopped.code)
+        return JobEnd(state, result, error, lost=_was_stopped(error))
 
     def _result(self, job_id: str) -> JobResult | None:
         key = layout.result_key(job_id)
@@ -167,7 +170,7 @@ class Watcher:
         now = self._clock()
         try:
             result = self._result(job_id)
-            if result is not None:
+            if result is not None and not _is_of_a_lost_machine(run, result):
                 return self._conclude(run, result)
             failure = self._failure(job_id)
             if failure:
@@ -221,6 +224,16 @@ class Watcher:
         if waits or self._clock() - run.cancelled_at > CANCEL_PATIENCE:
             return JobEnd(JobState.CANCELLED)
         return None
+
+
+def _was_stopped(error: Json) -> bool:
+    return bool(error.get("code") == WorkerStopped.code)
+
+
+def _is_of_a_lost_machine(run: LiveJob, result: JobResult) -> bool:
+    """Whether it is what a worker that was stopped has left of an earlier try of the job."""
+    earlier = (run.view.job.facts.tries - 1) * EVENTS_OF_A_TRY
+    return _was_stopped(result.error) and result.last_seq < earlier
 
 
 def _picture(preview: Json) -> tuple[bytes, str] | None:

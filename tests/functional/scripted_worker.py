@@ -17,7 +17,7 @@ from typing import Any
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, Queues, Session
 from comfy_aws.config import load_worker
-from comfy_aws.jobs import EVENTS_OF_A_TRY
+from comfy_aws.livejobs import EVENTS_OF_A_TRY
 from comfy_aws.models import (
     Event,
     EventBatch,

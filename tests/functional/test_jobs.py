@@ -295,11 +295,19 @@ STOPPED = {"outcome": "failed", "error": {"code": "worker_stopped", "message": "
              [{"try": 1, **step} for step in ending(4, **STOPPED)]],
 )  # fmt: skip
 def test_a_machine_is_lost_under_a_job(desk, loss):
+    gate = f"gates/{uuid.uuid4().hex}"
+    more = [{"do": "await", "key": gate}, {**comfy(7), "late": True},
+            comfy(1, "execution_start"), comfy(2), comfy(3, "execution_success"),
+            *ending(4)]  # fmt: skip
     script = [
-        comfy(1, "execution_start"), comfy(2), {**comfy(3), "try": 1}, *loss,
-        {**comfy(7), "late": True}, comfy(3, "execution_success"), *ending(4),
+        *({**comfy(seq), "try": 1} for seq in (1, 2, 3)), *loss,
+        *({"try": 2, **step} for step in more),
     ]  # fmt: skip
-    job_id, ears, end = desk.run(script)
+    job_id, ears = desk.start(script)
+    eventually(lambda: desk.ledger.get(job_id).facts.tries == 2, "it is given to another machine")
+    time.sleep(1)  # in which the bucket is asked some times
+    desk.parts.store.put(gate, b"")
+    end = ears.end()
     assert (end.state, end.error, end.lost) == (JobState.SUCCEEDED, {}, False)
     again = 1_000_000
     assert ears.numbers == [1, 2, 3, again + 1, again + 2, again + 3]
