@@ -44,6 +44,9 @@ class Nothing:
     def knows(self, class_type):
         return class_type == "Here"
 
+    def signs_in(self, class_type):
+        return False
+
     def pack_of(self, class_type):
         return None
 
