@@ -131,6 +131,8 @@ def test_each_template_keeps_its_draft(page: ComfyPage, newer: Designer) -> None
     expect(row(page, first)).to_have_attribute("aria-current", "true")
     assert seed_of(page) == published + 1
     page.find("aws-template-clear").click()
+    # The next test loads a graph; a page is not asked for two at once.
+    expect(page.find("aws-target-template")).to_have_text("None")
 
 
 def test_a_run_on_aws_is_shown_and_cancelled(page: ComfyPage, newer: Designer) -> None:
