@@ -65,3 +65,13 @@ def test_a_job_waits_runs_and_waits_again(listing):
     cloud.show("cloud", running=True)
     cloud.withdraw(begun[1])
     assert ids() == [[], ["local"]]
+
+
+def test_a_queue_that_has_no_second_list():
+    own = {name: value for name, value in vars(PromptQueue).items() if "volatile" not in name}
+    queue: Any = type("Plain", (), own)()
+    cloud = CloudQueue(queue, lambda item: item, lambda number, _: None, bool)
+    assert cloud.attach()
+    queue.put((0, "cloud", {}, {}, [], {}))
+    assert [item[1] for item in queue.get_current_queue()[1]] == ["local", "cloud"]
+    assert not hasattr(queue, "get_current_queue_volatile")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from comfy_aws.models import Json
@@ -18,7 +19,7 @@ Item = tuple[Any, ...]
 """(number, prompt_id, prompt, extra_data, outputs_to_execute, sensitive, …)"""
 
 _LISTS = ("get_current_queue", "get_current_queue_volatile")
-_NEEDED = ("put", "task_done", "mutex", "currently_running", "task_counter", "server", *_LISTS)
+_NEEDED = ("put", "task_done", "mutex", "currently_running", "task_counter", "server")
 
 
 class CloudQueue:
@@ -70,7 +71,7 @@ class CloudQueue:
                 return base.interrupt_if_running(self, prompt_id, *more)
 
             PromptQueueWithCloud.interrupt_if_running = interrupt_if_running
-        for name in _LISTS:
+        for name in filter(partial(hasattr, base), _LISTS):
             setattr(PromptQueueWithCloud, name, self._listing(getattr(base, name)))
         return PromptQueueWithCloud
 

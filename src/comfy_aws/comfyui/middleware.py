@@ -157,7 +157,7 @@ class Middleware:
 
     def _live(self) -> list[Json]:
         """Live cloud jobs, newest first, from the queue's own record."""
-        running, queued = self._designer.server.prompt_queue.get_current_queue_volatile()
+        running, queued = self._designer.server.prompt_queue.get_current_queue()
         jobs = self._designer.services().jobs if self._designer.has_services else None
         if jobs is None:
             return []
