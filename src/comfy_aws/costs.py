@@ -101,12 +101,15 @@ class Limits:
         self._asked = 0.0
         self._spent: dict[str, float] = {}
 
-    def allow(self, usage: Usage) -> int:
-        """How many seconds a new job may run.
+    def allow(self, usage: Usage, *, ran: float = 0.0) -> int:
+        """How many seconds a job may run.
+
+        Args:
+            ran: seconds that it ran on a machine that was lost.
 
         Raises:
-            CostLimit: the month's or the user's limit is reached, or a limit is set and no price
-                is known.
+            CostLimit: the month's or the user's limit is reached, `ran` leaves too little of the
+                job's own, or a limit is set and no price is known.
         """
         if self._job is self._month is self._user is None:
             return LONGEST
@@ -133,7 +136,13 @@ class Limits:
             )
         if self._job is None or not hour:
             return LONGEST
-        return max(LEAST, min(LONGEST, int(self._job / hour * 3600)))
+        left = int(self._job / hour * 3600 - ran)
+        if ran and left < LEAST:
+            raise CostLimit(
+                f"The job has cost most of its limit of {self._job:.2f} USD.",
+                hint="Raise cost_limit_job in the settings, and run it again.",
+            )
+        return max(LEAST, min(LONGEST, left))
 
     def hour(self, usage: Usage) -> float | None:
         """USD an hour of what a job uses; None when the price is not known."""

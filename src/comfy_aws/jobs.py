@@ -16,7 +16,7 @@ from typing import Final
 from comfy_aws import joblog, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.aws import INLINE_BODY, ObjectStore, SageMaker
-from comfy_aws.costs import LEAST, LONGEST, Limits
+from comfy_aws.costs import Limits
 from comfy_aws.errors import (
     AwsError,
     AwsNotFound,
@@ -332,9 +332,9 @@ class Jobs:
         after = job.facts.tries * EVENTS_OF_A_TRY
         try:
             request = self.request(job.id)
-            seconds = self._left(run, request)
-            if seconds < LEAST:
-                return False
+            began = job.facts.started
+            ran = self._clock() - began if began else 0.0
+            seconds = self._limits.allow(request.usage, ran=ran)
             request = replace(
                 request, events=self._mailbox.url(), events_after=after, seconds=seconds
             )
@@ -347,13 +347,6 @@ class Jobs:
             return False
         log.warning("Job %s was sent once more: its machine was lost.", job.id)
         return True
-
-    def _left(self, run: LiveJob, request: JobRequest) -> int:
-        """Seconds for another try: what a job may cost holds for its tries together."""
-        if self._limits.allow(request.usage) == LONGEST:
-            return LONGEST
-        started = run.view.job.facts.started
-        return request.seconds - int(self._clock() - started if started else 0)
 
     def _captured(self, run: LiveJob, graph: Json) -> Manifest:
         """What the graph stands on, sent where the bucket lacks it."""

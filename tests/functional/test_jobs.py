@@ -327,7 +327,8 @@ MINUTE_AND_A_HALF = PRICES.of("ml.g5.xlarge").price * 90 / 3600
 @pytest.mark.parametrize(
     ("limit", "after", "left"),
     [(None, LONGEST / 2, LONGEST), (None, LONGEST, 0),
-     (MINUTE_AND_A_HALF, 20, 70), (MINUTE_AND_A_HALF, 50, 0)],
+     (MINUTE_AND_A_HALF, 20, 70), (MINUTE_AND_A_HALF, 50, 0),
+     (60 * MINUTE_AND_A_HALF, LONGEST - 100, 1900)],
 )  # fmt: skip
 def test_a_job_is_tried_again_in_the_time_that_is_left(desk, limit, after, left):
     """One that has had its time was not lost, and a limit holds for both tries together."""
