@@ -64,7 +64,6 @@ class CloudRun:
         self._outputs = outputs
         self._services = services
         self._names: dict[Place, Place] = {}
-        self._files: tuple[SavedFile, ...] = ()
         self._saved: list[tuple[OutputFile, Place]] = []
         self._earlier: list[tuple[OutputFile, Place]] = []
         self._cached: frozenset[str] = frozenset()
@@ -170,7 +169,7 @@ class CloudRun:
         self._end_message = None
         self._cached = frozenset()
         self._earlier, self._saved = self._saved, []
-        self._names, self._files = {}, ()
+        self._names = {}
 
     def _save(self, files: tuple[OutputFile, ...]) -> None:
         new = [file for file in files if _place(file) not in self._names]
@@ -180,11 +179,9 @@ class CloudRun:
         missing = [file for file in new if _place(file) not in names]
         names |= self._outputs.save(self._services.store, missing, self._cached)
         self._names |= names
-        for file in new:
-            local = names[_place(file)]
-            self._saved.append((file, local))
-            self._files += (SavedFile(file.node_id, *local),)
-        self._services.jobs.keep_files(self._job_id, self._files)
+        self._saved += [(file, names[_place(file)]) for file in new]
+        kept = tuple(SavedFile(file.node_id, *local) for file, local in self._saved)
+        self._services.jobs.keep_files(self._job_id, kept)
 
     def _came_before(self, file: OutputFile) -> Place | None:
         """Where the same bytes of the same node lie since a machine that was lost sent them."""
