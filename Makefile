@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test test-pythons test-frontends lint format docs bench screenshots clean
+.PHONY: help bootstrap demo test test-pythons test-frontends lint format docs bench soak screenshots clean
 # One thing at a time, also under `make -j`: the machine's cores belong to the step that runs.
 .NOTPARALLEL:
 
@@ -60,6 +60,9 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/page.py
 	@$(BIN)/python bench/templates.py
 	@$(BIN)/python bench/startup.py
+
+soak: bootstrap ## jobs while workers, the designer and the stack are killed and stand still
+	@$(BIN)/python bench/soak.py
 
 screenshots: bootstrap ## the README's pictures, from the real page
 	@$(BIN)/python -m tests.web.screenshots

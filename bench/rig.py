@@ -32,12 +32,17 @@ class Rig:
     home: Path
     endpoint: str
     session: Session
+    endpoints: Endpoints
+    designer: ComfyUIProcess
     client: Client
 
 
 @contextmanager
-def rig(workers: int) -> Iterator[Rig]:
-    """Start everything in a temporary folder, and stop it afterwards."""
+def rig(workers: int, *, least: int | None = None) -> Iterator[Rig]:
+    """Start everything in a temporary folder, and stop it afterwards.
+
+    The endpoint starts with `workers` and has them as its most; as its least, too, unless told.
+    """
     with tempfile.TemporaryDirectory(prefix="comfy-aws-bench-") as folder:
         home = Path(folder)
         config.save(home, target="local", runner_args="--cpu", comfyui=str(comfyui_path()))
@@ -46,8 +51,8 @@ def rig(workers: int) -> Iterator[Rig]:
             session = Session(access)
             endpoints = Endpoints(SageMaker(session), worker, access.bucket)
             endpoints.create(
-                spec_for("bench", min_instances=workers, max_instances=workers,
-                         initial_instances=workers)
+                spec_for("bench", min_instances=workers if least is None else least,
+                         max_instances=workers, initial_instances=workers)
             )  # fmt: skip
             endpoints.wait("bench")
             with ComfyUIProcess(
@@ -57,7 +62,7 @@ def rig(workers: int) -> Iterator[Rig]:
                 custom_nodes={"slow_nodes": NODES},
             ) as designer:
                 client = Client(designer.url)
-                yield Rig(home, "bench", session, client)
+                yield Rig(home, "bench", session, endpoints, designer, client)
                 client.close()
 
 

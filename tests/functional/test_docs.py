@@ -46,6 +46,7 @@ ELSEWHERE = {
     "make test-pythons": "takes minutes, and other Pythons",
     "make test-frontends": "runs tests/web twice",
     "make bench": "takes half an hour",
+    "make soak": "takes ten minutes, by chance",
     "make screenshots": "takes minutes, and changes the working tree",
     "make clean": "takes away what this runs in",
     ".venv/bin/python -m pytest tests/unit/test_prompt.py": _SUITE,

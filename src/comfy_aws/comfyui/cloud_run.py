@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from comfy_aws import joblog
+from comfy_aws.comfyui import assets
 from comfy_aws.comfyui.canvas import Canvas, stamped
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.outputs import Outputs
@@ -109,10 +110,9 @@ class CloudRun:
         try:
             if end.result is not None:
                 self._save(end.result.files)
-                history = {
-                    "outputs": renamed(end.result.outputs, self._names),
-                    "meta": end.result.meta,
-                }
+                outputs = {node: self._shown(output) for node, output in end.result.outputs.items()}
+                history = {"outputs": outputs, "meta": end.result.meta}
+                assets.enter(self._job_id, self._names.values())
         except ComfyAwsError as exc:
             log.warning("Job %s: an output is lost: %s", self._job_id, exc)
             end = JobEnd(JobState.FAILED, end.result, exc.to_dict())
@@ -152,7 +152,7 @@ class CloudRun:
             self._cached = frozenset(map(str, payload.get("nodes", ())))
         if kind == "executed":
             self._save(tuple(from_dict(OutputFile, file) for file in message.get("files", ())))
-            payload = {**payload, "output": renamed(payload.get("output"), self._names)}
+            payload = {**payload, "output": self._shown(payload.get("output"))}
         if kind in KEPT_IN_HISTORY:
             self._messages.append((kind, payload))
         self._canvas.send(self._job_id, self._client_id, kind, payload)
@@ -182,6 +182,10 @@ class CloudRun:
         self._saved += [(file, names[_place(file)]) for file in new]
         kept = tuple(SavedFile(file.node_id, *local) for file, local in self._saved)
         self._services.jobs.keep_files(self._job_id, kept)
+
+    def _shown(self, output: object) -> object:
+        """A node's output with the names and ids that its files have here."""
+        return assets.identified(renamed(output, self._names))
 
     def _came_before(self, file: OutputFile) -> Place | None:
         """Where the same bytes of the same node lie since a machine that was lost sent them."""

@@ -38,17 +38,18 @@ class Outputs:
         for file in files:
             remote = Place(file.filename, file.subfolder, file.type)
             known = self._saved.get((remote, file.digest)) if file.node_id in cached else None
-            if known is not None and _path(known).is_file():
+            if known is not None and path_of(known).is_file():
                 names[remote] = known
                 continue
             body = outputfiles.fetch(store, file)
-            local = remote._replace(filename=outputfiles.write(_path(remote), body).name)
+            local = remote._replace(filename=outputfiles.write(path_of(remote), body).name)
             names[remote] = local
             self._saved[remote, file.digest] = local
         return names
 
 
-def _path(place: Place) -> Path:
+def path_of(place: Place) -> Path:
+    """Where a file lies here. Raises ComfyAwsError for a place outside ComfyUI's folders."""
     directory = folder_paths.get_directory_by_type(place.type)
     if directory is None:
         raise ComfyAwsError(f"{place.type!r} is not one of ComfyUI's folders.")
