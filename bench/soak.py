@@ -204,7 +204,8 @@ class Soak:
             states[state] += 1
             lines += self.wrong_of(job, sent, state)
             if state == "failed":
-                self.say("failed:", job, view["message"])
+                why, tries = view["message"].partition("\n")[0], view["facts"]["tries"]
+                self.say(f"failed: {job}, {why} Machines: {tries}.")
         lines += [f"{path} was left" for path in self.each.designer.base_dir.glob("output/**/*")
                   if path.is_file() and path.suffix != ".png"]  # fmt: skip
         self.say("faults", dict(self.faults))
