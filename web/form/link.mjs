@@ -8,6 +8,9 @@ const PAUSES = [0.5, 1, 2, 5, 10]
 const PREVIEW = 1
 const KEY = 'aws.form.client'
 
+/** Where ComfyUI's page keeps which of its users is at work, if it has several. */
+const USER = 'Comfy.userId'
+
 /** /extensions/NAME/form/link.mjs is three folders below ComfyUI's own root. */
 const ROOT = new URL('../../../', import.meta.url)
 
@@ -22,8 +25,11 @@ export class Link extends EventTarget {
    * @param {string} route
    * @param {RequestInit} [options]
    */
-  fetch(route, options) {
-    return fetch(new URL(`api${route}`, ROOT), options)
+  fetch(route, options = {}) {
+    const headers = new Headers(options.headers)
+    const user = userAtWork()
+    if (user) headers.set('Comfy-User', user)
+    return fetch(new URL(`api${route}`, ROOT), { ...options, headers })
   }
 
   /**
@@ -72,6 +78,15 @@ export class Link extends EventTarget {
    */
   #say(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }))
+  }
+}
+
+/** Empty where ComfyUI has one user. */
+function userAtWork() {
+  try {
+    return localStorage.getItem(USER) ?? ''
+  } catch {
+    return ''
   }
 }
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from aiohttp import web
+from server import PromptServer
 
 from comfy_aws.comfyui.designer import Designer
 from comfy_aws.config import INFERENCE, user_name
@@ -83,8 +84,13 @@ def answers_errors(handler: Callable[..., Awaitable[web.StreamResponse]]) -> Any
 
 
 def author_of(request: web.Request) -> str:
-    """Who asks: the user of a ComfyUI that has several, else who runs it, if anybody is known."""
-    return request.headers.get("comfy-user") or user_name()
+    """Who asks: the user of a ComfyUI that has several, else who runs it, if anybody is known.
+
+    A page sends the id that ComfyUI has made of the user's name. A program may send a name.
+    """
+    user = request.headers.get("comfy-user", "")
+    names = getattr(getattr(PromptServer.instance, "user_manager", None), "users", {})
+    return str(names.get(user, user)) or user_name()
 
 
 def number_of(value: object, name: str) -> int:
