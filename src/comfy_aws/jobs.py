@@ -77,6 +77,7 @@ class Jobs:
     Args:
         lost_after: seconds that AWS may be unreachable before a job counts as failed.
         silence: seconds without an event after which the bucket is asked.
+        disable_metadata: for each job, as `JobRequest` has it.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Jobs:
         limits: Limits,
         lost_after: float = 120.0,
         silence: float = SILENCE,
+        disable_metadata: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -100,6 +102,7 @@ class Jobs:
         self._ledger = ledger
         self._mailbox = mailbox(self._deliver)
         self._limits = limits
+        self._disable_metadata = disable_metadata
         self._clock = clock
         self._runs: dict[str, LiveJob] = {}
         self._lock = threading.Lock()
@@ -301,6 +304,7 @@ class Jobs:
         endpoint = order.endpoint or self._router.endpoint(order.template)
         graph = graphs.with_posix_names(graph, (part.name for part in manifest.parts()))
         usage = replace(self._router.usage(endpoint, order.template), user=order.user)
+        now = self._clock()
         request = JobRequest(
             job_id=order.job_id,
             prompt=graphs.with_lists_wrapped(graph),
@@ -308,9 +312,11 @@ class Jobs:
             manifest=manifest,
             extra_data=graphs.public_extra_data(order.extra_data),
             events=self._mailbox.url(),
-            created=self._clock(),
+            created=now,
             usage=usage,
             seconds=self._limits.allow(usage),
+            utc_offset=time.localtime(now).tm_gmtoff,
+            disable_metadata=self._disable_metadata,
         )
         if self._stops(run):
             raise Cancelled(f"Job {order.job_id} was cancelled.")

@@ -234,11 +234,14 @@ def build_publisher(config: Config, catalog: Catalog, cache: HashCache, spool: P
     return Publisher(cloud.templates, Uploader(blobs, cloud.library, capturer), catalog)
 
 
-def terminal_runs(config: Config, cloud: Cloud, *, listens: bool = True) -> TerminalRuns:
+def terminal_runs(
+    config: Config, cloud: Cloud, *, listens: bool = True, disable_metadata: bool = False
+) -> TerminalRuns:
     """Build what runs templates without a designer.
 
     Args:
         listens: whether the jobs' events are heard; else their ends alone.
+        disable_metadata: as `Jobs` takes it.
     """
     cache = HashCache(config.home / "hashes.sqlite")
     spool = config.home / "spool"
@@ -248,10 +251,10 @@ def terminal_runs(config: Config, cloud: Cloud, *, listens: bool = True) -> Term
     ledger = Ledger(Path(":memory:"))
 
     def make_jobs(mailbox: Callable[[Deliver], Mailbox | NoMailbox]) -> Jobs:
-        allowed = limits(config, cloud)
         return Jobs(
-            cloud.store, cloud.sagemaker, uploader, cloud.router, ledger, mailbox, limits=allowed
-        )
+            cloud.store, cloud.sagemaker, uploader, cloud.router, ledger, mailbox,
+            limits=limits(config, cloud), disable_metadata=disable_metadata,
+        )  # fmt: skip
 
     def close() -> None:
         ledger.close()
@@ -274,11 +277,14 @@ def limits(config: Config, cloud: Cloud) -> Limits:
     )
 
 
-def build(config: Config, state: Path, catalog: Catalog) -> Services:
+def build(
+    config: Config, state: Path, catalog: Catalog, *, disable_metadata: bool = False
+) -> Services:
     """Build the designer's services.
 
     Args:
         state: folder for the ledger and the caches of this designer.
+        disable_metadata: as `Jobs` takes it.
 
     Raises:
         ConfigError, LocalStackError: as `access_of`.
@@ -300,6 +306,7 @@ def build(config: Config, state: Path, catalog: Catalog) -> Services:
         ledger,
         lambda deliver: Mailbox(cloud.queues, f"comfy-aws-{designer}", deliver),
         limits=limits(config, cloud),
+        disable_metadata=disable_metadata,
     )
     runs = TemplateRuns(
         cloud.templates, cloud.library, cloud.blobs, cloud.router, cache, state / "spool"

@@ -215,11 +215,12 @@ def test_a_signal_cancels_the_job(
 
 
 def test_a_job_is_sent_cancelled_and_seen_by_others(
-    told_here: Callable[..., str], designer: ComfyUIProcess
+    told_here: Callable[..., str], designer: ComfyUIProcess, bucket: ObjectStore
 ) -> None:
     """One terminal sends it, another one cancels it, a third waits for its files."""
-    report = json.loads(told_here("run", SLOW, "--no-wait", "--json"))
+    report = json.loads(told_here("run", SLOW, "--no-wait", "--json", "--disable-metadata"))
     assert report["state"] in ("submitted", "running")
+    assert json.loads(bucket.get(request_key(report["id"])))["disable_metadata"] is True
     assert report["id"] in {
         job["id"] for job in json.loads(told_here("jobs", "--json", "--state", "open"))
     }

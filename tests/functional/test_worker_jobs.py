@@ -49,6 +49,8 @@ NODES = Path(__file__).with_name("worker_nodes.py.txt").read_text()
 
 CLASSES = tuple(re.findall(r"^class (Test\w+)", NODES, re.MULTILINE))
 
+WORKFLOW = {"extra_pnginfo": {"workflow": {"nodes": []}}}
+
 VERSION_NODE = """
 class Node:
     CATEGORY, RETURN_TYPES, OUTPUT_NODE, FUNCTION = "tests", (), True, "tell"
@@ -400,6 +402,50 @@ def test_a_runner_that_is_killed(worker, cloud, manifest):
     assert "about to die" in result.error["message"]  # its last line
     finished(cloud, job, result)
     assert worker.run(request(load_prompt(seed=6), manifest=manifest)).outcome is Outcome.SUCCESS
+
+
+def test_dates_in_names_are_those_of_who_has_sent_the_job(worker):
+    def name(offset: int) -> str:
+        prompt = {
+            "1": node("EmptyImage", width=8, height=8, batch_size=1, color=offset % 256),
+            "2": node("SaveImage", images=["1", 0], filename_prefix="at-%day%-%hour%-%minute%-"),
+        }
+        (file,) = worker.run(replace(request(prompt), utc_offset=offset)).files
+        return file.filename
+
+    def now(offset: int) -> str:
+        return datetime.now(timezone(timedelta(seconds=offset))).strftime("at-%d-%H-%M-")
+
+    pid = worker.runner_pid()
+    for offset in (45_900, -34_200, 0):  # the Chatham and the Marquesas Islands, Greenwich
+        moments = {now(offset)}
+        found = name(offset)
+        moments.add(now(offset))
+        assert found.partition("_")[0] in moments
+    assert worker.runner_pid() == pid
+
+
+def test_files_hold_their_graph_unless_the_job_says_not(worker, cloud):
+    """The same graph each time: what was cached was written the other way."""
+    prompt = {
+        "1": node("EmptyImage", width=8, height=8, batch_size=1, color=77),
+        "2": node("SaveImage", images=["1", 0], filename_prefix="meta"),
+    }
+
+    def texts(*, disable: bool) -> set[str]:
+        job = replace(request(prompt), disable_metadata=disable, extra_data=WORKFLOW)
+        result = worker.run(job)
+        assert result.outcome is Outcome.SUCCESS, result.error
+        (file,) = result.files
+        with Image.open(io.BytesIO(cloud.store.get(file.key))) as image:
+            return set(image.text)
+
+    assert texts(disable=False) == {"prompt", "workflow"}
+    assert texts(disable=True) == set()
+    pid = worker.runner_pid()
+    assert texts(disable=True) == set()
+    assert worker.runner_pid() == pid
+    assert texts(disable=False) == {"prompt", "workflow"}
 
 
 def test_a_broken_pack(worker, cloud, manifest):

@@ -63,6 +63,8 @@ def add(topics: Any) -> None:
     run.add_argument("--endpoint", default="", help="run here, not on the template's own")
     run.add_argument("--events", action="store_true",
                      help="print each event as a line of JSON, last the job")  # fmt: skip
+    run.add_argument("--disable-metadata", action="store_true",
+                     help="keep the graph out of the files, as ComfyUI itself can")  # fmt: skip
     run.add_argument("--no-wait", action="store_true",
                      help="return once it is sent; see `jobs show` and `jobs fetch`")  # fmt: skip
     text = "ask a job to stop, whichever ComfyUI sent it"
@@ -74,7 +76,9 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.load()
     there = services.connect(settings)
     shown = bar(arguments) if not arguments.events else Bar(shown=False)
-    runs = services.terminal_runs(settings, there, listens=not arguments.no_wait)
+    runs = services.terminal_runs(
+        settings, there, listens=not arguments.no_wait, disable_metadata=arguments.disable_metadata
+    )
     with _terminable(), runs as desk, shown:
         order = _order(arguments, desk, shown)
         watcher = Watcher(events=arguments.events, shown=shown)

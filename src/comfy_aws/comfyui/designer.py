@@ -109,7 +109,10 @@ class Designer:
         """
         with self._lock:
             if self._services is None:
-                self._services = composition.build(self.config(), self.state, self.catalog)
+                self._services = composition.build(
+                    self.config(), self.state, self.catalog,
+                    disable_metadata=comfy.cli_args.args.disable_metadata,
+                )  # fmt: skip
                 self._resume(self._services)
             return self._services
 

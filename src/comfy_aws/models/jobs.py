@@ -128,7 +128,8 @@ class JobRequest:
     `outputs` are the node ids to execute. `extra_data` never holds ComfyUI's sensitive keys.
     `events` is the URL of the designer's queue; empty means that nobody listens. The events are
     numbered from `events_after` + 1: those before are of a try whose machine was lost. `seconds` is
-    how long it may run.
+    how long it may run. `disable_metadata` is ComfyUI's own option: files do not hold the graph.
+    `utc_offset` are the seconds by which the sender's clock is before UTC, for dates in names.
     """
 
     job_id: str
@@ -141,6 +142,8 @@ class JobRequest:
     usage: Usage = Usage()
     events_after: int = 0
     seconds: int = 0
+    disable_metadata: bool = False
+    utc_offset: int | None = None
 
 
 class Outcome(str, Enum):

@@ -159,6 +159,7 @@ class Execution:
     # -- the way to the graph --------------------------------------------------------------
 
     async def _perform(self, cancelled: asyncio.Future[bool]) -> Verdict:
+        await self._runner.suit(self._request)
         self._timings |= await self._stage.make_true(
             self._request.manifest, told=self._tell, stopped=self._stopped
         )

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import socket
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,13 +17,10 @@ from typing import Any
 from comfy_aws import loglines
 from comfy_aws.comfy import ComfyClient, Message
 from comfy_aws.errors import Cancelled, ComfyUIError, PackBroken, PromptRejected, RunnerCrashed
-from comfy_aws.models import Json, NodePack
-from comfy_aws.worker import journal
+from comfy_aws.models import JobRequest, Json, NodePack
+from comfy_aws.worker import journal, launch
 from comfy_aws.worker.environment import Overlay
-from comfy_aws.worker.process import Child, exit_reason, without_secrets
-
-START_LIMIT = 900.0
-"""Seconds; a cold container imports torch and many node packs from a slow disk."""
+from comfy_aws.worker.process import Child, exit_reason
 
 STOP_GRACE = 3.0
 CONNECT_LIMIT = 10.0
@@ -40,24 +33,6 @@ ALONE_LOOK = 0.2
 # Any output node without side effects would do. ComfyUI's worker thread takes a request to free
 # its caches before or right after this prompt, hence before the next one.
 BARRIER: Json = {"1": {"class_type": "PreviewAny", "inputs": {"source": "free"}}}
-
-# Runs main.py as Python itself would, but for the garbage collector: looking for garbage is a
-# sixth of the time that ComfyUI takes to start, for 4 MB of it. Later ComfyUI collects after a
-# prompt, over all that was imported: up to a second in which it answers nobody. So the collector
-# sleeps until the signal that ComfyUI is ready, and leaves out from then on what was there before.
-# It wakes by itself where a node pack has taken the signal for something else.
-_MAIN = (
-    "import gc, os, runpy, signal, sys, threading\n"
-    "sys.argv = sys.argv[1:]\n"
-    "sys.path[0] = os.path.dirname(sys.argv[0])\n"
-    "gc.disable()\n"
-    "wake = lambda *_: gc.isenabled() or (gc.freeze(), gc.enable())\n"
-    "signal.signal(signal.SIGUSR1, wake)\n"
-    f"late = threading.Timer({START_LIMIT}, wake)\n"
-    "late.daemon = True\n"
-    "late.start()\n"
-    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-)
 
 log = logging.getLogger(journal.RUNNER)
 
@@ -84,6 +59,7 @@ class Runner:
         self._checked: set[NodePack] = set()
         self.overlay: Overlay | None = None
         """What the next start adds to the Python packages."""
+        self._disable_metadata = False
         self.folders: dict[str, list[str]] = {}
 
     @property
@@ -108,18 +84,26 @@ class Runner:
             RunnerCrashed: it ended, or did not answer in time.
         """
         await self.stop()
-        port = _free_port()
+        port = launch.free_port()
         self._child = await Child.start(
-            self._command(port),
+            launch.command(
+                self._comfyui,
+                self._base,
+                port,
+                self._arguments,
+                disable_metadata=self._disable_metadata,
+            ),
             cwd=self._comfyui,
-            environ=_environment(self._base, self.overlay),
+            environ=launch.environment(self._base, self.overlay),
             said=self._said,
         )
         client = ComfyClient(f"http://127.0.0.1:{port}", self._client_id)
         ready = asyncio.ensure_future(self._become_ready(client))
         try:
             await asyncio.wait(
-                [ready, self._child.ended], return_when=asyncio.FIRST_COMPLETED, timeout=START_LIMIT
+                [ready, self._child.ended],
+                return_when=asyncio.FIRST_COMPLETED,
+                timeout=launch.START_LIMIT,
             )
             if not ready.done():
                 raise await self._not_started()
@@ -130,7 +114,7 @@ class Runner:
             await self._kill()
             raise
         self._client = client
-        self._child.send(signal.SIGUSR1)
+        self._child.send(launch.READY)
 
     async def stop(self) -> None:
         """Stop it with all its children. Safe to repeat."""
@@ -181,6 +165,28 @@ class Runner:
             yield
         finally:
             self._listener = None
+
+    async def suit(self, request: JobRequest) -> None:
+        """Let files have the metadata and the dates that a job's sender would see.
+
+        What cached nodes have written goes with a ComfyUI that did otherwise about metadata. Where
+        the endpoint itself leaves them out, no job takes that back.
+        """
+        if request.utc_offset is not None:
+            await asyncio.to_thread(self._set_clock, launch.zone(request.utc_offset))
+        if request.disable_metadata != self._disable_metadata:
+            self._disable_metadata = request.disable_metadata
+            if launch.DISABLE_METADATA not in self._arguments:
+                await self.stop()
+
+    def _set_clock(self, zone: str) -> None:
+        path = launch.zone_file(self._base)
+        if path.is_file() and path.read_text() == zone:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(zone)
+        if self.running and self._child is not None:
+            self._child.send(launch.CLOCK)
 
     async def forget(self) -> bool:
         """Drop cached node outputs and models before the next prompt starts.
@@ -263,21 +269,8 @@ class Runner:
             f"The node pack {pack.name} could not be imported:\n" + "\n".join(said), hint=hint
         )
 
-    def _command(self, port: int) -> list[str]:
-        database = self._base / "user" / "comfyui.db"
-        return [
-            sys.executable, "-c", _MAIN, str(self._comfyui / "main.py"),
-            "--listen", "127.0.0.1", "--port", str(port),
-            "--base-directory", str(self._base),
-            # ComfyUI's default lies in its source folder, which several workers may share.
-            "--database-url", f"sqlite:///{database}",
-            "--disable-auto-launch", "--dont-print-server",
-            *(() if "--preview-method" in self._arguments else ("--preview-method", "auto")),
-            *self._arguments,
-        ]  # fmt: skip
-
     async def _become_ready(self, client: ComfyClient) -> None:
-        await client.wait_ready(START_LIMIT)
+        await client.wait_ready(launch.START_LIMIT)
         await self._listen(client)
         try:
             self.folders = await client.folder_paths()
@@ -330,7 +323,7 @@ class Runner:
     async def _not_started(self) -> RunnerCrashed:
         child = self._child
         if child is None or child.running:
-            return RunnerCrashed(f"ComfyUI did not answer within {START_LIMIT:.0f} s.")
+            return RunnerCrashed(f"ComfyUI did not answer within {launch.START_LIMIT:.0f} s.")
         return RunnerCrashed(
             f"ComfyUI does not start: {exit_reason(await child.ended)}." + _quoted(child.tail),
             hint="The worker's log has all of its output.",
@@ -362,25 +355,3 @@ def import_failure(lines: Sequence[str], pack: str) -> list[str]:
 def _quoted(lines: Sequence[str]) -> str:
     last = list(lines)[-SHOWN_LINES:]
     return "\nIts last lines:\n" + "\n".join(last) if last else ""
-
-
-def _environment(base: Path, overlay: Overlay | None) -> dict[str, str]:
-    environ = without_secrets(PYTHONUNBUFFERED="1")
-    # As in a ComfyUI without a base directory, where packs may `import custom_nodes.OTHER`.
-    environ["PYTHONPATH"] = os.pathsep.join([*_paths(environ, "PYTHONPATH"), str(base)])
-    if overlay is not None:
-        first = str(overlay.start)
-        environ["PYTHONPATH"] = os.pathsep.join([first, *_paths(environ, "PYTHONPATH")])
-        last = str(overlay.packages / "bin")
-        environ["PATH"] = os.pathsep.join([*_paths(environ, "PATH"), last])
-    return environ
-
-
-def _paths(environ: dict[str, str], name: str) -> list[str]:
-    return [environ[name]] if environ.get(name) else []
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
