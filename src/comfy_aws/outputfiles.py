@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from comfy_aws import hashing
-from comfy_aws.aws import ObjectStore
+from comfy_aws.aws import PART, ObjectStore
 from comfy_aws.errors import BlobCorrupted, ComfyAwsError
-from comfy_aws.models import BlobRef, OutputFile
+from comfy_aws.models import OutputFile
 from comfy_aws.naming import Numbered, Place, alternative, next_number, numbered
 
 OUTPUT = "output"
 """ComfyUI's type of the files that a graph is run for; `temp` are previews."""
 
 _claims = threading.Lock()
-
-
-def fetch(store: ObjectStore, file: OutputFile) -> bytes:
-    """The bytes of an output.
-
-    Raises:
-        BlobCorrupted: they are not what the worker sent.
-        AwsError: they cannot be had.
-    """
-    body = store.get(file.key)
-    if hashing.of_bytes(body) != BlobRef(file.digest, file.size):
-        raise BlobCorrupted(
-            f"The output {file.filename} arrived damaged.", hint="Run the job again."
-        )
-    return body
 
 
 def wanted(files: Iterable[OutputFile]) -> list[OutputFile]:
@@ -50,34 +36,72 @@ def below(root: Path, place: Place) -> Path:
     return path
 
 
-def write(wish: Path, body: bytes) -> Path:
-    """Write a file under the first free name like the wished one, whole or not at all.
+def bring(store: ObjectStore, file: OutputFile, wish: Path) -> Path:
+    """Fetch a file and write it as `claim` does, whole or not at all.
+
+    Raises: as `fetch` and `claim`.
+    """
+    part = fetch(store, file, wish)
+    try:
+        return claim(part, wish)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fetch(store: ObjectStore, file: OutputFile, wish: Path) -> Path:
+    """Fetch a file to where it is wished, under a name that nobody looks for.
+
+    Raises:
+        BlobCorrupted: it is not what the worker sent.
+        AwsError: it cannot be had.
+        ComfyAwsError: it cannot be written.
+    """
+    with _explained(wish):
+        wish.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=wish.parent, prefix=".aws-", delete=False) as made:
+            part = Path(made.name)
+        try:
+            _fill(store, file, part)
+            part.chmod(0o644)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    return part
+
+
+def _fill(store: ObjectStore, file: OutputFile, part: Path) -> None:
+    digest = hashlib.sha256()
+    if file.size <= PART:
+        body = store.get(file.key)
+        digest.update(body)
+        part.write_bytes(body)
+    else:
+        store.download(file.key, part, file.size, follow=digest.update)
+    if (digest.hexdigest(), part.stat().st_size) != (file.digest, file.size):
+        raise BlobCorrupted(
+            f"The output {file.filename} arrived damaged.", hint="Run the job again."
+        )
+
+
+def claim(part: Path, wish: Path) -> Path:
+    """Give a fetched file the first free name like the wished one.
 
     Numbers go on as ComfyUI's own: ``name_00001_.png`` becomes the next free one.
 
     Raises:
-        ComfyAwsError: it cannot be written.
+        ComfyAwsError: it cannot have one.
     """
-    folder = wish.parent
+    with _explained(wish), _claims:
+        return wish.parent / _claim(part, wish.parent, wish.name)
+
+
+@contextmanager
+def _explained(wish: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".aws-", delete=False) as part:
-            temporary = Path(part.name)
-            try:
-                part.write(body)
-            except BaseException:
-                part.close()
-                temporary.unlink(missing_ok=True)
-                raise
-        try:
-            temporary.chmod(0o644)
-            with _claims:
-                return folder / _claim(temporary, folder, wish.name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        yield
     except OSError as exc:
         raise ComfyAwsError(
-            f"The output {wish.name} cannot be written to {folder}: {exc.strerror or exc}.",
+            f"The output {wish.name} cannot be written to {wish.parent}: {exc.strerror or exc}.",
             hint="Free space or mend the folder; the file stays in the bucket.",
         ) from exc
 

@@ -597,3 +597,39 @@ def test_a_job_outlives_its_machine(home: Path, designer: ComfyUIProcess, client
     assert files == {"2": saved(entry)[0], "20": saved(entry, "20")[0]}
     written = {path.name for path in (designer.base_dir / "output").iterdir()}
     assert {name for name in written if name.startswith(("before", "after"))} == {*files.values()}
+
+
+def test_files_that_nodes_save_and_do_not_name_come_home(
+    designer: ComfyUIProcess, client: Client
+) -> None:
+    """ComfyUI's own nodes that save models say nothing of their files."""
+
+    def models() -> dict[str, tuple[Any, bytes]]:
+        folder = designer.base_dir / "output" / "diffusion_models"
+        return {path.name: parts(path.read_bytes()) for path in sorted(folder.glob("*"))}
+
+    def parts(body: bytes) -> tuple[Any, bytes]:
+        """Header and tensors; only the order of the header is chance."""
+        end = 8 + int.from_bytes(body[:8], "little")
+        return json.loads(body[8:end]), body[end:]
+
+    name = Path(pipeline.MODELS[0]).name
+    prompt = {
+        "1": {
+            "class_type": "UNETLoader",
+            "inputs": {"unet_name": name, "weight_dtype": "default"},
+        },
+        "2": {
+            "class_type": "ModelSave",
+            "inputs": {"model": ["1", 0], "filename_prefix": "diffusion_models/kept"},
+        },
+    }
+    client.end(client.queue(prompt))
+    assert models().keys() == {"kept_00001_.safetensors"}
+    job = client.queue(prompt, aws={})
+    client.end(job)
+    local, cloud = models().values()
+    assert models().keys() == {"kept_00001_.safetensors", "kept_00002_.safetensors"}
+    assert cloud == local
+    (file,) = client.job(job)["facts"]["files"]
+    assert (file["filename"], file["subfolder"]) == ("kept_00002_.safetensors", "diffusion_models")

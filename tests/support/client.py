@@ -98,15 +98,19 @@ class Client:
 
     def job(self, prompt_id: str) -> dict[str, Any]:
         """The job as the panel sees it."""
-        jobs = self.get("/aws/jobs")["jobs"]
-        found: dict[str, Any] = next(job for job in jobs if job["id"] == prompt_id)
+        found = self._listed(prompt_id)
+        assert found is not None, f"there is no job {prompt_id}"
         return found
+
+    def _listed(self, prompt_id: str) -> dict[str, Any] | None:
+        jobs = self.get("/aws/jobs")["jobs"]
+        return next((job for job in jobs if job["id"] == prompt_id), None)
 
     def wait_state(self, prompt_id: str, *states: str) -> dict[str, Any]:
         deadline = time.monotonic() + LIMIT
         while True:
-            job = self.job(prompt_id)
-            if job["state"] in states:
+            job = self._listed(prompt_id)  # a moment after ComfyUI's queue has it
+            if job is not None and job["state"] in states:
                 return job
-            assert time.monotonic() < deadline, f"{prompt_id} is {job['state']}, not {states}"
+            assert time.monotonic() < deadline, f"{prompt_id} is not {states}: {job}"
             time.sleep(0.05)

@@ -19,7 +19,7 @@ from comfy_aws.models import Outcome
 from comfy_aws.prompt import prompt_id_of
 from comfy_aws.worker.graph import PREVIEW_BYTES, Graph
 from comfy_aws.worker.outbox import Outbox
-from comfy_aws.worker.outputs import Uploads
+from comfy_aws.worker.outputs import Folder, Uploads
 from tests.functional.worker_harness import Cloud
 
 JOB = "3f2a6c1e-9f0b-4a51-8d0e-5b7c1d2e3f40"
@@ -39,9 +39,9 @@ class Heard:
         self.events: list[dict] = []
         self.outbox = Outbox(job, lambda line: self.events.append(json.loads(line)))
         self.store = store
-        self.graph = Graph(job, self.outbox, Uploads(job, base, store))
         for kind in ("output", "temp"):
-            (base / kind).mkdir()
+            (base / kind).mkdir(exist_ok=True)
+        self.graph = Graph(job, self.outbox, Uploads(job, base, store), Folder(base))
         self.output = base / "output"
 
     def say(self, kind, *, job=JOB, **data):
@@ -124,6 +124,30 @@ async def test_a_file_named_twice_is_sent_once_and_a_new_one_of_its_name_again(h
     assert [file.digest for file in files[:2]] == [first[0].digest] * 2
     assert cloud.store.get(files[2].key) == b"other"
     assert [len(event["data"]["files"]) for event in heard.events] == [1, 1, 1]
+
+
+async def test_files_that_no_output_names_come_last_and_once(cloud, tmp_path):
+    old = tmp_path / "output" / "old.bin"
+    old.parent.mkdir()
+    old.write_bytes(b"earlier")
+    touched = tmp_path / "output" / "models" / "touched.bin"
+    touched.parent.mkdir()
+    touched.write_bytes(b"before")
+    heard = Heard(tmp_path, cloud.store)
+    (heard.output / "named.txt").write_text("named")
+    heard.executed("1", "named.txt")
+    for name, body in (("models/touched.bin", b"after"), ("new.bin", b"new"), (".part", b"half")):
+        (heard.output / name).write_bytes(body)
+    (heard.output / "link.bin").symlink_to(old)
+    await heard.outbox.settle()
+    files = await heard.graph.files()
+    assert [(file.node_id, file.subfolder, file.filename) for file in files] == [
+        ("1", "", "named.txt"), ("", "models", "touched.bin"), ("", "", "new.bin"),
+    ]  # fmt: skip
+    assert cloud.store.get(files[1].key) == b"after"
+    heard.say("execution_interrupted", timestamp=1)
+    (heard.output / "late.bin").write_bytes(b"cut off")
+    assert await heard.graph.files() == files
 
 
 async def test_a_cached_nodes_file_that_is_gone_is_stale_another_is_only_left_out(heard):

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-NAME = "Artists"
+NAME, USER = "Artists", "nia_1"
 PHONE = {"width": 360, "height": 740}
 
 
@@ -56,6 +56,8 @@ def form(browser: Browser, port: ComfyUIProcess) -> Iterator[Page]:
     tab.set_default_timeout(TIMEOUT_MS)
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
+    # As ComfyUI's own page keeps it, where it has several users.
+    tab.add_init_script(f"localStorage.setItem('Comfy.userId', '{USER}')")
     tab.goto(f"{port.url}/aws/form?template={NAME}")
     try:
         yield tab
@@ -216,6 +218,7 @@ def test_a_form_runs_by_keyboard_on_a_phone(form: Page) -> None:
         form.keyboard.press("Enter")
     body = sent.value.post_data_json
     assert body["extra_data"]["aws"] == {"template": NAME}
+    assert sent.value.headers["comfy-user"] == USER
     inputs = body["prompt"][SAMPLER_ID]["inputs"]
     assert (inputs["steps"], inputs["seed"], inputs["denoise"]) == (6, 99, 0.4)
     assert body["prompt"][CONDITIONING_ID]["inputs"]["text"] == "a red kite"

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,10 @@ def test_the_dialog_says_what_a_publish_sends_and_takes_a_cover(page, stack):
 
 
 def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
-    stack.add_model("unsent.safetensors", 4096)
+    unsent = f"unsent-{uuid.uuid4().hex[:6]}.safetensors"  # the test may be tried again
+    stack.add_model(unsent, 4096)
     text = json.dumps(load_workflow()).replace(INPUT_IMAGE, "gone.png")
-    page.load(json.loads(text.replace("tiny_sd3.safetensors", "unsent.safetensors")))
+    page.load(json.loads(text.replace("tiny_sd3.safetensors", unsent)))
     page.show_connected_panel()
     page.find("aws-new-workflow").click()
     expect(page.find("aws-preflight-findings")).to_contain_text("gone.png")
@@ -186,7 +188,7 @@ def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
     page.find("aws-preflight-push").click()
     expect(page.find("aws-preflight-send")).to_contain_text("on their way")
     expect(page.find("aws-preflight-push")).to_be_hidden()
-    eventually(lambda: "unsent.safetensors" in models_in_bucket(stack), "the model is sent")
+    eventually(lambda: unsent in models_in_bucket(stack), "the model is sent")
     for sent in stack.call("GET", "/aws/models/transfers")["transfers"]:
         stack.call("DELETE", f"/aws/models/transfers/{sent['id']}")
     page.find("aws-preflight-show").click()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from comfy_aws import outputfiles
 from comfy_aws.callbacks import OnProgress
 from comfy_aws.cli.common import moment, size_text, table
-from comfy_aws.models import Json, OutputFile, Progress
+from comfy_aws.models import Json, Progress
 from comfy_aws.naming import Place
 
 if TYPE_CHECKING:
@@ -30,15 +30,24 @@ def bring(cloud: Cloud, report: Json, folder: Path, progress: OnProgress) -> Non
     total, done = sum(file.size for file in files), 0
     progress(Progress("fetch", "", 0, total))
 
-    def fetch(file: OutputFile) -> tuple[OutputFile, bytes]:
-        return file, outputfiles.fetch(cloud.store, file)
-
+    wishes = [outputfiles.below(folder, Place(f.filename, f.subfolder, f.type)) for f in files]
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
-        for output, (file, body) in zip(report["outputs"], pool.map(fetch, files), strict=True):
-            place = Place(file.filename, file.subfolder, file.type)
-            output["path"] = str(outputfiles.write(outputfiles.below(folder, place), body))
-            done += file.size
-            progress(Progress("fetch", file.filename, done, total))
+        parts = [
+            pool.submit(outputfiles.fetch, cloud.store, file, wish)
+            for file, wish in zip(files, wishes, strict=True)
+        ]
+        try:
+            # In the worker's order: numbers are given one after the other.
+            for output, file, wish, part in zip(
+                report["outputs"], files, wishes, parts, strict=True
+            ):
+                output["path"] = str(outputfiles.claim(part.result(), wish))
+                done += file.size
+                progress(Progress("fetch", file.filename, done, total))
+        finally:
+            for part in parts:
+                if not part.cancel() and part.exception() is None:
+                    part.result().unlink(missing_ok=True)
 
 
 def job_lines(report: Json) -> list[str]:

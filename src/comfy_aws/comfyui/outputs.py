@@ -41,8 +41,8 @@ class Outputs:
             if known is not None and path_of(known).is_file():
                 names[remote] = known
                 continue
-            body = outputfiles.fetch(store, file)
-            local = remote._replace(filename=outputfiles.write(path_of(remote), body).name)
+            came = outputfiles.bring(store, file, path_of(remote))
+            local = remote._replace(filename=came.name)
             names[remote] = local
             self._saved[remote, file.digest] = local
         return names

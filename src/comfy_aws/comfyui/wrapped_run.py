@@ -29,6 +29,7 @@ class WrappedRun:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._started = False
+        self._has_brought = False
         self._end: JobEnd | None = None
 
     async def output(
@@ -62,10 +63,17 @@ class WrappedRun:
             error = end.error if end else {}
             text = error.get("message") or error.get("exception_message") or "The job failed."
             raise WorkerError(str(text), hint=str(error.get("hint") or ""))
-        files = [file for file in end.result.files if file.node_id == node_id]
+        files = [file for file in end.result.files if file.node_id in self._owners(node_id)]
         names = outputs.save(services.store, files, frozenset())
         output = renamed(end.result.outputs.get(node_id, {}), names)
         return output if isinstance(output, dict) else {}
+
+    def _owners(self, node_id: str) -> tuple[str, ...]:
+        """Whose files a node brings: its own, the first one also those that no node has named."""
+        with self._lock:
+            owners = (node_id,) if self._has_brought else (node_id, "")
+            self._has_brought = True
+        return owners
 
     def changed(self, view: JobView) -> None:
         """ComfyUI's executor shows the wrapper node; there is nothing to add."""

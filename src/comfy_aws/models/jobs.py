@@ -164,6 +164,7 @@ class Outcome(str, Enum):
 class OutputFile:
     """One file that a node wrote on the worker and where its bytes lie in the bucket.
 
+    `node_id` is empty where no node's output names the file, as those that save models do.
     (`filename`, `subfolder`, `type`) are as in ComfyUI's own output entries.
     """
 

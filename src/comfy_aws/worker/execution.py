@@ -32,7 +32,7 @@ from comfy_aws.errors import (
 from comfy_aws.models import EventKind, JobRequest, JobResult, Json, Outcome, OutputFile, to_json
 from comfy_aws.worker.graph import Graph
 from comfy_aws.worker.outbox import Outbox, Sender
-from comfy_aws.worker.outputs import Shelf, Uploads
+from comfy_aws.worker.outputs import Folder, Shelf, Uploads
 from comfy_aws.worker.stage import Stage
 
 HEARTBEAT = 5.0
@@ -185,7 +185,8 @@ class Execution:
     async def _run_graph(self) -> tuple[Verdict, bool]:
         request = self._request
         uploads = Uploads(request.job_id, self._stage.restorer.base, self._store)
-        graph = self._graph = Graph(request.job_id, self._outbox, uploads)
+        folder = await asyncio.to_thread(Folder, self._stage.restorer.base)
+        graph = self._graph = Graph(request.job_id, self._outbox, uploads, folder)
         async with self._runner.heard_by(graph.hear):
             answer = await self._runner.client.submit(
                 graphs.with_paths(request.prompt, self._paths()),
@@ -294,17 +295,17 @@ class Execution:
 
     async def _with_files(self, verdict: Verdict) -> Verdict:
         began = time.perf_counter()
-        await self._outbox.settle()
-        self._timings["upload"] = time.perf_counter() - began
-        if self._graph is None:
-            return verdict
         try:
-            return replace(verdict, files=await self._graph.files())
+            await self._outbox.settle()
+            files = await self._graph.files() if self._graph is not None else ()
         except ComfyAwsError as exc:
             if verdict.outcome is not Outcome.SUCCESS:
                 return verdict
             log.warning("An output could not be uploaded: %s", exc)
             return replace(verdict, outcome=Outcome.FAILED, error=exc.to_dict())
+        finally:
+            self._timings["upload"] = time.perf_counter() - began
+        return replace(verdict, files=files)
 
     async def _with_history(self, verdict: Verdict) -> Verdict:
         """ComfyUI's own record; what its messages told stands in when it cannot be had."""

@@ -19,7 +19,7 @@ from comfy_aws.errors import ComfyAwsError, WorkerError
 from comfy_aws.models import EventKind, Json, Outcome, OutputFile
 from comfy_aws.naming import viewed
 from comfy_aws.worker.outbox import Outbox
-from comfy_aws.worker.outputs import Uploads, Written, written_files
+from comfy_aws.worker.outputs import Folder, Uploads, Written, written_files
 
 PREVIEW_BYTES = 110_000
 """Of an image; more is scaled down, so that its base64 form fits into a queue message."""
@@ -43,11 +43,12 @@ class Graph:
     showed a file that is no longer there.
     """
 
-    def __init__(self, job_id: str, outbox: Outbox, uploads: Uploads) -> None:
+    def __init__(self, job_id: str, outbox: Outbox, uploads: Uploads, folder: Folder) -> None:
         self._job_id = job_id
         self._prompt_id = graphs.prompt_id_of(job_id)
         self._outbox = outbox
         self._uploads = uploads
+        self._folder = folder
         self._sent: dict[tuple[Written, int, int, int], asyncio.Task[OutputFile]] = {}
         self._groups: list[asyncio.Task[list[OutputFile]]] = []
         self._cached: frozenset[str] = frozenset()
@@ -84,11 +85,17 @@ class Graph:
             self._text.get(message.type, self._pass_on)(replace(message, data=told))
 
     async def files(self) -> tuple[OutputFile, ...]:
-        """The files of all nodes, when they are in the bucket.
+        """The files of all nodes, when they are in the bucket; last those that none has named.
+
+        Of a job that was interrupted, those may be incomplete, and stay here.
 
         Raises:
             ComfyAwsError: one could not be uploaded.
         """
+        if self.outcome is not Outcome.INTERRUPTED:
+            written = await asyncio.to_thread(self._folder.written)
+            nameless = [entry for entry in written if self._uploads.path(entry) not in self.paths]
+            self._groups.append(_spawn(self._group("", nameless)))
         groups = await asyncio.gather(*self._groups)
         return tuple(file for group in groups for file in group)
 

@@ -6,6 +6,7 @@ import mimetypes
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,36 @@ def _entries(value: object) -> Iterator[Written]:
     elif isinstance(value, list):
         for entry in value:
             yield from _entries(entry)
+
+
+class Folder:
+    """ComfyUI's output folder as a job found it.
+
+    Many nodes save files, models for example, and name them in no output. What is new or has
+    changed when the graph has ended is theirs.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self._root = base / "output"
+        self._before = dict(self._files())
+
+    def written(self) -> list[Written]:
+        """The files that were not there, or were others, before; in the order of their writing."""
+        new = {path: seen for path, seen in self._files() if self._before.get(path) != seen}
+        return [self._entry(path) for path in sorted(new, key=lambda path: new[path].mtime_ns)]
+
+    def _entry(self, path: Path) -> Written:
+        folder = path.parent.relative_to(self._root).as_posix()
+        return Written(path.name, "" if folder == "." else folder, "output")
+
+    def _files(self) -> Iterator[tuple[Path, hashing.Fingerprint]]:
+        for folder, folders, names in os.walk(self._root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                path = Path(folder, name)
+                if not name.startswith(".") and not path.is_symlink():
+                    with suppress(FileChanged):
+                        yield path, hashing.fingerprint(path)
 
 
 class Uploads:

@@ -1,0 +1,47 @@
+"""A job's files on their way home: whole and under a free name, or not there at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comfy_aws import hashing, outputfiles
+from comfy_aws.aws import PART
+from comfy_aws.errors import BlobCorrupted
+from comfy_aws.models import OutputFile
+from tests.functional.parts import Parts
+
+
+def sent(parts: Parts, body: bytes, name: str) -> OutputFile:
+    key = f"jobs/home/outputs/{name}"
+    parts.store.put(key, body)
+    ref = hashing.of_bytes(body)
+    return OutputFile("1", name, "", "output", key, ref.size, ref.digest)
+
+
+@pytest.mark.parametrize("size", [0, 10, PART + 1], ids=str)
+def test_a_file_gets_the_next_free_name(parts: Parts, tmp_path: Path, size: int) -> None:
+    body = os.urandom(size)
+    wish = tmp_path / "output" / "models" / "kept_00001_.bin"
+    file = sent(parts, body, wish.name)
+    paths = [outputfiles.bring(parts.store, file, wish) for _ in range(2)]
+    assert [path.name for path in paths] == ["kept_00001_.bin", "kept_00002_.bin"]
+    assert [path.read_bytes() for path in paths] == [body, body]
+    assert sorted(wish.parent.iterdir()) == paths
+
+
+@pytest.mark.parametrize("size", [10, PART + 1], ids=str)
+@pytest.mark.parametrize("fault", ["digest", "shorter", "longer"])
+def test_a_damaged_file_does_not_come(parts: Parts, tmp_path: Path, size: int, fault: str) -> None:
+    file = sent(parts, os.urandom(size), "damaged.bin")
+    told = {
+        "digest": replace(file, digest="0" * 64),
+        "shorter": replace(file, size=size + 1),
+        "longer": replace(file, size=size - 1),
+    }
+    with pytest.raises(BlobCorrupted):
+        outputfiles.bring(parts.store, told[fault], tmp_path / "output" / "damaged.bin")
+    assert list((tmp_path / "output").iterdir()) == []
