@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,12 @@ class Designer:
     def template_names(self) -> set[str]:
         return {item["name"] for item in self.call("GET", "/aws/templates")["templates"]}
 
-    def publish(self, name: str, **saved: str) -> None:
-        """The test pipeline, as another person would; `saved` are inputs of its last node."""
-        prompt = load_prompt()
+    def publish(self, name: str, nodes: Mapping[str, Any] | None = None, **saved: str) -> None:
+        """The test pipeline, as another person would, with more `nodes`.
+
+        `saved` are inputs of its last node.
+        """
+        prompt = {**load_prompt(), **(nodes or {})}
         prompt[SAVE_ID]["inputs"].update(saved)
         body = {"name": name, "workflow": load_workflow(), "prompt": prompt}
         route = f"/aws/publishes/{self.call('POST', '/aws/publishes', body)['publish']['id']}"

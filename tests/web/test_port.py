@@ -354,6 +354,17 @@ def test_a_form_tells_a_failure_in_a_line_and_the_rest_on_demand(
     assert faults(form) == set()
 
 
+def test_a_form_gives_files_that_no_node_shows(form: Page, designer: Designer) -> None:
+    inputs = {"model": ["1", 0], "filename_prefix": "diffusion_models/kept"}
+    designer.publish("Saving", {"20": {"class_type": "ModelSave", "inputs": inputs}})
+    form.goto(form.url.replace(NAME, "Saving"))
+    form.get_by_test_id("aws-form-submit").click()
+    run = form.get_by_test_id("aws-form-run")
+    expect(run).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
+    expect(run.get_by_test_id("aws-form-image")).to_be_visible()
+    expect(run.locator("[data-testid=aws-form-save][download^=kept_]")).to_be_visible()
+
+
 def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
     context = browser.new_context(viewport=PHONE)
     tab = context.new_page()

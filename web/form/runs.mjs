@@ -123,7 +123,9 @@ export class Runs {
 
   /** @param {Aws.Job} job */
   #take(job) {
-    this.#card(job.id).draw(job)
+    const card = this.#card(job.id)
+    card.draw(job)
+    card.show({ files: job.facts.files.filter(({ node_id: node }) => node === '') })
   }
 
   /** Previews carry no id: they belong to the run that ComfyUI shows, the eldest live one. */
