@@ -7,7 +7,8 @@ the worker's numbers say nothing here: the designer's own numbering goes on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from comfy_aws.models import Json
@@ -39,6 +40,9 @@ class Place(NamedTuple):
     filename: str
     subfolder: str
     type: str
+
+
+PathOf = Callable[[Place], Path]
 
 
 def numbered(filename: str) -> Numbered | None:
@@ -89,19 +93,43 @@ def viewed(output: object) -> list[list[Place]]:
     return [*filter(None, map(_places_of, listed))] if isinstance(listed, list) else []
 
 
-def renamed(output: object, names: dict[Place, Place]) -> object:
-    """A copy of an output entry in which files have their local names."""
+def renamed(output: object, names: dict[Place, Place], path_of: PathOf) -> object:
+    """A copy of an output entry in which files have their local names.
+
+    Args:
+        path_of: gives the path of a file by its place here.
+    """
     if isinstance(output, dict):
-        copy: Json = {key: renamed(value, names) for key, value in output.items()}
+        copy: Json = {key: renamed(value, names, path_of) for key, value in output.items()}
         if isinstance(copy.get(VIEWED), list):
             copy[VIEWED] = [_shown_as(value, names) for value in copy[VIEWED]]
         place = _place(output)
         if place in names:
+            copy |= _beside(output, place, names, path_of)
             copy |= {"filename": names[place].filename, "subfolder": names[place].subfolder}
         return copy
     if isinstance(output, (list, tuple)):
-        return [renamed(value, names) for value in output]
+        return [renamed(value, names, path_of) for value in output]
     return output
+
+
+def _beside(entry: Json, place: Place, names: dict[Place, Place], path_of: PathOf) -> Json:
+    """What else an entry says of its file, as those of videos do: a picture of it, its path."""
+    local: Json = {}
+    for key, value in entry.items():
+        if isinstance(value, str) and key not in Place._fields:
+            other = place._replace(filename=value)
+            if other in names:
+                local[key] = names[other].filename
+            elif _is_path_of(value, place):
+                local[key] = str(path_of(names[place]))
+    return local
+
+
+def _is_path_of(text: str, place: Place) -> bool:
+    """Whether a text is an absolute path that leads to a file."""
+    end = "/".join(filter(None, (place.subfolder, place.filename)))
+    return text.startswith("/") and text.endswith(f"/{end}")
 
 
 def _shown_as(value: object, names: dict[Place, Place]) -> object:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from comfy_aws.naming import Place, alternative, next_number, numbered, places, renamed, viewed
+
+
+def local_path(place: Place) -> Path:
+    return Path("/home/mika", place.type, place.subfolder, place.filename)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +73,27 @@ def test_renamed_copies_and_leaves_the_rest():
                          {"filename": "keep.png", "subfolder": "", "type": "temp"}],
               "animated": (False,)}  # fmt: skip
     names = {Place("a.png", "", "output"): Place("a_00002_.png", "sub", "output")}
-    copy = renamed(output, names)
+    copy = renamed(output, names, local_path)
     assert copy == {
         "images": [{"filename": "a_00002_.png", "subfolder": "sub", "type": "output", "extra": 1},
                    {"filename": "keep.png", "subfolder": "", "type": "temp"}],
         "animated": [False],
     }  # fmt: skip
     assert output["images"][0]["filename"] == "a.png"
+
+
+def test_what_an_entry_says_of_its_file_beside_its_name():
+    """As a well-known pack's entries of videos do."""
+    video = {"filename": "v_00001.mp4", "subfolder": "day 1", "type": "output", "format": "mp4",
+             "workflow": "v_00001.png", "fullpath": "/opt/work/output/day 1/v_00001.mp4",
+             "other": "/opt/work/output/v_00001.mp4", "relative": "day 1/v_00001.mp4"}  # fmt: skip
+    names = {Place(f"v_00001.{end}", "day 1", "output"): Place(f"v_00004.{end}", "day 1", "output")
+             for end in ("mp4", "png")}  # fmt: skip
+    copy = renamed({"gifs": [video]}, names, local_path)
+    assert copy == {"gifs": [{
+        **video, "filename": "v_00004.mp4", "workflow": "v_00004.png",
+        "fullpath": "/home/mika/output/day 1/v_00004.mp4",
+    }]}  # fmt: skip
 
 
 def test_files_that_are_named_by_their_path_alone():
@@ -89,7 +108,7 @@ def test_files_that_are_named_by_their_path_alone():
         Place("a_00001_.glb", "3d", "output"): Place("a_00007_.glb", "3d", "output"),
         Place("bg_1.png", "", "temp"): Place("bg_1 (2).png", "", "temp"),
     }
-    assert renamed({"5": output}, names) == {"5": {
+    assert renamed({"5": output}, names, local_path) == {"5": {
         "result": ["3d/a_00007_.glb", {"position": 1.5}, "temp/bg_1 (2).png"],
         "text": ["b.glb"]}}  # fmt: skip
 

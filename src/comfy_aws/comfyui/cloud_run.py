@@ -9,7 +9,7 @@ from comfy_aws import joblog
 from comfy_aws.comfyui import assets
 from comfy_aws.comfyui.canvas import Canvas, stamped
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
-from comfy_aws.comfyui.outputs import Outputs
+from comfy_aws.comfyui.outputs import Outputs, path_of
 from comfy_aws.errors import ComfyAwsError
 from comfy_aws.models import (
     Event,
@@ -185,7 +185,7 @@ class CloudRun:
 
     def _shown(self, output: object) -> object:
         """A node's output with the names and ids that its files have here."""
-        return assets.identified(renamed(output, self._names))
+        return assets.identified(renamed(output, self._names, path_of))
 
     def _came_before(self, file: OutputFile) -> Place | None:
         """Where the same bytes of the same node lie since a machine that was lost sent them."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from comfy_aws.comfyui.outputs import Outputs
+from comfy_aws.comfyui.outputs import Outputs, path_of
 from comfy_aws.errors import Cancelled, WorkerError
 from comfy_aws.models import Event, JobState, Json
 from comfy_aws.naming import renamed
@@ -65,7 +65,7 @@ class WrappedRun:
             raise WorkerError(str(text), hint=str(error.get("hint") or ""))
         files = [file for file in end.result.files if file.node_id in self._owners(node_id)]
         names = outputs.save(services.store, files, frozenset())
-        output = renamed(end.result.outputs.get(node_id, {}), names)
+        output = renamed(end.result.outputs.get(node_id, {}), names, path_of)
         return output if isinstance(output, dict) else {}
 
     def _owners(self, node_id: str) -> tuple[str, ...]:
