@@ -240,10 +240,12 @@ def become(order: dict[str, Any]) -> tuple[str, str]:
     """Make this fork what a new interpreter with that order is; its program's text and name."""
     import gc
     import importlib
+    import time
 
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environ"])
+    time.tzset()
     for name in ("stdin", "stdout", "stderr"):
         sys.__dict__[name] = sys.__dict__[f"__{name}__"] = _stream(sys.__dict__[name])
     _, *arguments = sys.orig_argv = order["command"]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.comfyui
 
 # What a program can see of how it was started.
 PROBE = """
-import json, os, sys, threading
+import json, os, sys, threading, time
 import __main__
 seen = {
     "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "cwd": os.getcwd(),
@@ -29,6 +29,7 @@ seen = {
                  getattr(stream, "write_through", None), type(stream.buffer).__name__, stream.name]
                 for stream in (sys.stdin, sys.stdout, sys.stderr)],
     "input": sys.stdin.read(),
+    "clock": time.localtime(0)[:5],
     "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1],
 }
 print("a warning", file=sys.stderr)
@@ -64,7 +65,7 @@ def run(arguments: list[str], folder: Path, environ: dict[str, str]) -> tuple[An
 def test_it_sees_what_a_started_one_sees(
     arguments: list[str], unbuffered: str, tmp_path: Path
 ) -> None:
-    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "TZ": "<+1245>-12:45"}
     forked = run(arguments, tmp_path, environ)
     address = environ.pop(preloaded.VARIABLE)
     started = run(arguments, tmp_path, environ)
