@@ -10,12 +10,14 @@ import pytest
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.conftest import PACKS, SLOW_NODES
 from tests.comfy.test_forward import saved, slow
+from tests.pipeline import install as pipeline
 from tests.support.client import Client
 
 
 @pytest.fixture(scope="module")
 def odd_designer(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     base = tmp_path_factory.mktemp("odd")
+    pipeline.install_models(base)
     first = base / "first"
     first.mkdir()
     (first / "bare_queue").symlink_to(PACKS / "bare_queue", target_is_directory=True)
@@ -43,8 +45,17 @@ def test_says_so_in_the_log(odd_designer: ComfyUIProcess) -> None:
 
 
 def test_runs_on_aws_all_the_same(odd_designer: ComfyUIProcess, user: Client) -> None:
-    job = user.queue(slow(0, prefix="odd", grey=0.9), aws={})
+    model = {"unet_name": Path(pipeline.MODELS[0]).name, "weight_dtype": "default"}
+    keep = {"model": ["3", 0], "filename_prefix": "diffusion_models/odd"}
+    prompt = {
+        **slow(0, prefix="odd", grey=0.9),
+        "3": {"class_type": "UNETLoader", "inputs": model},
+        "4": {"class_type": "ModelSave", "inputs": keep},
+    }
+    job = user.queue(prompt, aws={})
     entry = user.end(job)
+    kept = odd_designer.base_dir / "output" / "diffusion_models"
+    assert [path.name for path in kept.iterdir()] == ["odd_00001_.safetensors"]
     assert entry["status"]["completed"] is True, entry["status"]
     assert (odd_designer.base_dir / "output" / saved(entry)[0]).is_file()
     assert user.job(job)["state"] == "succeeded"

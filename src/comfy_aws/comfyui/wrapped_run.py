@@ -63,7 +63,8 @@ class WrappedRun:
             error = end.error if end else {}
             text = error.get("message") or error.get("exception_message") or "The job failed."
             raise WorkerError(str(text), hint=str(error.get("hint") or ""))
-        files = [file for file in end.result.files if file.node_id in self._owners(node_id)]
+        owners = self._owners(node_id)
+        files = [file for file in end.result.files if file.node_id in owners]
         names = outputs.save(services.store, files, frozenset())
         output = renamed(end.result.outputs.get(node_id, {}), names, path_of)
         return output if isinstance(output, dict) else {}
