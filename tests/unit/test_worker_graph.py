@@ -14,7 +14,7 @@ from PIL import Image
 
 from comfy_aws.aws import ObjectStore
 from comfy_aws.comfy import BinaryMessage, TextMessage
-from comfy_aws.errors import AwsError
+from comfy_aws.errors import AwsError, FileChanged
 from comfy_aws.models import Outcome
 from comfy_aws.prompt import prompt_id_of
 from comfy_aws.worker.graph import PREVIEW_BYTES, Graph
@@ -148,6 +148,19 @@ async def test_files_that_no_output_names_come_last_and_once(cloud, tmp_path):
     heard.say("execution_interrupted", timestamp=1)
     (heard.output / "late.bin").write_bytes(b"cut off")
     assert await heard.graph.files() == files
+
+
+async def test_a_file_that_no_output_names_and_that_changes_costs_no_job(cloud, tmp_path):
+    class Store(ObjectStore):
+        def put(self, key, *args, **more):
+            if key.endswith("log.txt"):
+                raise FileChanged("It is written to.")
+            return super().put(key, *args, **more)
+
+    heard = Heard(tmp_path, Store(cloud.store._session))
+    for name in ("log.txt", "whole.bin"):
+        (heard.output / name).write_text(name)
+    assert [file.filename for file in await heard.graph.files()] == ["whole.bin"]
 
 
 async def test_a_cached_nodes_file_that_is_gone_is_stale_another_is_only_left_out(heard):

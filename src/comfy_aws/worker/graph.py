@@ -15,7 +15,7 @@ from typing import Any
 from comfy_aws import codecs
 from comfy_aws import prompt as graphs
 from comfy_aws.comfy import BinaryKind, BinaryMessage, Message, TextMessage
-from comfy_aws.errors import ComfyAwsError, WorkerError
+from comfy_aws.errors import ComfyAwsError, FileChanged, WorkerError
 from comfy_aws.models import EventKind, Json, Outcome, OutputFile
 from comfy_aws.naming import viewed
 from comfy_aws.worker.outbox import Outbox
@@ -93,11 +93,21 @@ class Graph:
             ComfyAwsError: one could not be uploaded.
         """
         if self.outcome is not Outcome.INTERRUPTED:
-            written = await asyncio.to_thread(self._folder.written)
-            nameless = [entry for entry in written if self._uploads.path(entry) not in self.paths]
-            self._groups.append(_spawn(self._group("", nameless)))
+            self._groups.append(_spawn(self._nameless()))
         groups = await asyncio.gather(*self._groups)
         return tuple(file for group in groups for file in group)
+
+    async def _nameless(self) -> list[OutputFile]:
+        """Files that no output names. What a pack still writes to, such as a log, costs no job."""
+        written = await asyncio.to_thread(self._folder.written)
+        entries = [entry for entry in written if self._uploads.path(entry) not in self.paths]
+        found: list[OutputFile] = []
+        for group in [_spawn(self._group("", [entry])) for entry in entries]:
+            try:
+                found += await group
+            except FileChanged as exc:
+                log.warning("A file that no node names stays here: %s", exc)
+        return found
 
     # -- text messages ---------------------------------------------------------------------
 
