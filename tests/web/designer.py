@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ NEWER_FRONTENDS = ("1.45.21", "1.58.1")
 FRONTENDS = REPO_ROOT / ".comfyui" / "frontends"
 
 LARGE_MODEL = 256 * 1024**2
+
+# What a slow bucket does in turns.
+SLOW_WORK_S = 0.03
+SLOW_REST_S = 0.27
+
 PUBLISH_TIMEOUT_S = 30.0
 
 
@@ -86,13 +92,7 @@ class Designer:
 
         Meanwhile the stack answers no question that needs the store.
         """
-        stores = [
-            process
-            for process in psutil.process_iter(["name", "cmdline"])
-            if "weed" in (process.info["name"] or "")
-            and any(str(self.home) in part for part in process.info["cmdline"] or [])
-        ]
-        assert stores, "the local stack runs no object store"
+        stores = self._stores()
         for store in stores:
             store.send_signal(signal.SIGSTOP)
         try:
@@ -100,6 +100,38 @@ class Designer:
         finally:
             for store in stores:
                 store.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def slow_bucket(self) -> Iterator[None]:
+        """The object store works a tenth of the time, so that no machine is too fast for a test."""
+        stores, over = self._stores(), threading.Event()
+
+        def hinder() -> None:
+            while not over.wait(SLOW_WORK_S):
+                for store in stores:
+                    store.send_signal(signal.SIGSTOP)
+                over.wait(SLOW_REST_S)
+                for store in stores:
+                    store.send_signal(signal.SIGCONT)
+
+        thread = threading.Thread(target=hinder)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _stores(self) -> list[psutil.Process]:
+        """The processes of the local stack's object store."""
+        stores = [
+            process
+            for process in psutil.process_iter(["name", "cmdline"])
+            if "weed" in (process.info["name"] or "")
+            and any(str(self.home) in part for part in process.info["cmdline"] or [])
+        ]
+        assert stores, "the local stack runs no object store"
+        return stores
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -164,6 +165,11 @@ def test_a_taken_name_is_said_and_can_get_a_new_version(page, stack):
     expect(page.tab.locator("[data-testid=aws-template][data-name=Taken]")).to_contain_text("v2")
 
 
+def unpublished(name: str) -> str:
+    """A name of this try alone: what an earlier try has published or sent does not count."""
+    return f"{name}{uuid.uuid4().hex[:6]}"
+
+
 def begin_large_publish(page: ComfyPage, designer: Designer, name: str) -> None:
     """Until the page is locked; the upload then takes seconds."""
     designer.add_model(f"{name}.safetensors")
@@ -182,8 +188,10 @@ def wait_for_template(designer: Designer, name: str) -> None:
 
 
 def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
+    name = unpublished("Locked")
     queued = set(stack.call("GET", "/history"))
-    begin_large_publish(page, stack, "Locked")
+    with stack.slow_bucket():
+        begin_large_publish(page, stack, name)
     with stack.frozen_bucket():
         nodes = page.node_count()
         page.count_heard("keydown", "paste", "drop")
@@ -198,13 +206,13 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
         assert page.node_count() == nodes
 
         page.reload()
-        expect(page.find(LOCK)).to_contain_text("Locked")
+        expect(page.find(LOCK)).to_contain_text(name)
         page.tab.goto("about:blank")
 
     # It ends while nobody looks; who comes back is told, and sees that the canvas is what it was.
-    wait_for_template(stack, "Locked")
+    wait_for_template(stack, name)
     page.open()
-    expect(page.toast("“Locked” is published")).to_be_visible()
+    expect(page.toast(f"“{name}” is published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
     page.show_connected_panel()
     expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
@@ -214,14 +222,16 @@ def test_the_lock_holds_edits_and_runs_and_survives_a_reload(page, stack):
 
 
 def test_a_publish_can_be_cancelled_in_the_lock(page, stack):
-    begin_large_publish(page, stack, "Dropped")
-    expect(page.find("aws-lock-bytes")).to_have_text(re.compile(r"[\d.]+ .?B of [\d.]+ .?B"))
-    expect(page.find("aws-lock-rate")).to_have_text(re.compile(r"[\d.]+ .?B a second, .+ left"))
+    name = unpublished("Dropped")
+    with stack.slow_bucket():
+        begin_large_publish(page, stack, name)
+        expect(page.find("aws-lock-bytes")).to_have_text(re.compile(r"[\d.]+ .?B of [\d.]+ .?B"))
+        expect(page.find("aws-lock-rate")).to_have_text(re.compile(r"[\d.]+ .?B a second, .+ left"))
     with stack.frozen_bucket():
         page.find("aws-lock-cancel").click()
-    expect(page.toast("“Dropped” was not published")).to_be_visible()
+    expect(page.toast(f"“{name}” was not published")).to_be_visible()
     expect(page.find(LOCK)).to_have_count(0)
-    assert "Dropped" not in stack.template_names()
+    assert name not in stack.template_names()
 
     # A server that takes the question and never answers does not hold the page.
     page.tab.route("**/aws/publishes/*", lambda route: None)
