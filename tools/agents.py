@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 AGENTS = ROOT / "AGENTS.md"
 START = "<!-- files: written by tools/agents.py -->"
-LISTED = ("*.py", "web/js/*.js", "web/*.mjs")
+LISTED = ("*.py", "web/*.js", "web/*.mjs")
 # What has no docstring, or whose docstring is for its users.
 SAID = {
     "web/js/aws.css": "The panel's look, from ComfyUI's own CSS variables.",

@@ -30,6 +30,7 @@ HEAVY = {
     "boto3", "botocore", "comfy_aws.cli", "comfy_aws.localstack", "comfy_aws.worker",
     "deadline", "flask", "moto", "s3transfer", "werkzeug",
 }  # fmt: skip
+EXTENSION = "/extensions/prompt-on-aws/"
 PROBE = """
 import sys
 from aiohttp import web
@@ -90,8 +91,13 @@ def check_loaded(comfyui: ComfyUIProcess) -> None:
     assert get(comfyui, "/aws/openapi.json")["paths"]["/aws/status"]
     [node] = get(comfyui, "/object_info/AwsRemoteOutput").values()
     assert node["name"] == "AwsRemoteOutput"
-    assert "/extensions/prompt-on-aws/js/main.js" in get(comfyui, "/extensions")
-    assert "registerExtension" in get(comfyui, "/extensions/prompt-on-aws/js/main.js")
+    ours = [path for path in get(comfyui, "/extensions") if path.startswith(EXTENSION)]
+    assert ours == [f"{EXTENSION}js/main.js"], "ComfyUI's page waits for every .js"
+    assert "registerExtension" in get(comfyui, ours[0])
+    for path in (f"{EXTENSION}js/page.mjs", f"/api{EXTENSION}form/main.mjs"):
+        module = requests.get(comfyui.url + path, timeout=60)
+        assert "javascript" in module.headers["Content-Type"]
+        assert module.headers["Cache-Control"] == "no-cache", "an update must reach the browser"
     assert "(IMPORT FAILED)" not in comfyui.log
     assert "Prompt on AWS:" not in comfyui.log  # its warnings begin so
 

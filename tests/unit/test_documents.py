@@ -83,7 +83,7 @@ def test_every_variable_is_in_the_readme() -> None:
 
 def test_symptoms_are_words_of_the_product() -> None:
     """What the README says that one sees is said by the source, or by ComfyUI."""
-    sources = [*(ROOT / "src").rglob("*.py"), ROOT / "__init__.py", *(ROOT / "web").rglob("*.js")]
+    sources = [*(ROOT / "src").rglob("*.py"), ROOT / "__init__.py", *(ROOT / "web").rglob("*.mjs")]
     said = " ".join(" ".join(path.read_text().split()) for path in sources)
     said = said.replace('" f"', "").replace('" "', "").replace("' + '", "") + " (IMPORT FAILED)"
     section = text_of("README.md").partition("## When something goes wrong")[2]

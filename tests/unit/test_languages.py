@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("ja", "zh")
 LANGUAGES = ("en", *OTHERS)
-FILES = {"en": "en.js", "ja": "ja.mjs", "zh": "zh.mjs"}
 HELP = ROOT / "web" / "docs"
+MAIN = (ROOT / "web" / "js" / "main.js").read_text(encoding="utf-8")
 
 PLACEHOLDER = re.compile(r"\{\w+\}")
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
@@ -34,7 +34,7 @@ SAME = {
 @cache
 def strings(language: str) -> dict[str, str]:
     """What the page itself reads: the file's only export."""
-    url = (ROOT / "web" / "js" / "strings" / FILES[language]).as_uri()
+    url = (ROOT / "web" / "js" / "strings" / f"{language}.mjs").as_uri()
     script = f"console.log(JSON.stringify(Object.values(await import('{url}'))[0]))"
     command = ["node", "--input-type=module", "--eval", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -109,11 +109,12 @@ def test_what_comfyui_reads_is_the_same_in_every_language(language: str) -> None
 
 
 def test_what_comfyui_translates_is_there() -> None:
-    main = (ROOT / "web" / "js" / "main.js").read_text(encoding="utf-8")
-    commands = {each.replace(".", "_") for each in re.findall(r"\bid: '(PromptOnAws\.\w+)'", main)}
-    assert commands
+    commands = re.findall(r"\bid: '(PromptOnAws\.\w+)',\s+label: '([^']+)'", MAIN)
+    assert len(commands) == MAIN.count("id: 'PromptOnAws.")
     named = json.loads((ROOT / "locales" / "en" / "commands.json").read_text(encoding="utf-8"))
-    assert commands <= named.keys()
+    assert {name.replace(".", "_"): {"label": label} for name, label in commands}.items() <= (
+        named.items()
+    )
     registered = re.findall(
         r'"(\w+)": Aws', (ROOT / "nodes" / "__init__.py").read_text(encoding="utf-8")
     )
@@ -125,6 +126,6 @@ def test_what_comfyui_translates_is_there() -> None:
         assert [page for page in pages if not page.is_file()] == []
 
 
-def test_only_english_is_loaded_with_the_page() -> None:
-    """ComfyUI loads every .js below the web folder."""
-    assert [path.name for path in (ROOT / "web" / "js" / "strings").glob("*.js")] == ["en.js"]
+def test_what_is_said_before_the_words_are_there_is_in_every_language() -> None:
+    block = MAIN.partition("const WORDS = {")[2].partition("}")[0]
+    assert set(re.findall(r"^  (\w+): \[", block, re.MULTILINE)) == set(LANGUAGES)

@@ -2,9 +2,9 @@
  * One run: its progress and preview, its results to look at and to save, its error in words.
  */
 
-import { h, ProgressBar, setText } from '../js/dom.js'
-import { ago, elapsed, moment } from '../js/format.js'
-import { named, t } from '../js/i18n.js'
+import { h, ProgressBar, setText } from '../js/dom.mjs'
+import { ago, elapsed, moment } from '../js/format.mjs'
+import { named, t } from '../js/i18n.mjs'
 
 const VIDEO = /\.(mp4|webm|mov|mkv)$/i
 const SOUND = /\.(mp3|wav|flac|ogg|opus|m4a)$/i

@@ -2,8 +2,8 @@
  * One field of the form for each parameter of a template.
  */
 
-import { h, setAttribute, setText } from '../js/dom.js'
-import { named, t } from '../js/i18n.js'
+import { h, setAttribute, setText } from '../js/dom.mjs'
+import { named, t } from '../js/i18n.mjs'
 
 /** Larger numbers lose digits in JavaScript, as on ComfyUI's own page. */
 const LARGEST = Number.MAX_SAFE_INTEGER

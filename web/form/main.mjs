@@ -2,10 +2,10 @@
  * A template as a form, for people who never look at the graph; without a template, their list.
  */
 
-import { problemOf, Server, ServerError } from '../js/api.js'
-import { h, setText } from '../js/dom.js'
-import { locale, setLocale, t } from '../js/i18n.js'
-import { pauseAfter } from '../js/patience.js'
+import { problemOf, Server, ServerError } from '../js/api.mjs'
+import { h, setText } from '../js/dom.mjs'
+import { locale, setLocale, t } from '../js/i18n.mjs'
+import { pauseAfter } from '../js/patience.mjs'
 import { fieldsOf } from './fields.mjs'
 import { Link } from './link.mjs'
 import { Runs } from './runs.mjs'

@@ -3,8 +3,8 @@
  * has ordered before.
  */
 
-import { h } from '../js/dom.js'
-import { t } from '../js/i18n.js'
+import { h } from '../js/dom.mjs'
+import { t } from '../js/i18n.mjs'
 import { Card, ended } from './card.mjs'
 import { Past } from './past.mjs'
 
@@ -24,7 +24,7 @@ export class Runs {
 
   /**
    * @param {import('./link.mjs').Link} link
-   * @param {import('../js/api.js').Server} server
+   * @param {import('../js/api.mjs').Server} server
    * @param {string} template whose runs are shown
    * @param {(prompt: Record<string, any>) => void} again takes the values that a run was sent with
    */

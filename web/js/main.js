@@ -1,199 +1,146 @@
 /**
- * Registers the extension in ComfyUI's page: the only file here with side effects.
+ * Registers the extension in ComfyUI's page, and loads the rest of it once that page is ready, or
+ * as soon as it is needed.
+ *
+ * ComfyUI is not ready before it has imported every `.js` below the web folder, and what those
+ * import. So this is the only one and imports nothing itself; all other modules are `.mjs`.
  */
 
 import { api } from '../../../scripts/api.js'
 import { app } from '../../../scripts/app.js'
-import { Actions } from './actions.js'
-import { Server } from './api.js'
-import { Canvas } from './canvas.js'
-import { Comfy } from './comfy.js'
-import { CostNotice } from './cost_notice.js'
-import { h } from './dom.js'
-import { Drafts } from './drafts.js'
-import { Environments } from './environments.js'
-import { Fleet } from './fleet.js'
-import { setLocale, t } from './i18n.js'
-import { JobDesk } from './job_desk.js'
-import { Library } from './library.js'
-import { PromptMarker } from './mark.js'
-import { Publishing } from './publishing.js'
-import { Session } from './session.js'
-import { Shelf } from './shelf.js'
-import { Stash } from './stash.js'
-import { connected, isPort, routesAll, Store } from './store.js'
-import { LockDialog } from './views/lock_dialog.js'
-import { NameDialog } from './views/name_dialog.js'
-import { Panel } from './views/panel.js'
-import { RunButton } from './views/run_button.js'
 
 const TAB = 'aws'
+const TITLE = 'Prompt on AWS'
 
-/** A page that is not ready by then is as ready as it will be. */
-const READY_MS = 15_000
+/** What the server sends: ComfyUI complains of messages that nobody listens to. */
+const EVENTS = ['aws.endpoint', 'aws.idle', 'aws.job', 'aws.model', 'aws.publish']
 
-const comfy = new Comfy(app, api)
-const server = new Server(
-  (route, options) => comfy.fetch(route, options),
-  (route, file, progress, signal) => comfy.upload(route, file, progress, signal)
-)
-const store = new Store()
-const session = new Session(window.sessionStorage)
-const actions = new Actions({ server, comfy, store, session })
-const canvas = new Canvas(app, api, () => comfy.refreshChoices())
-const environments = new Environments({
-  comfy,
-  canvas,
-  server,
-  store,
-  drafts: new Drafts(
-    (route, options) => comfy.fetch(route, options),
-    () => store.state.status?.bucket ?? ''
-  ),
-  stash: new Stash(window.localStorage, () => [comfy.user, store.state.status?.bucket ?? '']),
-  choose: (name) => actions.choose(name),
-})
-/** @type {(ready: Promise<unknown>) => void} */
-let tellReady = () => {}
-/** The page shows a graph and knows its server; sooner the end of a publish means nothing to it. */
-const ready = new Promise((/** @type {(ready: Promise<unknown>) => void} */ resolve) => {
-  tellReady = resolve
-})
-const fleet = new Fleet({ server, comfy, store, actions })
-const desk = new JobDesk({ server, comfy, store, actions, canvas, environments })
-const notice = new CostNotice(store, comfy, window.localStorage)
-const shelf = new Shelf({ server, comfy, store, actions, environments })
-const publishing = new Publishing({
-  server,
-  comfy,
-  store,
-  session,
-  canvas,
-  ready,
-  onStart: () => environments.flush(),
-  onDone: (name, version, print) => {
-    if (environments.published(name, version, print)) actions.choose(name)
-    void actions.reload('templates')
-  },
-})
-const library = new Library(server, comfy)
-const marker = new PromptMarker(mark, () => store.state.publish !== null)
-let nameDialog = makeNameDialog()
-const panel = new Panel({
-  store,
-  actions,
-  environments,
-  shelf,
-  fleet,
-  desk,
-  server,
-  comfy,
-  library,
-  session,
-  newWorkflow: () => void newWorkflow(),
-})
+/** A page that is busy for longer is not waited for. */
+const IDLE_MS = 3000
 
-/** @type {LockDialog | null} */
-let lock = null
-const runButton = new RunButton(store, actions, new AbortController().signal)
-
-/** What this tab's next prompt carries; null when it runs here. */
-function mark() {
-  const { on, template } = store.state
-  // The server routes every prompt by itself then, and may have a template of its own for it.
-  if (routesAll(store.state)) return template ? { template } : null
-  return on ? { template } : null
+/** What is said while the other words are not there. */
+const WORDS = {
+  en: ['Loading…', 'Prompt on AWS could not be loaded. Reload the page.'],
+  ja: ['読み込み中…', 'Prompt on AWS を読み込めませんでした。ページを再読み込みしてください。'],
+  zh: ['正在加载…', '无法加载 Prompt on AWS。请重新加载页面。'],
 }
 
-function makeNameDialog() {
-  return new NameDialog({
-    check: (name, signal) => server.checkName(name, signal),
-    preflight: async (signal) => server.preflight((await comfy.graph()).prompt, signal),
-    showNodes: (nodes) => canvas.outline(nodes),
-    push: (models) => void library.move('push', models),
-    picture: () => canvas.lastPicture(),
-    chosen: (name) => store.state.templates.items.find((each) => each.name === name)?.parameters ?? [],
-    publish: (name, wish) => publishing.start(name, wish),
+/** @typedef {import('./page.mjs').AwsPage} AwsPage */
+
+/** @type {Promise<AwsPage> | null} set once it is needed */
+let loading = null
+/** @type {AwsPage | null} set once it is there */
+let loaded = null
+/** @type {import('./canvas.mjs').Workflow | undefined} the graph that ComfyUI showed before that */
+let shown
+/** @type {HTMLElement | null} ComfyUI's element of the sidebar tab, while that is open */
+let host = null
+
+/** @returns {Promise<AwsPage>} loaded once; where that fails, the next one who asks tries again */
+function page() {
+  loading ??= load().catch((error) => {
+    loading = null
+    console.error('[aws] The page could not be loaded.', error)
+    const [, failed] = words()
+    if (host) host.textContent = failed
+    manager().toast.add({ severity: 'error', summary: TITLE, detail: failed })
+    throw new Error(failed, { cause: error })
   })
+  return loading
 }
 
-async function newWorkflow() {
-  if (store.state.publish) return
-  if (isPort(store.state)) {
-    comfy.toast('info', t('command.port'))
-    return
-  }
-  if (!connected(store.state)) await actions.refresh()
-  if (connected(store.state)) nameDialog.open()
-  else comfy.toast('warn', t('command.notConnected'), t('setup.notConnected.hint'))
+async function load() {
+  const { AwsPage } = await import('./page.mjs')
+  loaded = new AwsPage(app, api)
+  if (shown) loaded.graphLoaded(shown)
+  shown = undefined
+  return loaded
 }
 
-/** @param {number} ms */
-function pause(ms) {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms)
-  })
+/**
+ * Do something with the page once it is there; that it cannot be loaded is said already.
+ *
+ * @param {(page: AwsPage) => void} action
+ */
+function withPage(action) {
+  return page().then(action, () => {})
 }
 
-function loadStyle() {
-  for (const name of [
-    'aws.css',
-    'templates.css',
-    'models_logs.css',
-    'jobs_endpoints.css',
-    'port.css',
-    'settings.css',
-    'run_button.css',
-  ]) {
-    const href = new URL(name, import.meta.url).href
-    document.head.append(h('link', { rel: 'stylesheet', href }))
+/** @returns {any} the type lacks half of what it has */
+function manager() {
+  return app.extensionManager
+}
+
+function words() {
+  const language = String(manager().setting.get('Comfy.Locale')).slice(0, 2)
+  return WORDS[/** @type {keyof typeof WORDS} */ (language)] ?? WORDS.en
+}
+
+/** @returns {{on?: boolean, publish?: string}} what session.mjs has written of this tab */
+function remembered() {
+  try {
+    return JSON.parse(window.sessionStorage.getItem('aws.tab') ?? '{}')
+  } catch {
+    return {}
   }
 }
 
 /**
- * Speak ComfyUI's language. Nothing waits for the words.
- *
- * @param {string} language
+ * Let the page say where each prompt goes. ComfyUI has no hook for a prompt's extra_data, so
+ * `api.fetchApi` is wrapped for POST /prompt alone: Run, its shortcuts, batches, partial execution
+ * and auto-queue all pass there.
  */
-function speak(language) {
-  void setLocale(language).then((changed) => {
-    if (!changed) return
-    nameDialog = makeNameDialog()
-    panel.redraw()
-    runButton.draw()
-    lock?.draw()
+function wrapPrompts() {
+  const original = api.fetchApi
+  api.fetchApi = function fetchApi(route, options) {
+    const send = (/** @type {RequestInit | undefined} */ sent) => original.call(this, route, sent)
+    if (route !== '/prompt' || options?.method !== 'POST') return send(options)
+    return sendPrompt(options, send)
+  }
+}
+
+/**
+ * @param {RequestInit} options
+ * @param {(options: RequestInit) => Promise<Response>} send
+ */
+async function sendPrompt(options, send) {
+  /** @type {AwsPage} */
+  let aws
+  try {
+    aws = await page()
+  } catch (error) {
+    // What was to run on AWS does not run here because nobody could be asked.
+    if (remembered().on) throw error
+    return send(options)
+  }
+  return aws.sendPrompt(options, send)
+}
+
+/** @returns {Promise<unknown>} resolved once ComfyUI's page has nothing else to do */
+function idle() {
+  return new Promise((resolve) => {
+    // Safari has none.
+    if ('requestIdleCallback' in window) requestIdleCallback(resolve, { timeout: IDLE_MS })
+    else setTimeout(resolve, IDLE_MS)
   })
 }
 
-/** The public place in ComfyUI's bar beside Run, for what is no menu. */
-function showRunButton() {
-  app.menu?.actionsGroup.element.append(runButton.element)
-}
-
-actions.onTurnedOn = () => notice.tell()
-notice.follow()
-
-// Before ComfyUI connects: it complains of messages that nobody listens to.
-actions.listen()
-publishing.listen()
-environments.listen()
-library.listen()
-desk.listen()
+for (const type of EVENTS) api.addEventListener(/** @type {`aws.${string}`} */ (type), () => {})
 
 app.registerExtension({
   name: 'PromptOnAws',
   commands: [
     {
       id: 'PromptOnAws.Toggle',
-      label: t('command.toggle'),
+      label: 'Toggle Prompt on AWS',
       icon: 'pi pi-cloud',
-      function: () => void actions.toggle(!store.state.on),
+      function: () => void withPage((aws) => aws.toggle()),
     },
     {
       id: 'PromptOnAws.NewWorkflow',
-      label: t('command.newWorkflow'),
+      label: 'Publish the canvas as a template',
       icon: 'pi pi-cloud-upload',
-      function: () => void newWorkflow(),
+      function: () => void withPage((aws) => aws.newWorkflow()),
     },
   ],
   keybindings: [
@@ -201,37 +148,35 @@ app.registerExtension({
     { combo: { key: 'l' }, commandId: `Workspace.ToggleSidebarTab.${TAB}` },
   ],
   aboutPageBadges: [
-    { label: t('title'), url: 'https://github.com/prompt-on-aws/prompt-on-aws', icon: 'pi pi-cloud' },
+    { label: TITLE, url: 'https://github.com/prompt-on-aws/prompt-on-aws', icon: 'pi pi-cloud' },
   ],
-  init() {
-    loadStyle()
-    speak(comfy.locale)
-    marker.wrap(api)
-    publishing.onConflict = (name, problem) => nameDialog.open(name, problem)
-    publishing.lockAgain()
-    const forever = new AbortController().signal
-    store.watch(['status'], ({ status }) => {
-      document.documentElement.dataset.awsRole = status?.role ?? ''
-    }, forever)
-    lock = new LockDialog(store, () => publishing.cancel(), forever)
+  async init() {
+    wrapPrompts()
+    // A page that was locked before a reload is locked again before anybody can touch it.
+    if (remembered().publish) await withPage((aws) => aws.lockAgain())
   },
-  afterConfigureGraph: () => environments.loaded(),
+  afterConfigureGraph() {
+    if (loaded) loaded.graphLoaded()
+    else shown = (/** @type {any} */ (app).rootGraph ?? app.graph).serialize()
+  },
   setup() {
-    app.extensionManager.registerSidebarTab({
+    manager().registerSidebarTab({
       id: TAB,
       icon: 'pi pi-cloud',
-      title: t('title'),
-      tooltip: t('title'),
+      title: TITLE,
+      tooltip: TITLE,
       type: 'custom',
-      render: (/** @type {HTMLElement} */ host) => panel.mount(host),
-      destroy: () => panel.unmount(),
+      render: (/** @type {HTMLElement} */ element) => {
+        host = element
+        if (!loaded) element.textContent = words()[0] ?? ''
+        void withPage((aws) => host === element && aws.mount(element))
+      },
+      destroy: () => {
+        host = null
+        loaded?.unmount()
+      },
     })
-    comfy.onLocale(speak)
-    showRunButton()
-    // Not awaited: the page is ready before the server has answered.
-    const refreshed = actions.refresh()
-    void refreshed.then(() => environments.resume())
-    tellReady(Promise.race([Promise.all([refreshed, environments.shown]), pause(READY_MS)]))
-    void publishing.resume()
+    // Not awaited: ComfyUI's page is ready before this one is there.
+    void (loaded ? Promise.resolve() : idle()).then(() => withPage((aws) => aws.begin()))
   },
 })

@@ -1,8 +1,8 @@
 """An aiohttp middleware for what ComfyUI has no hook for.
 
 Refuses marked prompts that cannot run, keeps cancels of cloud jobs away from the local run, draws
-a cloud job again when its page comes back, and shows inputs and help pages that only the bucket
-has. Every path is known with and without /api.
+a cloud job again when its page comes back, shows inputs and help pages that only the bucket has,
+and lets browsers ask for this extension's modules anew. Every path is known with and without /api.
 
 On an inference port it also closes the routes of ComfyUI-Manager, which install packs and models,
 run their code and restart the process: whoever reaches the port would own the machine. ComfyUI's
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from comfy_aws.comfyui import web_folder
 from comfy_aws.comfyui.designer import USER, Designer
 from comfy_aws.comfyui.routes.base import author_of, refuse
 from comfy_aws.comfyui.stored_help import StoredHelp, is_help
@@ -67,6 +68,8 @@ class Middleware:
             answer: web.StreamResponse = (
                 await route(request, handler) if route else await handler(request)
             )
+            if web_folder.is_module(path):
+                answer.headers.setdefault("Cache-Control", "no-cache")
             return answer
 
         app.middlewares.append(aws)

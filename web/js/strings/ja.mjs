@@ -3,7 +3,7 @@
  * with its page, and only those who read Japanese need this one.
  */
 
-/** @type {import('../i18n.js').Strings} */
+/** @type {import('../i18n.mjs').Strings} */
 export const JA = Object.freeze({
   'title': 'Prompt on AWS',
   'refresh': '更新',
@@ -623,7 +623,5 @@ export const JA = Object.freeze({
   'runButton.toTemplate': 'AWS で実行されます：{template}（{endpoint}）。',
   'runButton.toEndpoint': 'AWS の {endpoint} で実行されます。',
 
-  'command.toggle': 'Prompt on AWS を切り替え',
-  'command.newWorkflow': 'キャンバスをテンプレートとして公開',
   'command.notConnected': 'AWS に接続していません',
 })

@@ -3,7 +3,7 @@
  * folder with its page, and only those who read Chinese need this one.
  */
 
-/** @type {import('../i18n.js').Strings} */
+/** @type {import('../i18n.mjs').Strings} */
 export const ZH = Object.freeze({
   'title': 'Prompt on AWS',
   'refresh': '刷新',
@@ -623,7 +623,5 @@ export const ZH = Object.freeze({
   'runButton.toTemplate': '在 AWS 上运行：{template}，端点 {endpoint}。',
   'runButton.toEndpoint': '在 AWS 的 {endpoint} 上运行。',
 
-  'command.toggle': '切换 Prompt on AWS',
-  'command.newWorkflow': '将画布发布为模板',
   'command.notConnected': '未连接 AWS',
 })

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-import nodes
+from comfy_aws.comfyui import web_folder
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors
-from comfy_aws.errors import NotFound
 from comfy_aws.models import Json, to_dict
 from comfy_aws.parameters import parameters, settable
 
-WEB = Path(__file__).resolve().parents[4] / "web"
-PAGE = WEB / "form" / "form.html"
+PAGE = web_folder.PATH / "form" / "form.html"
 
 
 class FormRoutes(RouteGroup):
@@ -27,7 +24,8 @@ class FormRoutes(RouteGroup):
     @answers_errors
     async def get_form(self, request: web.Request) -> web.Response:
         up = "../" * (request.path.count("/") - 1)  # the page may stand behind a proxy's prefix
-        text = PAGE.read_text(encoding="utf-8").replace("{base}", f"{up}extensions/{_folder()}/")
+        base = up + web_folder.served_at().removeprefix("/")
+        text = PAGE.read_text(encoding="utf-8").replace("{base}", base)
         return web.Response(
             text=text, content_type="text/html", headers={"Cache-Control": "no-cache"}
         )
@@ -50,11 +48,3 @@ class FormRoutes(RouteGroup):
             }
 
         return web.json_response(await self._call(read))
-
-
-def _folder() -> str:
-    """The name under which ComfyUI serves this extension's web folder."""
-    for name, folder in nodes.EXTENSION_WEB_DIRS.items():
-        if Path(folder).resolve() == WEB:
-            return str(name)
-    raise NotFound("ComfyUI does not serve this extension's web folder.", hint="Restart ComfyUI.")
