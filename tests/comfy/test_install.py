@@ -94,7 +94,7 @@ def check_loaded(comfyui: ComfyUIProcess) -> None:
     ours = [path for path in get(comfyui, "/extensions") if path.startswith(EXTENSION)]
     assert ours == [f"{EXTENSION}js/main.js"], "ComfyUI's page waits for every .js"
     assert "registerExtension" in get(comfyui, ours[0])
-    for path in (f"{EXTENSION}js/page.mjs", f"/api{EXTENSION}form/main.mjs"):
+    for path in (f"{EXTENSION}js/page.mjs", f"{EXTENSION}form/main.mjs"):
         module = requests.get(comfyui.url + path, timeout=60)
         assert "javascript" in module.headers["Content-Type"]
         assert module.headers["Cache-Control"] == "no-cache", "an update must reach the browser"

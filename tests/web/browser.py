@@ -131,9 +131,12 @@ class ComfyPage:
     def find(self, testid: str) -> Locator:
         return self.tab.get_by_test_id(testid)
 
+    def click_tab(self) -> None:
+        self.tab.locator(".aws-tab-button, [data-testid='aws-tab-button']").first.click()
+
     def show_panel(self) -> None:
         if self.find("aws-panel").count() == 0:
-            self.tab.locator(".aws-tab-button, [data-testid='aws-tab-button']").first.click()
+            self.click_tab()
         self.find("aws-panel").wait_for()
 
     def show_connected_panel(self) -> None:
