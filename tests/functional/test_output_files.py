@@ -51,12 +51,14 @@ def test_a_damaged_file_does_not_come(parts: Parts, tmp_path: Path, size: int, f
 
 
 def test_what_a_killed_process_has_left_is_removed(parts: Parts, tmp_path: Path) -> None:
-    left, written = tmp_path / ".aws-left", tmp_path / ".aws-written"
+    folder = tmp_path / "output"
+    folder.mkdir()
+    left, written = folder / ".aws-left", folder / ".aws-written"
     for part in (left, written):
         part.write_bytes(b"half")
     long_ago = time.time() - outputfiles.ABANDONED - 60
     os.utime(left, (long_ago, long_ago))
     came = outputfiles.bring(
-        parts.store, sent(parts, os.urandom(PART + 1), "large.bin"), tmp_path / "large.bin"
+        parts.store, sent(parts, os.urandom(PART + 1), "large.bin"), folder / "large.bin"
     )
-    assert sorted(tmp_path.iterdir()) == [written, came]
+    assert sorted(folder.iterdir()) == [written, came]
