@@ -1,7 +1,8 @@
-"""What long work calls back, and the callbacks for a caller that does not listen. Pure."""
+"""What long work calls back, and the callbacks for a caller that does not listen."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from comfy_aws.models import ChosenInput, Progress
@@ -32,3 +33,18 @@ def nothing_dropped(_chosen: tuple[ChosenInput, ...]) -> None:
 def never() -> bool:
     """For callers that do not cancel."""
     return False
+
+
+class ByteCounter:
+    """Adds up the bytes of one phase of long work; they come from several threads."""
+
+    def __init__(self, phase: str, item: str, total: int, progress: OnProgress) -> None:
+        self._phase, self._item, self._total = phase, item, total
+        self._progress = progress
+        self._lock = threading.Lock()
+        self.done = 0
+
+    def add(self, count: int) -> None:
+        with self._lock:  # also around the call: one at a time, and never backwards
+            self.done += count
+            self._progress(Progress(self._phase, self._item, self.done, self._total))

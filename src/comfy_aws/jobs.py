@@ -342,8 +342,9 @@ class Jobs:
             ran = self._clock() - began if began else 0.0
             seconds = self._limits.allow(request.usage, ran=ran)
             request = replace(
-                request, events=self._mailbox.url(), events_after=after, seconds=seconds
-            )
+                request, events=self._mailbox.url(), events_after=after, seconds=seconds,
+                lost_seconds=ran,
+            )  # fmt: skip
             run.sequence.skip(after)
             view = run.view.with_facts(tries=job.facts.tries + 1, started=0.0)
             run.view = replace(view, progress=None, nodes_done=0)

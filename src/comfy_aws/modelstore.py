@@ -10,13 +10,13 @@ from typing import Final
 
 from comfy_aws import companions, formats
 from comfy_aws.blobs import Blobs, LocalBlob
-from comfy_aws.callbacks import IsCancelled, OnProgress, never, no_progress
+from comfy_aws.callbacks import ByteCounter, IsCancelled, OnProgress, never, no_progress
 from comfy_aws.errors import CaptureError, Conflict, FileChanged, NotFound
 from comfy_aws.hashcache import HashCache
 from comfy_aws.hashing import fingerprint
 from comfy_aws.localmodels import LocalModel, LocalModels
 from comfy_aws.modellibrary import ModelLibrary
-from comfy_aws.models import Manifest, ModelFile, Progress
+from comfy_aws.models import Manifest, ModelFile
 from comfy_aws.templates import Templates
 
 READERS: Final = 16
@@ -105,7 +105,7 @@ class ModelStore:
             raise CaptureError(f"{model.name} {fault}.", hint="Get it from its source again.")
         paths = [model.path, *companions.beside(model.path, model.name)]
         total = sum(fingerprint(path).size for path in paths)
-        counter = _Counter("hash", model.name, total, progress)
+        counter = ByteCounter("hash", model.name, total, progress)
         blobs = []
         for path in paths:
             before = counter.done
@@ -115,7 +115,7 @@ class ModelStore:
         refs = [blob.ref for blob in blobs]
         self._blobs.forget(refs)
         missing = {ref.digest for ref in self._blobs.missing(refs)}
-        counter = _Counter("upload", model.name, total, progress)
+        counter = ByteCounter("upload", model.name, total, progress)
         counter.add(sum(ref.size for ref in refs if ref.digest not in missing))
         self._blobs.put_files(
             [blob for blob in blobs if blob.ref.digest in missing],
@@ -149,7 +149,7 @@ class ModelStore:
         wanted = self._library.get(folder, name)
         stored = [m for m in self._library.list() if m.folder == folder]
         more = [m for m in stored if companions.belongs(name, m.name)]
-        counter = _Counter("download", name, sum(m.blob.size for m in [wanted, *more]), progress)
+        counter = ByteCounter("download", name, sum(m.blob.size for m in [wanted, *more]), progress)
         for model in [wanted, *more]:
             try:
                 with models.arriving(folder, model.name) as part:
@@ -187,18 +187,3 @@ class ModelStore:
         except NotFound:
             return frozenset()  # deleted since it was listed
         return frozenset((model.folder, model.name) for model in manifest.models)
-
-
-class _Counter:
-    """Adds up the bytes of a model's files; they come from several threads."""
-
-    def __init__(self, phase: str, item: str, total: int, progress: OnProgress) -> None:
-        self._phase, self._item, self._total = phase, item, total
-        self._progress = progress
-        self._lock = threading.Lock()
-        self.done = 0
-
-    def add(self, count: int) -> None:
-        with self._lock:  # also around the call: one at a time, and never backwards
-            self.done += count
-            self._progress(Progress(self._phase, self._item, self.done, self._total))

@@ -6,17 +6,24 @@ import hashlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from comfy_aws.aws import PART, ObjectStore
+from comfy_aws.callbacks import OnBytes, no_bytes
 from comfy_aws.errors import BlobCorrupted, ComfyAwsError
 from comfy_aws.models import OutputFile
 from comfy_aws.naming import Numbered, Place, alternative, next_number, numbered
 
 OUTPUT = "output"
 """ComfyUI's type of the files that a graph is run for; `temp` are previews."""
+
+PART_PREFIX: Final = ".aws-"
+ABANDONED: Final = 24 * 3600.0
+"""Seconds after which a part that nobody has written to belongs to a process that was killed."""
 
 _claims = threading.Lock()
 
@@ -36,19 +43,19 @@ def below(root: Path, place: Place) -> Path:
     return path
 
 
-def bring(store: ObjectStore, file: OutputFile, wish: Path) -> Path:
+def bring(store: ObjectStore, file: OutputFile, wish: Path, progress: OnBytes = no_bytes) -> Path:
     """Fetch a file and write it as `claim` does, whole or not at all.
 
     Raises: as `fetch` and `claim`.
     """
-    part = fetch(store, file, wish)
+    part = fetch(store, file, wish, progress)
     try:
         return claim(part, wish)
     finally:
         part.unlink(missing_ok=True)
 
 
-def fetch(store: ObjectStore, file: OutputFile, wish: Path) -> Path:
+def fetch(store: ObjectStore, file: OutputFile, wish: Path, progress: OnBytes = no_bytes) -> Path:
     """Fetch a file to where it is wished, under a name that nobody looks for.
 
     Raises:
@@ -58,10 +65,12 @@ def fetch(store: ObjectStore, file: OutputFile, wish: Path) -> Path:
     """
     with _explained(wish):
         wish.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=wish.parent, prefix=".aws-", delete=False) as made:
+        if file.size > PART:
+            _sweep(wish.parent)
+        with tempfile.NamedTemporaryFile(dir=wish.parent, prefix=PART_PREFIX, delete=False) as made:
             part = Path(made.name)
         try:
-            _fill(store, file, part)
+            _fill(store, file, part, progress)
             part.chmod(0o644)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -69,14 +78,23 @@ def fetch(store: ObjectStore, file: OutputFile, wish: Path) -> Path:
     return part
 
 
-def _fill(store: ObjectStore, file: OutputFile, part: Path) -> None:
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left of large files."""
+    for part in folder.glob(f"{PART_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
+
+
+def _fill(store: ObjectStore, file: OutputFile, part: Path, progress: OnBytes) -> None:
     digest = hashlib.sha256()
     if file.size <= PART:
         body = store.get(file.key)
         digest.update(body)
         part.write_bytes(body)
+        progress(file.size)
     else:
-        store.download(file.key, part, file.size, follow=digest.update)
+        store.download(file.key, part, file.size, follow=digest.update, progress=progress)
     if (digest.hexdigest(), part.stat().st_size) != (file.digest, file.size):
         raise BlobCorrupted(
             f"The output {file.filename} arrived damaged.", hint="Run the job again."

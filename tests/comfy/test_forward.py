@@ -633,3 +633,23 @@ def test_files_that_nodes_save_and_do_not_name_come_home(
     assert cloud == local
     (file,) = client.job(job)["facts"]["files"]
     assert (file["filename"], file["subfolder"]) == ("kept_00002_.safetensors", "diffusion_models")
+
+
+def test_a_large_file_is_told_of_while_it_comes_home(
+    designer: ComfyUIProcess, client: Client
+) -> None:
+    size = 256 * 1024**2
+    inputs = {"name": "large.bin", "mebibytes": size // 1024**2}
+    job = client.queue({"1": {"class_type": "LargeFile", "inputs": inputs}}, aws={})
+    client.end(job)
+    seen = [data["job"] for kind, data in client.messages if kind == "aws.job"]
+    fetches = [view for view in seen if view["id"] == job and view["phase"]
+               and view["phase"]["phase"] == "fetch"]  # fmt: skip
+    assert fetches
+    assert {view["state"] for view in fetches} == {"running"}
+    counts = [view["phase"]["done"] for view in fetches]
+    assert counts == sorted(set(counts))
+    assert {view["phase"]["total"] for view in fetches} == {size}
+    assert (designer.base_dir / "output" / "large.bin").stat().st_size == size
+    client.wait_state(job, "succeeded")
+    assert client.job(job)["phase"] is None

@@ -65,7 +65,7 @@ def store(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
 def result(job: JobRequest, step: dict[str, Any], kept: list[Event]) -> None:
     made = JobResult(
         job.job_id, Outcome(step["outcome"]), outputs={"prompt": job.prompt}, usage=job.usage,
-        timings={"total": 90.0},
+        timings={"total": job.lost_seconds + 90.0},
         error=step.get("error", {}),
         last_seq=job.events_after + step["last_seq"] if "last_seq" in step else 0,
     )  # fmt: skip

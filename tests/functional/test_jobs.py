@@ -319,6 +319,7 @@ def test_a_machine_is_lost_under_a_job(desk, loss):
     facts = desk.ledger.get(job_id).facts
     assert facts.tries == 2
     assert {"queued", "requeued", "run"} <= facts.timings.keys()
+    assert facts.seconds > 90.0, "the lost machine costs, too"
 
 
 MINUTE_AND_A_HALF = PRICES.of("ml.g5.xlarge").price * 90 / 3600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def test_a_file_gets_the_next_free_name(parts: Parts, tmp_path: Path, size: int)
     body = os.urandom(size)
     wish = tmp_path / "output" / "models" / "kept_00001_.bin"
     file = sent(parts, body, wish.name)
-    paths = [outputfiles.bring(parts.store, file, wish) for _ in range(2)]
+    counted: list[int] = []
+    paths = [outputfiles.bring(parts.store, file, wish, counted.append) for _ in range(2)]
+    assert sum(counted) == 2 * size
     assert [path.name for path in paths] == ["kept_00001_.bin", "kept_00002_.bin"]
     assert [path.read_bytes() for path in paths] == [body, body]
     assert sorted(wish.parent.iterdir()) == paths
@@ -45,3 +48,17 @@ def test_a_damaged_file_does_not_come(parts: Parts, tmp_path: Path, size: int, f
     with pytest.raises(BlobCorrupted):
         outputfiles.bring(parts.store, told[fault], tmp_path / "output" / "damaged.bin")
     assert list((tmp_path / "output").iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_removed(parts: Parts, tmp_path: Path) -> None:
+    folder = tmp_path / "output"
+    folder.mkdir()
+    left, written = folder / ".aws-left", folder / ".aws-written"
+    for part in (left, written):
+        part.write_bytes(b"half")
+    long_ago = time.time() - outputfiles.ABANDONED - 60
+    os.utime(left, (long_ago, long_ago))
+    came = outputfiles.bring(
+        parts.store, sent(parts, os.urandom(PART + 1), "large.bin"), folder / "large.bin"
+    )
+    assert sorted(folder.iterdir()) == [written, came]

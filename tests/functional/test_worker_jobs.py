@@ -147,6 +147,12 @@ def test_the_pipeline(worker, cloud, manifest):
     assert preview.data["format"] == "JPEG"
 
 
+def test_what_a_lost_machine_took_is_in_the_total(worker, manifest):
+    job = replace(request(load_prompt(seed=5), manifest=manifest), lost_seconds=1000.0)
+    taken = worker.run(job).timings
+    assert 1000.0 + taken["run"] < taken["total"] < 2000.0
+
+
 def test_a_job_whose_manifest_is_true_fetches_nothing_and_says_no_phase(worker, cloud, manifest):
     job = request(load_prompt(seed=5), manifest=manifest, events=cloud.queue())
     result = worker.run(job)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from comfy_aws import outputfiles
-from comfy_aws.callbacks import OnProgress
+from comfy_aws.callbacks import ByteCounter, OnProgress
 from comfy_aws.cli.common import moment, size_text, table
-from comfy_aws.models import Json, Progress
+from comfy_aws.models import Json
 from comfy_aws.naming import Place
 
 if TYPE_CHECKING:
@@ -27,23 +27,19 @@ def bring(cloud: Cloud, report: Json, folder: Path, progress: OnProgress) -> Non
     if not report["outputs"]:
         return
     files = cloud.job_reports.files(report["id"])
-    total, done = sum(file.size for file in files), 0
-    progress(Progress("fetch", "", 0, total))
+    counter = ByteCounter("fetch", "", sum(file.size for file in files), progress)
+    counter.add(0)
 
     wishes = [outputfiles.below(folder, Place(f.filename, f.subfolder, f.type)) for f in files]
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
         parts = [
-            pool.submit(outputfiles.fetch, cloud.store, file, wish)
+            pool.submit(outputfiles.fetch, cloud.store, file, wish, counter.add)
             for file, wish in zip(files, wishes, strict=True)
         ]
         try:
             # In the worker's order: numbers are given one after the other.
-            for output, file, wish, part in zip(
-                report["outputs"], files, wishes, parts, strict=True
-            ):
+            for output, wish, part in zip(report["outputs"], wishes, parts, strict=True):
                 output["path"] = str(outputfiles.claim(part.result(), wish))
-                done += file.size
-                progress(Progress("fetch", file.filename, done, total))
         finally:
             for part in parts:
                 if not part.cancel() and part.exception() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, Final
 
 from comfy_aws import joblog
@@ -18,6 +19,7 @@ from comfy_aws.models import (
     Json,
     Outcome,
     OutputFile,
+    Progress,
     SavedFile,
     from_dict,
 )
@@ -30,6 +32,7 @@ log = joblog.logger(__name__)
 PANEL_EVERY: Final = 0.1
 """Seconds between two updates of the panel that only differ in progress."""
 
+FETCHING: Final = "Fetching results"
 SENT: Final = frozenset({JobState.SUBMITTED, JobState.RUNNING})
 ENDS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 KEPT_IN_HISTORY: Final = frozenset({"execution_start", "execution_cached"})
@@ -70,6 +73,7 @@ class CloudRun:
         self._cached: frozenset[str] = frozenset()
         self._messages: list[tuple[str, Json]] = []
         self._end_message: tuple[str, Json] | None = None
+        self._view: JobView | None = None
         self._panel_at = 0.0
         self._panel_state: tuple[JobState, object] | None = None
         canvas.enter(self._job_id, self._sender)
@@ -88,6 +92,7 @@ class CloudRun:
     # -- jobs.Listener -------------------------------------------------------------------------
 
     def changed(self, view: JobView) -> None:
+        self._view = view
         now = time.monotonic()
         state = (view.job.state, (view.phase or {}).get("phase"))
         if state == self._panel_state and now - self._panel_at < PANEL_EVERY:
@@ -177,11 +182,22 @@ class CloudRun:
             return
         names = {_place(file): local for file in new if (local := self._came_before(file))}
         missing = [file for file in new if _place(file) not in names]
-        names |= self._outputs.save(self._services.store, missing, self._cached)
+        names |= self._outputs.save(self._services.store, missing, self._cached, self._on_fetched)
         self._names |= names
         self._saved += [(file, names[_place(file)]) for file in new]
         kept = tuple(SavedFile(file.node_id, *local) for file, local in self._saved)
         self._services.jobs.keep_files(self._job_id, kept)
+
+    def _on_fetched(self, step: Progress) -> None:
+        """Tells of files that are long in coming; the job's own thread waits for them."""
+        if self._view is None or step.done == step.total:
+            return
+        if time.monotonic() - self._panel_at < PANEL_EVERY:
+            return
+        phase = {"phase": step.phase, "message": FETCHING, "done": step.done, "total": step.total}
+        view = self._view
+        self.changed(replace(view, phase=phase, progress=None))
+        self._view = view
 
     def _shown(self, output: object) -> object:
         """A node's output with the names and ids that its files have here."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import folder_paths
 
 from comfy_aws import outputfiles
 from comfy_aws.aws import ObjectStore
+from comfy_aws.callbacks import ByteCounter, OnProgress, no_progress
 from comfy_aws.errors import ComfyAwsError
 from comfy_aws.models import OutputFile
 from comfy_aws.naming import Place
@@ -23,25 +24,32 @@ class Outputs:
         self._saved: dict[tuple[Place, str], Place] = {}
 
     def save(
-        self, store: ObjectStore, files: Iterable[OutputFile], cached: frozenset[str]
+        self,
+        store: ObjectStore,
+        files: Sequence[OutputFile],
+        cached: frozenset[str],
+        progress: OnProgress = no_progress,
     ) -> dict[Place, Place]:
         """Download files and return their local places by the worker's.
 
         Args:
             cached: nodes that the worker did not run again.
+            progress: told of the phase `fetch`.
 
         Raises:
             BlobCorrupted: a file is not what the worker sent.
             AwsError, ComfyAwsError: it cannot be had or written.
         """
+        counter = ByteCounter("fetch", "", sum(file.size for file in files), progress)
         names: dict[Place, Place] = {}
         for file in files:
             remote = Place(file.filename, file.subfolder, file.type)
             known = self._saved.get((remote, file.digest)) if file.node_id in cached else None
             if known is not None and path_of(known).is_file():
                 names[remote] = known
+                counter.add(file.size)
                 continue
-            came = outputfiles.bring(store, file, path_of(remote))
+            came = outputfiles.bring(store, file, path_of(remote), counter.add)
             local = remote._replace(filename=came.name)
             names[remote] = local
             self._saved[remote, file.digest] = local

@@ -82,7 +82,8 @@ class JobError:
 class JobFacts:
     """What is kept of a job beside its state.
 
-    `started` is when its worker took it, `seconds` how long the worker was busy with it.
+    `started` is when its worker took it, `seconds` how long workers were busy with it, those that
+    were lost included.
     `timings` maps a phase's name to its seconds, in the order of the phases. `tries` counts the
     machines that it was given to: more than one when they were lost under it.
     """
@@ -127,9 +128,10 @@ class JobRequest:
 
     `outputs` are the node ids to execute. `extra_data` never holds ComfyUI's sensitive keys.
     `events` is the URL of the designer's queue; empty means that nobody listens. The events are
-    numbered from `events_after` + 1: those before are of a try whose machine was lost. `seconds` is
-    how long it may run. `disable_metadata` is ComfyUI's own option: files do not hold the graph.
-    `utc_offset` are the seconds by which the sender's clock is before UTC, for dates in names.
+    numbered from `events_after` + 1: those before are of a try whose machine was lost, which was
+    busy with the job for `lost_seconds`. `seconds` is how long it may run. `disable_metadata` is
+    ComfyUI's own option: files do not hold the graph. `utc_offset` are the seconds by which the
+    sender's clock is before UTC, for dates in names.
     """
 
     job_id: str
@@ -141,6 +143,7 @@ class JobRequest:
     created: float = 0.0
     usage: Usage = Usage()
     events_after: int = 0
+    lost_seconds: float = 0.0
     seconds: int = 0
     disable_metadata: bool = False
     utc_offset: int | None = None
@@ -186,7 +189,8 @@ class JobResult:
     validation error for INVALID, ``{"code", "message", "hint"}`` for FAILED. `last_seq` is the
     number of the job's last event, so that a reader knows what it has missed. `timings` maps a
     phase's name to its seconds: `restore` (of which `models`, `inputs` and `packs` until the last
-    byte of each had come, side by side), `environment`, `start`, `run`, `upload`, `total`.
+    byte of each had come, side by side), `environment`, `start`, `run`, `upload`, `total`, which
+    has the request's `lost_seconds` in it.
     """
 
     job_id: str

@@ -273,7 +273,7 @@ class Execution:
         events = asyncio.ensure_future(self._put_events())
         verdict = await self._with_history(verdict)
         await events
-        self._timings["total"] = time.perf_counter() - began
+        self._timings["total"] = self._request.lost_seconds + time.perf_counter() - began
         result = JobResult(
             job_id=self._request.job_id,
             outcome=verdict.outcome,

@@ -411,6 +411,7 @@ export const EN = Object.freeze({
   'phase.start': 'Starting ComfyUI',
   'phase.run': 'Running',
   'phase.outputs': 'Sending results',
+  'phase.fetch': 'Fetching results',
   'phase.item': '{phase}: {item}',
 
   'toggle.port': 'Every run of this port goes to AWS.',

@@ -409,6 +409,7 @@ export const JA = Object.freeze({
   'phase.start': 'ComfyUI を起動中',
   'phase.run': '実行中',
   'phase.outputs': '結果を送信中',
+  'phase.fetch': '結果を取得中',
   'phase.item': '{phase}：{item}',
 
   'toggle.port': 'このポートの実行はすべて AWS に送られます。',

@@ -409,6 +409,7 @@ export const ZH = Object.freeze({
   'phase.start': '正在启动 ComfyUI',
   'phase.run': '正在运行',
   'phase.outputs': '正在发送结果',
+  'phase.fetch': '正在取回结果',
   'phase.item': '{phase}：{item}',
 
   'toggle.port': '此端口的所有运行都会发送到 AWS。',

@@ -1,10 +1,12 @@
-"""Nodes that sleep, fail, or tell what reached them."""
+"""Nodes that sleep, fail, write large files, or tell what reached them."""
 
 import json
 import time
+from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
+import folder_paths
 import torch
 from server import PromptServer
 
@@ -33,6 +35,29 @@ class SlowImage:
             time.sleep(seconds / 10)
             bar.update(1)
         return (torch.full((batch, 16, 16, 3), grey),)
+
+
+class LargeFile:
+    """Writes a file of zeros, and says nothing of it."""
+
+    CATEGORY = "tests"
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "name": ("STRING", {"default": "large.bin"}),
+                "mebibytes": ("INT", {"default": 1, "min": 1, "max": 4096}),
+            }
+        }
+
+    def run(self, name, mebibytes):
+        with Path(folder_paths.get_output_directory(), name).open("wb") as file:
+            file.truncate(mebibytes * 1024**2)
+        return {}
 
 
 class FailingImage:
@@ -88,6 +113,7 @@ NODE_CLASS_MAPPINGS = {
     "FailingImage": FailingImage,
     "WhatReachedMe": WhatReachedMe,
     "PartnerImage": PartnerImage,
+    "LargeFile": LargeFile,
 }
 
 _replacements = getattr(PromptServer.instance, "node_replace_manager", None)
