@@ -42,7 +42,7 @@ function page() {
     loading = null
     console.error('[aws] The page could not be loaded.', error)
     const [, failed] = words()
-    if (host) host.textContent = failed
+    say(failed)
     manager().toast.add({ severity: 'error', summary: TITLE, detail: failed })
     throw new Error(failed, { cause: error })
   })
@@ -74,6 +74,14 @@ function manager() {
 function words() {
   const language = String(manager().setting.get('Comfy.Locale')).slice(0, 2)
   return WORDS[/** @type {keyof typeof WORDS} */ (language)] ?? WORDS.en
+}
+
+/** @param {string} [text] shown in the open tab until the page is there */
+function say(text = '') {
+  const note = document.createElement('p')
+  note.style.padding = '0 1rem'
+  note.textContent = text
+  host?.replaceChildren(note)
 }
 
 /** @returns {{on?: boolean, publish?: string}} what session.mjs has written of this tab */
@@ -168,7 +176,7 @@ app.registerExtension({
       type: 'custom',
       render: (/** @type {HTMLElement} */ element) => {
         host = element
-        if (!loaded) element.textContent = words()[0] ?? ''
+        if (!loaded) say(words()[0])
         void withPage((aws) => host === element && aws.mount(element))
       },
       destroy: () => {
