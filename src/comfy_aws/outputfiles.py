@@ -35,9 +35,12 @@ def wanted(files: Iterable[OutputFile]) -> list[OutputFile]:
 
 
 def below(root: Path, place: Place) -> Path:
-    """The path of a place below a folder. Raises ComfyAwsError when it leaves the folder."""
-    root = root.resolve()
-    path = (root / place.subfolder / place.filename).resolve()
+    """The path of a place below a folder, where links lead on as they do for ComfyUI itself.
+
+    Raises ComfyAwsError when it leaves the folder.
+    """
+    root = Path(os.path.abspath(root))  # noqa: PTH100 – resolve() would follow links
+    path = Path(os.path.normpath(root / place.subfolder / place.filename))
     if root not in path.parents:
         raise ComfyAwsError(f"The output {place.subfolder}/{place.filename} leaves its folder.")
     return path

@@ -11,8 +11,9 @@ import pytest
 
 from comfy_aws import hashing, outputfiles
 from comfy_aws.aws import PART
-from comfy_aws.errors import BlobCorrupted
+from comfy_aws.errors import BlobCorrupted, ComfyAwsError
 from comfy_aws.models import OutputFile
+from comfy_aws.naming import Place
 from tests.functional.parts import Parts
 
 
@@ -62,3 +63,21 @@ def test_what_a_killed_process_has_left_is_removed(parts: Parts, tmp_path: Path)
         parts.store, sent(parts, os.urandom(PART + 1), "large.bin"), folder / "large.bin"
     )
     assert sorted(folder.iterdir()) == [written, came]
+
+
+def test_a_linked_folder_is_written_into(parts: Parts, tmp_path: Path) -> None:
+    elsewhere, output = tmp_path / "elsewhere", tmp_path / "output"
+    elsewhere.mkdir()
+    output.mkdir()
+    (output / "renders").symlink_to(elsewhere)
+    wish = outputfiles.below(output, Place("x_00001_.png", "renders", "output"))
+    outputfiles.bring(parts.store, sent(parts, b"pixels", wish.name), wish)
+    assert (elsewhere / "x_00001_.png").read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("subfolder", "name"), [("..", "a.png"), ("a/../..", "a.png"), ("/etc", "a"), ("", "/etc/a")]
+)
+def test_no_file_leaves_its_folder(tmp_path: Path, subfolder: str, name: str) -> None:
+    with pytest.raises(ComfyAwsError, match="leaves its folder"):
+        outputfiles.below(tmp_path / "output", Place(name, subfolder, "output"))
