@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "loglines",
                 "meshes",
                 "naming",
+                "scratch",
                 "orders",
                 "packcontent",
                 "packimports",

@@ -171,7 +171,7 @@ def connect(config: Config) -> Cloud:
         sagemaker=sagemaker,
         blobs=blobs,
         templates=templates,
-        template_files=TemplateFiles(templates, blobs, library),
+        template_files=TemplateFiles(templates, blobs, library, config.home / "spool"),
         library=library,
         pack_faults=PackFaults(store),
         endpoints=endpoints,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -41,6 +40,7 @@ from comfy_aws.models import (
     from_json,
     to_json,
 )
+from comfy_aws.scratch import scratch
 from comfy_aws.templates import Templates, taken
 
 POINTER: Final = "template.json"
@@ -56,12 +56,18 @@ T = TypeVar("T")
 
 
 class TemplateFiles:
-    """Writes and reads template files. Safe to share between threads."""
+    """Writes and reads template files. Safe to share between threads.
 
-    def __init__(self, templates: Templates, blobs: Blobs, library: ModelLibrary) -> None:
+    Blobs on their way out of a file lie below `parent`, one at a time.
+    """
+
+    def __init__(
+        self, templates: Templates, blobs: Blobs, library: ModelLibrary, parent: Path
+    ) -> None:
         self._templates = templates
         self._blobs = blobs
         self._library = library
+        self._parent = parent
 
     def export(
         self,
@@ -94,7 +100,7 @@ class TemplateFiles:
             with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr(POINTER, to_json(template))
                 archive.writestr(VERSION, to_json(chosen))
-                self._write_blobs(archive, wanted, progress)
+                self._write_blobs(archive, wanted, path.parent, progress)
             part.replace(path)
         except OSError as exc:
             raise InvalidFile(
@@ -105,7 +111,7 @@ class TemplateFiles:
         return chosen
 
     def _write_blobs(
-        self, archive: zipfile.ZipFile, wanted: list[BlobRef], progress: OnProgress
+        self, archive: zipfile.ZipFile, wanted: list[BlobRef], beside: Path, progress: OnProgress
     ) -> None:
         total = sum(ref.size for ref in wanted)
         done = 0
@@ -115,9 +121,9 @@ class TemplateFiles:
             done += count
             progress(Progress("download", "", done, total))
 
-        with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
+        with scratch(beside) as folder:
             for ref in wanted:
-                file = Path(folder, ref.digest)
+                file = folder / ref.digest
                 self._blobs.download(ref, file, progress=step)
                 # Models do not shrink, and packs are packed already.
                 archive.write(file, f"blobs/{ref.digest}", zipfile.ZIP_STORED)
@@ -180,21 +186,32 @@ class TemplateFiles:
             done += count
             progress(Progress("upload", "", done, total))
 
-        with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
+        with self._unpacking() as folder:
             for ref in absent:
-                file = Path(folder, ref.digest)
+                file = folder / ref.digest
                 _unpack(archive, ref, file)
                 blob = LocalBlob(ref, file, hashing.fingerprint(file))
                 self._blobs.put_files([blob], progress=step)
                 file.unlink()
 
-    @staticmethod
-    def _cover(archive: zipfile.ZipFile, cover: BlobRef | None) -> bytes:
+    @contextmanager
+    def _unpacking(self) -> Iterator[Path]:
+        """A folder to unpack into, which goes again. Raises InvalidFile when there is no room."""
+        try:
+            with scratch(self._parent) as folder:
+                yield folder
+        except OSError as exc:
+            raise InvalidFile(
+                f"The file cannot be unpacked in {self._parent}: {exc.strerror or exc}.",
+                hint="Free space there: it takes the largest of the template's files.",
+            ) from exc
+
+    def _cover(self, archive: zipfile.ZipFile, cover: BlobRef | None) -> bytes:
         """The picture is made anew: what is served later was never anything else."""
         if cover is None or cover.digest not in _digests(archive):
             return b""
-        with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
-            file = Path(folder, cover.digest)
+        with self._unpacking() as folder:
+            file = folder / cover.digest
             _unpack(archive, cover, file)
             return cover_of(file.read_bytes())
 

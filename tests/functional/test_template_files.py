@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import tempfile
 import time
 import zipfile
 
@@ -15,6 +18,7 @@ from comfy_aws.errors import Conflict, InvalidFile, InvalidName, Unresolved
 from comfy_aws.garbage import DAY, GRACE, Collector
 from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import TemplateVersion, from_json
+from comfy_aws.scratch import PREFIX
 from comfy_aws.template_files import TemplateFiles
 from tests.functional.parts import model_node
 
@@ -28,8 +32,13 @@ def picture(size=(900, 300), kind="PNG") -> bytes:
 
 
 @pytest.fixture
-def files(parts):
-    return TemplateFiles(parts.templates, parts.blobs, ModelLibrary(parts.store))
+def scratch(tmp_path):
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def files(parts, scratch):
+    return TemplateFiles(parts.templates, parts.blobs, ModelLibrary(parts.store), scratch)
 
 
 @pytest.fixture
@@ -91,6 +100,26 @@ def test_with_its_files_it_goes_into_any_bucket(parts, files, published, tmp_pat
     assert made.cover
     with PIL.Image.open(io.BytesIO(parts.blobs.read(made.cover))) as cover:
         assert (cover.format, cover.size) == ("WEBP", (512, 171))
+
+
+def test_nothing_large_passes_the_systems_own_folder_for_temporary_files(
+    files, published, scratch, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    left = tmp_path / f"{PREFIX}killed"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    path = tmp_path / "t.zip"
+    files.export("First", path, with_blobs=True)
+    assert not left.exists(), "what a killed export has left goes with the next one"
+    empty = {each for each in tmp_path.iterdir() if each.name.startswith(PREFIX)}
+    assert empty == set()
+    files.take_in(path, name="Second")
+    assert list(scratch.iterdir()) == []
+    scratch.rmdir()
+    scratch.write_text("in the way")
+    with pytest.raises(InvalidFile, match=f"cannot be unpacked in {re.escape(str(scratch))}"):
+        files.take_in(path, name="Third")
 
 
 def test_without_its_files_it_needs_the_bucket(parts, files, published, tmp_path):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
 
 from aiohttp import web
 
 from comfy_aws import layout
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, author_of, number_of
 from comfy_aws.models import to_dict
+from comfy_aws.scratch import scratch
 
 CHUNK = 1024 * 1024
 
@@ -28,8 +27,8 @@ class TemplateFileRoutes(RouteGroup):
         asked = request.query.get("version", "")
         version = number_of(asked, "version") if asked else 0
         with_blobs = request.query.get("blobs") == "1"
-        with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
-            path = Path(folder, f"{name}.zip")
+        with scratch(self._designer.state) as folder:
+            path = folder / f"{name}.zip"
             made = await self._call(
                 lambda s: s.template_files.export(
                     name, path, version=version, with_blobs=with_blobs
@@ -49,8 +48,8 @@ class TemplateFileRoutes(RouteGroup):
     @answers_errors
     async def post_import(self, request: web.Request) -> web.Response:
         name, author = request.query.get("name", ""), author_of(request)
-        with tempfile.TemporaryDirectory(prefix="comfy-aws-") as folder:
-            path = Path(folder, "import.zip")
+        with scratch(self._designer.state) as folder:
+            path = folder / "import.zip"
             with await asyncio.to_thread(path.open, "wb") as file:
                 async for chunk in request.content.iter_chunked(CHUNK):
                     await asyncio.to_thread(file.write, chunk)
