@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from comfy_aws import companions, formats
@@ -20,6 +24,8 @@ from comfy_aws.models import Manifest, ModelFile
 from comfy_aws.templates import Templates
 
 READERS: Final = 16
+ABANDONED: Final = 3600.0
+"""Seconds after which a file that nobody writes to belongs to a process that was killed."""
 """Versions read at once."""
 
 
@@ -142,7 +148,7 @@ class ModelStore:
         """Fetch a model of the bucket, with the files that belong to it.
 
         Raises:
-            NotFound: the library has no such model, or the bucket lost its bytes.
+            NotFound: the library has no such model.
             Conflict: there is a file of this name here.
             InvalidName, CaptureError, BlobCorrupted, Cancelled, AwsError.
         """
@@ -150,9 +156,11 @@ class ModelStore:
         stored = [m for m in self._library.list() if m.folder == folder]
         more = [m for m in stored if companions.belongs(name, m.name)]
         counter = ByteCounter("download", name, sum(m.blob.size for m in [wanted, *more]), progress)
-        for model in [wanted, *more]:
+        models.destination(folder, name)
+        for model in [*more, wanted]:  # so that a fetch that broke can be tried again
             try:
                 with models.arriving(folder, model.name) as part:
+                    _sweep(part)
                     self._blobs.download(
                         model.blob, part, progress=counter.add, cancelled=cancelled
                     )
@@ -187,3 +195,11 @@ class ModelStore:
         except NotFound:
             return frozenset()  # deleted since it was listed
         return frozenset((model.folder, model.name) for model in manifest.models)
+
+
+def _sweep(part: Path) -> None:
+    """Remove what processes that were killed have left of a model on its way."""
+    for left in part.parent.glob(f"{glob.escape(part.name)}.*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 import pytest
 
-from comfy_aws.errors import Cancelled, Conflict, NotFound
+from comfy_aws.errors import AwsNotFound, Cancelled, Conflict, NotFound
 from comfy_aws.layout import blob_key
 from comfy_aws.localmodels import FolderPlaces, LocalModels
 from comfy_aws.modelstore import KnownModel, ModelStore, User
@@ -73,6 +74,28 @@ def test_a_model_is_sent_once_with_what_belongs_to_it(parts, models, store):
         store.pull(models, "checkpoints", "m.ckpt")
     with pytest.raises(NotFound, match=r"no model nothing\.pt"):
         store.pull(models, "checkpoints", "nothing.pt")
+
+
+def test_a_fetch_that_broke_is_tried_again(parts, models, store):
+    for name, body in (("m.ckpt", BODY), ("m.yaml", b"config: 1")):
+        parts.catalog.model(name, body)
+    sent = store.push(models.find("checkpoints", "m.ckpt"))
+    folder = parts.catalog.root / "models" / "checkpoints"
+    lost = blob_key(sent[1].blob.digest)
+    parts.store.delete(lost)
+    for name in ("m.ckpt", "m.yaml"):
+        (folder / name).unlink()
+    with pytest.raises(AwsNotFound):
+        store.pull(models, "checkpoints", "m.ckpt")
+    assert list(folder.iterdir()) == [], "a model without what belongs to it is not offered"
+
+    left, written = (folder / f"m.ckpt.part.{number}.part" for number in (1, 2))
+    for file in (left, written):
+        file.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    parts.store.put(lost, b"config: 1")
+    store.pull(models, "checkpoints", "m.ckpt")
+    assert sorted(each.name for each in folder.iterdir()) == ["m.ckpt", written.name, "m.yaml"]
 
 
 def test_a_model_taken_out_of_the_bucket_leaves_its_templates_whole(parts, models, store):
