@@ -71,12 +71,11 @@ export class Shelf {
    */
   async edit({ name, description, endpoint }, wish) {
     try {
-      if (description !== wish.description || endpoint !== wish.endpoint) {
-        await this.#server.changeTemplate(name, {
-          description: wish.description,
-          endpoint: wish.endpoint,
-        })
+      const changes = {
+        ...(description !== wish.description && { description: wish.description }),
+        ...(endpoint !== wish.endpoint && { endpoint: wish.endpoint }),
       }
+      if (Object.keys(changes).length > 0) await this.#server.changeTemplate(name, changes)
       if (wish.name !== name) {
         await this.#server.renameTemplate(name, wish.name)
         await this.#environments.renamed(name, wish.name)
@@ -113,6 +112,7 @@ export class Shelf {
   async choose(name, parameters) {
     try {
       await this.#server.changeTemplate(name, { parameters })
+      await this.#actions.reload('templates')
       return null
     } catch (error) {
       return problemOf(error)
