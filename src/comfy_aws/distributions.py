@@ -34,6 +34,8 @@ UNTELLING: Final = frozenset(
 _VARIANT: Final = re.compile(r"-(?:gpu|cpu|headless|contrib|directml|cu\d+|windows)\b")
 """In names of distributions that bring the same modules and must not lie side by side."""
 
+_OF_WINDOWS: Final = re.compile(r"-(?:directml|windows)\b")
+
 
 def imported(modules: frozenset[str], declared: set[str]) -> tuple[tuple[str, str], ...]:
     """(canonical name, version) of the distributions behind modules, sorted.
@@ -47,6 +49,17 @@ def imported(modules: frozenset[str], declared: set[str]) -> tuple[tuple[str, st
         if names and kinds.isdisjoint(map(_kind, names)) and names[0] not in _comfyuis():
             found[names[0]] = _version(names[0])
     return tuple(sorted((name, version) for name, version in found.items() if version))
+
+
+def variants(name: str) -> tuple[str, ...]:
+    """What brings the same modules here as a distribution of another name, sorted.
+
+    The worker gets what this machine runs: `onnxruntime-gpu` where `onnxruntime` is asked for.
+    Left out are ComfyUI's own, and those that only Windows has.
+    """
+    names = {each for names in _by_module().values() for each in names} - _comfyuis() - {name}
+    alike = {each for each in names if _kind(each) == _kind(name)}
+    return tuple(sorted(each for each in alike if not _OF_WINDOWS.search(each)))
 
 
 def _kind(name: str) -> str:

@@ -8,6 +8,7 @@ so that a machine with another version can tell whether that one will do:
     numpy==2.1.0  # numpy>=1.26
     cowsay>=6  # (optional)            not installed here: the pack's own words
     webcolors==25.10.0  # (optional)   installed here, and imported without being asked for
+    nunchaku @ https://…  # nunchaku==1.0.1  # (optional)   the same, from no index
     clip @ git+https://…@{commit}      installed here from a repository
     git+https://…/clip.git             verbatim
     --extra-index-url https://…        verbatim
@@ -31,10 +32,11 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from comfy_aws import distributions, joblog
@@ -53,6 +55,9 @@ SPLIT: Final = re.compile(r"\s+#\s*")
 LINE_OPTIONS: Final = re.compile(r"\s--?[a-z].*$")
 URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 OPTIONAL: Final = "(optional)"
+WHEELS: Final = re.compile(r"(many|musl)?linux.*_x86_64")
+"""Platforms of wheels that the worker can have."""
+
 DEEPEST_INCLUDE: Final = 8
 """Files that include each other in a circle end here."""
 
@@ -104,11 +109,29 @@ def of_pack(
     if not imports:
         return declared
     known = {line.name for line in map(parse, declared)}
-    more = (
-        f"{name}=={Version(version).public}  # {OPTIONAL}"
-        for name, version in distributions.imported(imports, known)
-    )
+    more = (_undeclared(name, version) for name, version in distributions.imported(imports, known))
     return (*declared, *more)
+
+
+def _undeclared(name: str, version: str) -> str:
+    """A package's line, by where it came from when that is no index: those know others."""
+    pinned = f"{name}=={Version(version).public}"
+    found = installed(name)
+    if found is None or found.source in {"", "."} or not _suits_worker(found.source):
+        return f"{pinned}  # {OPTIONAL}"
+    return f"{name} @ {found.source}  # {pinned}  # {OPTIONAL}"
+
+
+def _suits_worker(source: str) -> bool:
+    """Whether a direct reference is no wheel of another system than the worker's."""
+    file = unquote(urlsplit(source).path.rpartition("/")[2])
+    if not file.endswith(".whl"):
+        return True
+    try:
+        tags = parse_wheel_filename(file)[3]
+    except InvalidWheelFilename:
+        return False
+    return any(tag.platform == "any" or WHEELS.fullmatch(tag.platform) for tag in tags)
 
 
 def _declared(pack: Path, look: Look) -> tuple[str, ...]:
@@ -131,13 +154,19 @@ def _declared(pack: Path, look: Look) -> tuple[str, ...]:
                 requirement.url = None
                 frozen.add(canonicalize_name(requirement.name))
             _merge(merged, requirement)
-    resolved = []
-    for name in sorted(merged):
+    resolved: dict[str, str] = {}
+    for name, asked in sorted(merged.items()):
         found = look(name)
+        if found is None:
+            here = [other for other in distributions.variants(name) if look(other)]
+            asked.name = next(iter(here), asked.name)
+            found = look(asked.name)
         if found is not None and found.source == "." and name in frozen:
             found = Installed(found.version)
-        resolved.append(_resolved(merged[name], found))
-    return (*resolved, *(_by_address(line) for line in sorted(verbatim)))
+        if asked.name == name or asked.name not in merged:
+            resolved[canonicalize_name(asked.name)] = _resolved(asked, found)
+    lines = (resolved[name] for name in sorted(resolved))
+    return (*lines, *(_by_address(line) for line in sorted(verbatim)))
 
 
 def _by_address(line: str) -> str:

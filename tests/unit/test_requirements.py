@@ -141,26 +141,74 @@ def test_what_is_imported_without_being_asked_for_is_optional(tmp_path):
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "requirements.txt").write_text("PyTest-GPU\nwebsocket_client")
     found = of_pack(tmp_path / "pack", imports=imports)
-    assert wanted(found) == ("PyTest-GPU", f"websocket_client=={version('websocket-client')}")
+    here = (f"pytest=={version('pytest')}", f"websocket_client=={version('websocket-client')}")
+    assert wanted(found) == here, "the variant that is here stands for the one asked for"
 
 
-def test_what_was_installed_from_an_address_is_known_by_it(tmp_path, monkeypatch):
-    place = tmp_path / "site" / "Deep_Thing-1.0.dist-info"
-    place.mkdir(parents=True)
-    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: Deep_Thing\nVersion: 1.0\n")
-    told = {"url": "https://example.org/me/Deep.git",
-            "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}  # fmt: skip
-    (place / "direct_url.json").write_text(json.dumps(told))
-    monkeypatch.syspath_prepend(str(place.parent))
-    distributions.forget()
-    requirements.installed.cache_clear()
-    (tmp_path / "requirements.txt").write_text("git+https://example.org/me/deep@main\n")
-    try:
-        found = of_pack(tmp_path)
-    finally:
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Installs distributions, each with a module, from an address where one is told."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+
+    def install(name, module="", **told):
+        place = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+        place.mkdir()
+        (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (place / "top_level.txt").write_text(module or name.lower())
+        if told:
+            (place / "direct_url.json").write_text(json.dumps(told))
+        forget()
+
+    def forget():
         distributions.forget()
         requirements.installed.cache_clear()
+
+    yield install
+    forget()
+
+
+def test_what_was_installed_from_an_address_is_known_by_it(tmp_path, site):
+    site("Deep_Thing", url="https://example.org/me/Deep.git",
+         vcs_info={"vcs": "git", "commit_id": "c0ffee"})  # fmt: skip
+    (tmp_path / "requirements.txt").write_text("git+https://example.org/me/deep@main\n")
+    found = of_pack(tmp_path)
     assert found == ("deep-thing @ git+https://example.org/me/Deep.git@c0ffee",)
+
+
+WHEEL = "https://example.org/deep-1.0-cp312-cp312-"
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"url": f"{WHEEL}linux_x86_64.whl"},
+         f"deep @ {WHEEL}linux_x86_64.whl  # deep==1.0  # (optional)"),
+        ({"url": f"{WHEEL}manylinux_2_28_x86_64.whl"},
+         f"deep @ {WHEEL}manylinux_2_28_x86_64.whl  # deep==1.0  # (optional)"),
+        ({"url": f"{WHEEL}win_amd64.whl"}, "deep==1.0  # (optional)"),
+        ({"url": "https://example.org/deep.git", "vcs_info": {"vcs": "git", "commit_id": "c0"}},
+         "deep @ git+https://example.org/deep.git@c0  # deep==1.0  # (optional)"),
+        ({"url": "file:///home/me/deep-1.0-py3-none-any.whl", "archive_info": {}},
+         "deep==1.0  # (optional)"),
+    ],
+)  # fmt: skip
+def test_an_index_may_have_another_package_of_that_name(tmp_path, site, told, line):
+    site("deep", **told)
+    (tmp_path / "node.py").write_text("import deep")
+    assert of_pack(tmp_path / "node.py", imports=frozenset({"deep"})) == (line,)
+
+
+def test_the_variant_that_is_here_stands_for_the_one_that_is_asked_for(tmp_path, site):
+    site("onnxfast-gpu", module="onnxfast")
+    site("vision-contrib-python", module="vision")
+    site("sound-directml", module="sound")
+    lines = ("onnxfast>=0.5", "onnxfast-gpu", "vision-python-headless", "sound")
+    (tmp_path / "requirements.txt").write_text("\n".join(lines))
+    assert wanted(of_pack(tmp_path)) == (
+        "onnxfast-gpu==1.0", "sound", "vision-contrib-python==1.0",
+    )  # fmt: skip
 
 
 def test_what_a_pack_imports(tmp_path):
