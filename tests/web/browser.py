@@ -168,6 +168,18 @@ class ComfyPage:
             "([key, value]) => window.app.extensionManager.setting.set(key, value)", [key, value]
         )
 
+    def tell(self, kind: str, detail: Any, *, every_ms: int = 0) -> None:
+        """Have the page hear what the server might send by ComfyUI's websocket, once or always."""
+        self.tab.evaluate(
+            """async ([type, detail, pause]) => {
+              const { api } = await import(new URL('scripts/api.js', document.baseURI).href)
+              const tell = () => api.dispatchEvent(new CustomEvent(type, { detail }))
+              tell()
+              if (pause) setInterval(tell, pause)
+            }""",
+            [kind, detail, every_ms],
+        )
+
     # -- the canvas ----------------------------------------------------------------------------
 
     def load(self, workflow: dict[str, Any], name: str = "test") -> None:

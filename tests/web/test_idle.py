@@ -14,11 +14,6 @@ from tests.web.designer import Designer
 pytestmark = [pytest.mark.browser, pytest.mark.comfyui, pytest.mark.stack, pytest.mark.slow]
 expect.set_options(timeout=TIMEOUT_MS)
 
-# As the server sends it, by ComfyUI's websocket.
-TELL = """async (detail) => {
-  const { api } = await import(new URL('scripts/api.js', document.baseURI).href)
-  api.dispatchEvent(new CustomEvent('aws.idle', { detail }))
-}"""
 ENDPOINT: dict[str, Any] = {
     "name": "forgotten", "status": "InService", "created": 1.0, "updated": 1.0,
     "instance_type": "ml.g5.xlarge", "instance_types": ["ml.g5.xlarge"], "instances": 1,
@@ -35,12 +30,12 @@ def test_it_is_told_and_stands_in_the_list(page: ComfyPage, stack: Designer) -> 
 
     page.tab.route("**/aws/endpoints", with_idle)  # the page asks again when it likes
     page.show_connected_panel()
-    page.tab.evaluate(TELL, {"endpoint": idle, "asleep": False})
+    page.tell("aws.idle", {"endpoint": idle, "asleep": False})
     expect(page.toast("Endpoint forgotten is awake for nothing")).to_be_visible()
     expect(page.toast("It has had no run for 95 minutes")).to_be_visible()
     row = page.tab.locator("[data-testid=aws-endpoint][data-name=forgotten]")
     expect(row).to_contain_text("no run for 95 minutes")
     idle.update(ENDPOINT, instances=0, desired_instances=0)
-    page.tab.evaluate(TELL, {"endpoint": idle, "asleep": True})
+    page.tell("aws.idle", {"endpoint": idle, "asleep": True})
     expect(page.toast("Endpoint forgotten had no run and goes to sleep")).to_be_visible()
     expect(row).not_to_contain_text("no run for")

@@ -8,8 +8,9 @@ import threading
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
+from tests.functional.localstack_support import eventually
 from tests.pipeline.install import load_workflow
 from tests.support.fileserver import served
 from tests.web.browser import TIMEOUT_MS, ComfyPage
@@ -232,3 +233,29 @@ def test_ten_thousand_lines_do_not_freeze_the_page(page: ComfyPage, designer: De
     page.tab.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.find("aws-logs-copy").click()
     expect(page.toast("The lines are copied")).to_be_visible()
+
+
+def test_an_answer_that_comes_late_undoes_no_news(page: ComfyPage, stack: Designer) -> None:
+    transfer = {"id": "late", "kind": "push", "folder": FOLDER, "name": "late.safetensors",
+                "state": "running", "phase": "upload", "done": 1, "total": 2, "error": None,
+                "source": "", "created": 1.0}  # fmt: skip
+    page.tab.route("**/aws/models/transfers", lambda route: route.fulfill(
+        json={"transfers": [transfer]}))  # fmt: skip
+    show(page, "models")
+    shown = page.tab.locator("[data-testid=aws-transfer]")
+    expect(shown).to_have_attribute("data-state", "running")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.tab.route("**/aws/models", hold)
+    page.find("aws-models-refresh").click()
+    eventually(lambda: page.tab.wait_for_timeout(50) or held, "the models are asked for")
+    transfer["state"] = "cancelled"
+    page.tell("aws.model", {"transfer": transfer})
+    expect(shown).to_have_attribute("data-state", "cancelled")
+    with page.tab.expect_response("**/aws/models"):
+        held[0].continue_()
+    page.tab.wait_for_timeout(300)
+    expect(shown).to_have_attribute("data-state", "cancelled")

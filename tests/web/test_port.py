@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
 from tests.comfy.comfyui_process import ComfyUIProcess
+from tests.functional.localstack_support import eventually
 from tests.pipeline.install import CONDITIONING_ID, LOAD_ID, PIPELINE, SAMPLER_ID, SAVE_ID
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
 from tests.web.designer import FOREIGN, Designer
@@ -379,3 +380,58 @@ def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
     tab.goto(f"{port.url}/aws/form?template=Nobody")
     expect(tab.get_by_test_id("aws-form-problem")).to_contain_text("no template named Nobody")
     context.close()
+
+
+def test_a_run_before_the_first_answer_has_its_template(artist: ComfyPage) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    artist.tab.evaluate("(tab) => sessionStorage.setItem('aws.tab', tab)",
+                        json.dumps({"template": NAME}))  # fmt: skip
+    artist.tab.route("**/aws/status", hold)
+    artist.reload()
+    with artist.tab.expect_request(lambda request: request.url.endswith("/api/prompt")) as sent:
+        artist.tab.locator('[data-testid="queue-button"]').first.click()
+        eventually(lambda: artist.tab.wait_for_timeout(50) or held, "the page asks what it is")
+        artist.tab.wait_for_timeout(300)
+        for route in held:
+            route.continue_()
+        artist.tab.unroute("**/aws/status")
+    assert sent.value.post_data_json["extra_data"]["aws"] == {"template": NAME}
+
+
+def test_the_picture_that_was_chosen_last_is_the_one_of_the_run(form: Page) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    form.route("**/api/upload/image", hold)
+    control = form.locator(field(form, "3.image"))
+    for name in ("first.png", "second.png"):
+        control.set_input_files(FilePayload(name=name, mimeType="image/png", buffer=b"png"))
+    eventually(lambda: form.wait_for_timeout(50) or len(held) == 2, "both are on their way")
+    note = form.locator("[data-testid=aws-form-field][data-name='3.image'] [role=status]")
+    for route, name, said in zip(held, ("first.png", "second.png"), ("…", "second.png"),
+                                 strict=True):  # fmt: skip
+        with form.expect_response("**/api/upload/image"):
+            route.fulfill(json={"name": name, "subfolder": ""})
+        form.wait_for_timeout(100)
+        expect(note).to_contain_text(said)
+
+
+def test_a_run_ends_in_every_tab_that_shows_it(form: Page, port: ComfyUIProcess) -> None:
+    form.get_by_label("Steps").fill("600")
+    form.get_by_test_id("aws-form-submit").click()
+    expect(form.get_by_test_id("aws-form-run").first).to_have_attribute(
+        "data-state", "running", timeout=RUN_TIMEOUT_MS
+    )
+    other = form.context.new_page()
+    other.goto(form.url)
+    run = other.get_by_test_id("aws-form-run").first
+    expect(run).to_have_attribute("data-state", "running")
+    expect(run).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
+    expect(run.get_by_test_id("aws-form-image")).to_be_visible()
+    other.close()

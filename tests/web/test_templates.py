@@ -517,3 +517,22 @@ def wait_for_draft(draft: Path, seed: int) -> None:
     while seed_in(draft) != seed:
         assert time.monotonic() < deadline, f"the draft with the seed {seed} is not kept"
         time.sleep(0.05)
+
+
+def test_a_deleted_template_leaves_no_draft_to_another_of_its_name(page, stack):
+    publish_versions(stack, "Gone", seeds=(500,))
+    page.show_connected_panel()
+    row(page, "Gone").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    change_seed(page, 501)
+    expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+    page.tab.get_by_role("button", name="Delete template Gone").click()
+    page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
+    expect(row(page, "Gone")).to_have_count(0)
+    expect(page.find("aws-draft-text")).not_to_contain_text("Draft, kept for you alone.")
+
+    publish_versions(stack, "Gone", seeds=(502,))  # a colleague's
+    row(page, "Gone").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    assert seed_of(page) == 502
+    wait_for_asides(drafts_of(stack, "Gone", "1000"), 501)

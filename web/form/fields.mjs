@@ -219,6 +219,7 @@ function file({ value, media }, id, link) {
   let name = String(value ?? '')
   let sending = false
   let failure = ''
+  let turn = 0 // of several choices, the last one counts
   const control = h('input', { id, type: 'file', accept: media === 'file' ? null : `${media}/*` })
   const shown = h('img', { class: 'thumb', alt: '', hidden: true })
   const note = h('span', { class: 'muted', role: 'status' })
@@ -237,14 +238,14 @@ function file({ value, media }, id, link) {
   control.addEventListener('change', async () => {
     const chosen = control.files?.[0]
     if (!chosen) return
+    const mine = (turn += 1)
     sending = true
     failure = ''
     show()
-    try {
-      name = await sent(link, chosen)
-    } catch {
-      failure = t('inputs.file.failed')
-    }
+    const came = await sent(link, chosen).catch(() => '')
+    if (mine !== turn) return
+    name = came || name
+    failure = came ? '' : t('inputs.file.failed')
     sending = false
     show()
     control.dispatchEvent(new Event('input', { bubbles: true }))
@@ -253,7 +254,9 @@ function file({ value, media }, id, link) {
   const check = () => (sending ? t('inputs.file.sending') : failure)
   const read = () => name
   const restore = (/** @type {unknown} */ kept) => {
+    turn += 1
     name = String(kept)
+    sending = false
     failure = ''
     control.value = ''
     show()

@@ -106,7 +106,7 @@ export class Runs {
    */
   #hear(type, data) {
     if (type === 'aws.job') {
-      if (this.#isOwn(data.job)) this.#take(data.job)
+      if (this.#isOwn(data.job)) this.#hearJob(data.job)
       return
     }
     const card = this.#cards.get(data.prompt_id)
@@ -114,6 +114,14 @@ export class Runs {
     if (type === 'executed') card.show(data.output)
     else if (type === 'execution_error') card.fail(data)
     else if (type === 'executing' && data.node === null) void this.#finish(data.prompt_id)
+  }
+
+  /** @param {Aws.Job} job */
+  #hearJob(job) {
+    this.#take(job)
+    // ComfyUI tells the end of a run, and what it gave, to the tab alone that has sent it.
+    const isOfThisTab = job.client_id === this.#link.clientId
+    if (ended(job) && !isOfThisTab) void this.#finish(job.id, job.facts.files)
   }
 
   /** @param {Aws.Job} job */

@@ -36,9 +36,14 @@ export class Actions {
   #timer
   /** Endpoints that this tab made and whose end of creation it announces. */
   #announced = new Set()
+  /** @type {Promise<void> | null} the question for the status that is under way */
+  #asking = null
 
   /** Called when runs were turned to AWS and can go there. */
   onTurnedOn = () => {}
+
+  /** Called with the name of a template that was deleted here. */
+  onDeleted = (/** @type {string} */ _name) => {}
 
   /**
    * @param {object} parts
@@ -81,13 +86,25 @@ export class Actions {
   /** Ask for everything anew. */
   async refresh() {
     this.#store.set({ refreshing: true })
+    await this.askStatus()
+    await this.#loadLists()
+    this.#store.set({ refreshing: false })
+  }
+
+  /** Ask how ComfyUI is connected; who asks meanwhile waits for the same answer. */
+  askStatus() {
+    this.#asking ??= this.#askStatus().finally(() => {
+      this.#asking = null
+    })
+    return this.#asking
+  }
+
+  async #askStatus() {
     try {
       this.#store.set({ status: await this.#server.status(), statusProblem: null })
     } catch (error) {
       this.#store.set({ statusProblem: problemOf(error) })
     }
-    await this.#loadLists()
-    this.#store.set({ refreshing: false })
   }
 
   /** @param {ListKey} key */
@@ -142,6 +159,7 @@ export class Actions {
     if (!sure) return
     try {
       await this.#server.deleteTemplate(name)
+      this.onDeleted(name)
       if (this.#store.state.template === name) this.choose('')
     } catch (error) {
       this.#fail(t('templates.deleteFailed', { name }), error)
@@ -263,7 +281,7 @@ export class Actions {
     if (before.state !== 'ready') this.#store.set({ [key]: { ...before, state: 'loading' } })
     try {
       let items = await this.#server[key]()
-      if (key === 'jobs') items = this.#withOlder(/** @type {Aws.Job[]} */ (items))
+      if (key === 'jobs') items = this.#withOlder(this.#newest(/** @type {Aws.Job[]} */ (items)))
       const listed = this.#store.state.status?.bucket ?? ''
       this.#store.set({ listed, [key]: { items, state: 'ready', problem: null } })
       if (key === 'endpoints') items.forEach((item) => this.#announce(/** @type {any} */ (item)))
@@ -275,6 +293,19 @@ export class Actions {
       else this.#store.set({ [key]: { items, state: 'error', problem } })
     }
     this.#watchEndpoints()
+  }
+
+  /**
+   * The jobs of an answer, as they are where an event has told of them meanwhile.
+   *
+   * @param {Aws.Job[]} answered
+   */
+  #newest(answered) {
+    const known = new Map(this.#store.state.jobs.items.map((job) => [job.id, job]))
+    return answered.map((job) => {
+      const before = known.get(job.id)
+      return before && before.updated > job.updated ? before : job
+    })
   }
 
   /**

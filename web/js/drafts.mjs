@@ -18,6 +18,13 @@ const KEPT = 10
 export class Drafts {
   #fetch
   #bucket
+  /**
+   * Those that gave way to one of another open tab, by the tab that shows them: each is needed
+   * until that tab itself is kept anew.
+   *
+   * @type {Map<string, Map<string, string>>}
+   */
+  #ofTabs = new Map()
 
   /**
    * @param {(route: string, options?: RequestInit) => Promise<Response>} fetch ComfyUI's own
@@ -46,12 +53,34 @@ export class Drafts {
 
   /**
    * @param {string} environment whose draft is put aside, if it has one
-   * @returns {Promise<string>} the file that has it then
+   * @param {string} [tab] of ComfyUI that shows it still
    */
-  async putAside(environment) {
+  async putAside(environment, tab) {
     const file = await this.#aside(environment)
+    if (tab !== undefined) {
+      const files = this.#ofTabs.get(environment) ?? new Map()
+      this.#ofTabs.set(environment, files.set(tab, file))
+    }
     await this.#prune(environment)
-    return file
+  }
+
+  /**
+   * What a tab was before it was kept is not needed any more: tabs that take turns keep one file
+   * each.
+   *
+   * @param {string} environment
+   * @param {string} tab
+   */
+  async dropOf(environment, tab) {
+    const files = this.#ofTabs.get(environment)
+    const file = files?.get(tab)
+    files?.delete(tab)
+    if (file) await this.drop(file)
+  }
+
+  /** @param {string} environment whose files put aside are not known by their tabs any more */
+  forgetTabs(environment) {
+    this.#ofTabs.delete(environment)
   }
 
   /**

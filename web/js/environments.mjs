@@ -9,6 +9,7 @@
 
 import { problemOf } from './api.mjs'
 import { fingerprint, marked, markOf, ownerOf } from './canvas.mjs'
+import { DraftState } from './draft_state.mjs'
 import { asideAt } from './drafts.mjs'
 import { t } from './i18n.mjs'
 
@@ -34,6 +35,7 @@ export class Environments {
   #drafts
   #stash
   #choose
+  #draft
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
   /** @type {Seen | null} the newest canvas that is not yet kept */
@@ -44,13 +46,6 @@ export class Environments {
   #places = new Map()
   /** @type {Map<string, string>} fingerprints of what ComfyUI's tabs had before they were changed */
   #bases = new Map()
-  /**
-   * The drafts that gave way to one of another open tab, by the tab that shows them: each is
-   * needed until that tab itself is kept anew.
-   *
-   * @type {Map<string, Map<string, string>>}
-   */
-  #asides = new Map()
   /** @type {Set<Seen>} those being kept */
   #keeping = new Set()
   /** @type {Promise<unknown>} writes follow one another */
@@ -85,6 +80,7 @@ export class Environments {
     this.#drafts = drafts
     this.#stash = stash
     this.#choose = choose
+    this.#draft = new DraftState(store, canvas, drafts)
   }
 
   /** Follow the canvas; once a page. */
@@ -144,7 +140,7 @@ export class Environments {
       this.#fail(t('templates.openFailed', { name }), error)
     }
     this.#show()
-    void this.#lookForEarlier(name)
+    void this.#draft.lookForEarlier(name)
   }
 
   /** @returns {Promise<{file: string, at: number}[]>} drafts put aside, the newest first */
@@ -168,7 +164,7 @@ export class Environments {
       this.#fail(t('templates.openFailed', { name: name || t('local') }), error)
     }
     this.#show()
-    void this.#lookForEarlier(name)
+    void this.#draft.lookForEarlier(name)
   }
 
   /**
@@ -208,7 +204,7 @@ export class Environments {
       this.#fail(t('draft.notKept'), error)
     }
     this.#show()
-    void this.#lookForEarlier(name)
+    void this.#draft.lookForEarlier(name)
   }
 
   /**
@@ -223,8 +219,27 @@ export class Environments {
       if (value !== undefined) known.set(renamed, value)
       known.delete(name)
     }
-    this.#asides.delete(name) // their files have other names now
+    this.#drafts.forgetTabs(name) // their files have other names now
     this.#canvas.rename(name, renamed)
+    this.#show()
+  }
+
+  /**
+   * A template was deleted: another one of its name does not begin with its draft, and what is on
+   * the canvas is Local's.
+   *
+   * @param {string} name
+   */
+  async deleted(name) {
+    const { mark } = this.#canvas
+    if (mark?.template === name) this.#canvas.mark = { template: '' }
+    this.#kept.delete(name)
+    this.#places.delete(name)
+    try {
+      await this.#inTurn(() => this.#drafts.putAside(name))
+    } catch (error) {
+      this.#fail(t('draft.notKept'), error)
+    }
     this.#show()
   }
 
@@ -360,12 +375,12 @@ export class Environments {
     if (differs && seen.untouched && markOf(there)?.place === place) {
       // The draft is what this tab was last, the canvas what ComfyUI has brought back of it.
       await this.#drafts.writeAside(owner, marked(workflow, mark))
-      void this.#lookForEarlier(owner)
+      void this.#draft.lookForEarlier(owner)
       return
     }
     if (differs && this.#isOthers(there, seen)) await this.#makeRoom(there, seen)
     await this.#drafts.write(owner, marked(workflow, mark))
-    await this.#forgetAside(owner, place)
+    await this.#drafts.dropOf(owner, place)
     if (!seen.resumed) this.#kept.set(owner, print) // the canvas of now may be another one
     if (tab === this.#comfy.clientId) this.#places.set(owner, place)
     this.#store.set({ draftProblem: null })
@@ -381,26 +396,9 @@ export class Environments {
   async #makeRoom(draft, { workflow, place, tab }) {
     const owner = ownerOf(workflow)
     const by = markOf(draft)
-    const file = await this.#drafts.putAside(owner)
-    if (by?.place !== undefined && by.place !== place && by.tab === tab) {
-      const asides = this.#asides.get(owner) ?? new Map()
-      this.#asides.set(owner, asides.set(by.place, file))
-    }
-    void this.#lookForEarlier(owner)
-  }
-
-  /**
-   * What a tab was before it was kept is not needed any more: tabs that take turns keep one file
-   * each.
-   *
-   * @param {string} owner
-   * @param {string} place
-   */
-  async #forgetAside(owner, place) {
-    const asides = this.#asides.get(owner)
-    const before = asides?.get(place)
-    asides?.delete(place)
-    if (before) await this.#drafts.drop(before)
+    const isOfOtherTab = by?.place !== place && by?.tab === tab
+    await this.#drafts.putAside(owner, isOfOtherTab ? by?.place : undefined)
+    void this.#draft.lookForEarlier(owner)
   }
 
   /**
@@ -430,7 +428,7 @@ export class Environments {
     // As this page shows it, which may set a thing or two by itself.
     this.#kept.set(name, fingerprint(this.#canvas.workflow()))
     this.#places.set(name, this.#canvas.place)
-    this.#asides.delete(name) // the tab may have shown one of them
+    this.#drafts.forgetTabs(name) // the tab may have shown one of them
   }
 
   /** @param {string} name */
@@ -438,32 +436,11 @@ export class Environments {
     const { workflow, version, prompt } = await this.#server.template(name)
     this.#kept.delete(name)
     await this.#canvas.open(workflow, name, { template: name, version }, prompt)
-    this.#asides.delete(name)
+    this.#drafts.forgetTabs(name)
   }
 
-  /** Tell the views whose the canvas is, and how it stands to what is published. */
   #show() {
-    const workflow = this.#canvas.workflow()
-    const print = fingerprint(workflow)
-    const mark = markOf(workflow)
-    const owner = mark?.template ?? ''
-    const edited = owner === '' || print !== mark?.print
-    const kept = this.#kept.get(owner) === print
-    const version = mark?.version ?? 0
-    const before = this.#store.state.draft
-    this.#store.set({ draft: { owner, edited, kept, version, earlier: before?.earlier ?? false } })
-    if (before?.owner !== owner || before.edited !== edited) void this.#lookForEarlier(owner)
-  }
-
-  /** @param {string} owner */
-  async #lookForEarlier(owner) {
-    try {
-      const earlier = (await this.#drafts.earlier(owner)).length > 0
-      const { draft } = this.#store.state
-      if (draft?.owner === owner) this.#store.set({ draft: { ...draft, earlier } })
-    } catch (error) {
-      problemOf(error)
-    }
+    this.#draft.show(this.#kept)
   }
 
   /** What is not yet kept waits in the browser while the page closes. */

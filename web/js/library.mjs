@@ -39,6 +39,7 @@ export class Library extends EventTarget {
   /** @type {Map<string, Upload>} */
   #uploads = new Map()
   #uploading = false
+  #loads = 0
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
@@ -84,10 +85,13 @@ export class Library extends EventTarget {
 
   /** Ask for everything anew. */
   async load() {
+    const mine = (this.#loads += 1)
     const { models } = this.#state
     if (models.state !== 'ready') this.#set({ models: { ...models, state: 'loading' } })
     try {
-      const [found, transfers] = await Promise.all([this.#server.models(), this.#server.transfers()])
+      const found = await this.#server.models()
+      const transfers = await this.#server.transfers() // last: their events come meanwhile
+      if (mine !== this.#loads) return // a newer answer is on its way
       const uploads = [...this.#uploads.values()].map(({ transfer }) => transfer)
       this.#set({
         models: { items: found.models, state: 'ready', problem: null },
@@ -96,8 +100,10 @@ export class Library extends EventTarget {
         transfers: [...uploads, ...transfers].sort((a, b) => b.created - a.created),
       })
     } catch (error) {
+      const problem = problemOf(error)
+      if (mine !== this.#loads) return
       const { items } = this.#state.models
-      this.#set({ models: { items, state: 'error', problem: problemOf(error) } })
+      this.#set({ models: { items, state: 'error', problem } })
     }
   }
 

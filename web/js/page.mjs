@@ -122,6 +122,7 @@ export class AwsPage {
     this.#lock = new LockDialog(store, () => this.#publishing.cancel(), FOREVER)
 
     actions.onTurnedOn = () => notice.tell()
+    actions.onDeleted = (name) => void environments.deleted(name)
     this.#publishing.onConflict = (name, problem) => this.#nameDialog.open(name, problem)
     store.watch(['status'], ({ status }) => {
       document.documentElement.dataset.awsRole = status?.role ?? ''
@@ -189,6 +190,7 @@ export class AwsPage {
    * @param {(options: RequestInit) => Promise<Response>} send
    */
   async sendPrompt(options, send) {
+    if (!this.#store.state.status) await this.#actions.askStatus() // it may say where all runs go
     if (this.#store.state.publish) return refused(t('lock.noRun'))
     return sendMarked(options, this.#mark(), send)
   }

@@ -13,17 +13,25 @@ import { troubled } from './store.mjs'
  * @param {AbortSignal} signal until then somebody looks at the panel
  */
 export function recover({ store, actions, library }, signal) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  let timer = null
   let tries = 0
   const lacks = () => troubled(store.state) || library.lacks
+  const stop = () => {
+    if (timer !== null) clearTimeout(timer)
+    timer = null
+  }
+  // Other news come all the time: they do not put off what is planned.
   const plan = () => {
-    clearTimeout(timer)
-    if (!lacks()) tries = 0
-    else if (!signal.aborted) timer = setTimeout(() => void look(), pauseAfter(tries))
+    if (!lacks()) {
+      tries = 0
+      stop()
+    } else if (timer === null && !signal.aborted) {
+      timer = setTimeout(() => void look(), pauseAfter(tries))
+    }
   }
   async function look() {
-    clearTimeout(timer)
+    stop()
     // A page that nobody sees looks when it is seen again.
     if (signal.aborted || !lacks() || document.visibilityState === 'hidden') return
     tries += 1
@@ -33,7 +41,7 @@ export function recover({ store, actions, library }, signal) {
   }
   window.addEventListener('online', () => void look(), { signal })
   document.addEventListener('visibilitychange', () => void look(), { signal })
-  signal.addEventListener('abort', () => clearTimeout(timer))
+  signal.addEventListener('abort', stop)
   library.watch(plan, signal)
   store.watch(['status', 'statusProblem', 'templates', 'endpoints', 'jobs'], plan, signal)
 }
