@@ -15,7 +15,7 @@ from typing import Final
 
 from comfy_aws import joblog, layout
 from comfy_aws import prompt as graphs
-from comfy_aws.aws import INLINE_BODY, ObjectStore, SageMaker
+from comfy_aws.aws import INLINE_BODY, Accepted, ObjectStore, SageMaker
 from comfy_aws.costs import Limits
 from comfy_aws.errors import (
     AwsError,
@@ -374,23 +374,28 @@ class Jobs:
         body = to_json(request).encode()
         key = layout.request_key(job_id)
         stored = self._pool.submit(self._store.put, key, body, content_type="application/json")
+        if len(body) > INLINE_BODY:
+            stored.result()
+            body = b""
         try:
-            if len(body) <= INLINE_BODY:
-                accepted = self._sagemaker.invoke_async(
-                    endpoint, job_id, body=body, timeout=seconds
-                )
-                stored.result()
-            else:
-                stored.result()
-                accepted = self._sagemaker.invoke_async(
-                    endpoint, job_id, input_location=self._store.url(key), timeout=seconds
-                )
+            accepted = self._sagemaker.invoke_async(
+                endpoint, job_id, body=body, input_location=self._store.url(key), timeout=seconds
+            )
         except AwsUnreachable:
             raise
         except AwsError:
             self._router.forget(endpoint)
             self._router.check(endpoint)  # says in our words what is wrong with the endpoint
             raise
+        try:
+            stored.result()
+            self._sent(run, request, accepted)
+        except BaseException:
+            self._write_cancel(job_id)  # it runs there, and ends here
+            raise
+
+    def _sent(self, run: LiveJob, request: JobRequest, accepted: Accepted) -> None:
+        job_id, endpoint = request.job_id, request.usage.endpoint
         log.info("Job %s was sent to the endpoint %s.", job_id, endpoint)
         self._ledger.set_failure_location(job_id, accepted.failure)
         waiting = _QUEUED if run.view.job.facts.tries == 1 else _REQUEUED

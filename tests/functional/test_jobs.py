@@ -322,6 +322,24 @@ def test_a_machine_is_lost_under_a_job(desk, loss):
     assert facts.seconds > 90.0, "the lost machine costs, too"
 
 
+def test_a_machine_is_lost_before_a_word_of_it(desk):
+    script = [{"do": "refuse", "message": "shut down", "try": 1}, comfy(1), *ending(2)]
+    job_id, ears, end = desk.run(script)
+    assert (end.state, end.error) == (JobState.SUCCEEDED, {})
+    assert ears.numbers == [1_000_001]
+    assert desk.ledger.get(job_id).facts.tries == 2
+
+
+def test_what_was_sent_is_called_back_where_the_job_ends_here(desk):
+    job_id = uuid.uuid4().hex
+    desk.parts.wire.refuses = lambda method, key: key == layout.request_key(job_id)
+    cancel_key = layout.cancel_key(job_id)
+    _, _, end = desk.run([{"do": "await", "key": cancel_key}, *ending(1)], job_id=job_id)
+    assert (end.state, end.error["code"]) == (JobState.FAILED, "aws_denied")
+    assert desk.parts.store.head(cancel_key)
+    eventually(lambda: desk.parts.store.head(layout.result_key(job_id)), "the worker is told")
+
+
 MINUTE_AND_A_HALF = PRICES.of("ml.g5.xlarge").price * 90 / 3600
 
 

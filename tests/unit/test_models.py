@@ -109,7 +109,7 @@ LEGAL = {
     (JobState.PREPARING, JobState.SUBMITTED), (JobState.SUBMITTED, JobState.RUNNING),
     (JobState.PREPARING, JobState.FAILED), (JobState.PREPARING, JobState.CANCELLED),
     *product((JobState.SUBMITTED, JobState.RUNNING), ENDS),
-    (JobState.RUNNING, JobState.SUBMITTED),
+    (JobState.RUNNING, JobState.SUBMITTED), (JobState.SUBMITTED, JobState.SUBMITTED),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ class JobState(str, Enum):
 
     PREPARING → SUBMITTED → RUNNING → one of the ends. A job can end from any live state: a
     preflight failure ends PREPARING, a lost endpoint ends SUBMITTED. One whose machine is lost
-    goes back to SUBMITTED.
+    is SUBMITTED again, also when nothing was heard of it.
     """
 
     PREPARING = "preparing"
@@ -44,7 +44,7 @@ _ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 _STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.PREPARING: frozenset({JobState.SUBMITTED, JobState.FAILED, JobState.CANCELLED}),
     # A result can be seen before any event: events may be lost, results not.
-    JobState.SUBMITTED: frozenset({JobState.RUNNING}) | _ENDS,
+    JobState.SUBMITTED: frozenset({JobState.SUBMITTED, JobState.RUNNING}) | _ENDS,
     JobState.RUNNING: frozenset({JobState.SUBMITTED}) | _ENDS,
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
