@@ -23,6 +23,9 @@ from urllib.parse import urlsplit
 from comfy_aws.config import child_environment
 from comfy_aws.errors import LocalStackError
 
+BUCKET: Final = "comfy-aws-local"
+"""The one bucket of every local stack, also while it is stopped."""
+
 EXIT_ALREADY_RUNNING: Final = 75
 """The daemon's exit status when another one holds the home."""
 _HEALTH_PATH: Final = "/_comfy_aws/stack"

@@ -443,6 +443,30 @@ def test_what_comfyui_brings_back_takes_no_drafts_place(page, stack):
     wait_for_asides(folder, 401, 404)
 
 
+def test_a_draft_of_a_stopped_stack_is_there_once_it_runs(page, stack):
+    publish_versions(stack, "Stopped", seeds=(500,))
+    page.show_connected_panel()
+    row(page, "Stopped").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    folder = drafts_of(stack, "Stopped", "1000000")
+    page.tab.wait_for_function(IN_COMFYUIS_COPY, arg=[int(SAMPLER_ID), 500])
+    stack.set_stack("stop")
+    page.reload()
+    page.show_panel()
+    expect(page.find("aws-stack-start")).to_be_enabled()
+    page.tab.wait_for_function("() => window.app.graph.extra.promptOnAws")
+    change_seed(page, 501)
+    expect(page.find("aws-stack-start")).to_be_visible()
+    wait_for_draft(folder.with_name(f"{folder.name}.json"), 501)
+
+    page.find("aws-stack-start").click()
+    expect(page.find("aws-new-workflow")).to_be_visible()
+    row(page, "Stopped").click()
+    expect(row(page, "Stopped")).not_to_have_attribute("aria-busy", "true")
+    expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+    assert seed_of(page) == 501
+
+
 def test_local_work_is_there_after_a_visit_to_a_template(page, stack):
     publish_versions(stack, "Visited", seeds=(300,))
     page.load(load_workflow(), name="mine")

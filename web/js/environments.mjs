@@ -263,7 +263,7 @@ export class Environments {
 
   /** What a closing page could not keep is kept now, once a page and once it is known where. */
   resume() {
-    if (!this.#store.state.status) return Promise.resolve()
+    if (!this.#store.state.status?.configured) return Promise.resolve()
     return (this.#resumed ??= this.#resumeNow())
   }
 

@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from comfy_aws.stack import BUCKET
+
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "123456789012"
 """moto's account; every ARN carries it."""
-BUCKET: Final = "comfy-aws-local"
 
 
 @dataclass(frozen=True)

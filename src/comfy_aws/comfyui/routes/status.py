@@ -46,7 +46,7 @@ class StatusRoutes(RouteGroup):
             "configured": bool(config and config.target),
             "target": config.target if config else "",
             "region": (state.region if local and state else config.region if config else ""),
-            "bucket": (state.bucket if local and state else config.bucket if config else ""),
+            "bucket": (stack.BUCKET if local else config.bucket if config else ""),
             "role": self._designer.role,
             "endpoint": config.endpoint if config else "",
             "route": config.route if config else "",
