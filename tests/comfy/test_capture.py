@@ -58,6 +58,7 @@ MODELS = {
     "upscale_models/empty.pth": b"",
     "own/levels/dark.txt": b"0.1",
     "own/levels/light.txt": b"0.9",
+    "own/bare/bare.txt": b"in a folder that is registered without extensions",
     "own/sets/night/moon.npy": b"moon",
     "own/sets/night/deep/star.npy": b"star",
     "own/sets/day/sun.npy": b"sun",
@@ -107,6 +108,7 @@ PROMPT = {
     "drawn": node("Load3D", model_file="mesh/drawn.gltf [output]", width=64, height=64, image={}),
     "dead": node("UNETLoader", unet_name="dead.safetensors", weight_dtype="default"),
     "empty": node("UpscaleModelLoader", model_name="empty.pth"),
+    "bare": node("ReadsAnything", text="bare.txt", row={}, rows={}),
     "here": node("LoadImage", image="{base}/input/a.png"),
     "clip here": node("ReadsAnything", text="{base}/input/film.mp4", row={}, rows={}),
     "whole input": node("ReadsAnything", text="{base}/input", row={}, rows={}),
@@ -193,7 +195,7 @@ def test_every_model_is_found_in_its_folder(needs: Needs) -> None:
     own = {name for name in MODELS if name.startswith("own/")}
     assert found == (MODELS.keys() - unused - own) | {
         "loras/extra.safetensors", "grey_levels/dark.txt", "grey_sets/night/moon.npy",
-        "grey_sets/night/deep/star.npy",
+        "grey_sets/night/deep/star.npy", "grey_bare/bare.txt",
     }  # fmt: skip
 
 

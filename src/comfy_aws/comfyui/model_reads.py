@@ -28,6 +28,7 @@ import folder_paths
 
 from comfy_aws import companions, formats
 from comfy_aws.comfyui import node_threads
+from comfy_aws.comfyui.modelplaces import registered
 from comfy_aws.models import Json
 from comfy_aws.readlog import ReadLog
 from comfy_aws.resolve import PACKS, ModelPath
@@ -319,12 +320,11 @@ class _Places:
         models, changed = folder_paths.models_dir, 0
         with suppress(OSError):
             changed = Path(models).stat().st_mtime_ns
-        listed = [(name, *at[0]) for name, at in folder_paths.folder_names_and_paths.items()]
-        return models, changed, time.monotonic() // LINKS_SECONDS, listed
+        return models, changed, time.monotonic() // LINKS_SECONDS, registered()
 
     @staticmethod
     def _look() -> Iterator[tuple[Path, str]]:
-        for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
+        for folder, roots, _ in registered():
             for root in map(Path, roots if folder != PACKS else ()):
                 yield root, folder
                 yield root.resolve(), folder

@@ -15,6 +15,7 @@ from typing import Any
 import folder_paths
 
 from comfy_aws import companions, references
+from comfy_aws.comfyui.modelplaces import listed, registered
 from comfy_aws.prompt import posix
 from comfy_aws.resolve import EMBEDDINGS, ModelPath
 
@@ -41,8 +42,8 @@ def of_text(value: str) -> list[ModelPath]:
 
 def is_broken_link(value: str) -> bool:
     """Whether ComfyUI lists a model of this name whose file is not there."""
-    roots = [Path(root) for folder, (places, _) in folder_paths.folder_names_and_paths.items()
-             for root in places if folder not in _NO_MODELS]  # fmt: skip
+    roots = [Path(root) for folder in registered() if folder.name not in _NO_MODELS
+             for root in folder.roots]  # fmt: skip
     return any(os.path.islink(root / value) and not os.path.exists(root / value) for root in roots)  # noqa: PTH110, PTH114
 
 
@@ -62,12 +63,15 @@ def meant(folder: str, name: str) -> list[ModelPath]:
 
 def _by_name(value: str) -> list[ModelPath]:
     found = []
-    for folder in folder_paths.folder_names_and_paths:
+    for folder, _, suffixes in registered():
         if folder in _NO_MODELS:
             continue
         # Asking for the file first spares listing all the folders that do not have it.
         path = folder_paths.get_full_path(folder, value)
-        if path is not None and value in folder_paths.get_filename_list(folder):
+        if path is None:
+            continue
+        names = listed(folder)
+        if value in names or not (names or suffixes):
             found.append(ModelPath(folder, value, Path(path)))
     return found
 
@@ -76,9 +80,9 @@ def _in_offered_folder(found: list[ModelPath], options: list[Any]) -> list[Model
     """Of models with the same name in several folders those of the folder that a node offers."""
     if len(found) < 2:
         return found
-    lists = {model.folder: folder_paths.get_filename_list(model.folder) for model in found}
+    lists = {model.folder: listed(model.folder) for model in found}
     offered = {option for option in options if isinstance(option, str)}
-    all_names = {name for listed in lists.values() for name in listed}
+    all_names = {name for names in lists.values() for name in names}
     # A node offers the whole of its folder, and may add words of its own such as "None".
     exact = [model for model in found if set(lists[model.folder]) == offered & all_names]
     within = [model for model in found if set(lists[model.folder]) <= offered]
@@ -87,8 +91,7 @@ def _in_offered_folder(found: list[ModelPath], options: list[Any]) -> list[Model
 
 def _tae_pair(choice: str) -> list[ModelPath]:
     halves = (f"{choice}_encoder.", f"{choice}_decoder.")
-    listed = folder_paths.get_filename_list(TAE_FOLDER)
-    pair = [name for name in listed if name.startswith(halves)]
+    pair = [name for name in folder_paths.get_filename_list(TAE_FOLDER) if name.startswith(halves)]
     paths = [(name, folder_paths.get_full_path(TAE_FOLDER, name)) for name in pair]
     return [ModelPath(TAE_FOLDER, name, Path(path)) for name, path in paths if path]
 
@@ -98,7 +101,7 @@ def _folder(value: str, options: list[Any]) -> Iterator[ModelPath]:
     relative = PurePosixPath(posix(value))
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         return
-    for folder, (roots, _) in folder_paths.folder_names_and_paths.items():
+    for folder, roots, _ in registered():
         if folder in _NO_MODELS:
             continue
         for root in roots:

@@ -9,6 +9,10 @@ FOLDER = "grey_levels"
 folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir, "own", "levels")))
 SETS = Path(folder_paths.models_dir, "own", "sets")
 folder_paths.add_model_folder_path("grey_sets", str(SETS))
+# As some packs do: ComfyUI looks at the first two of these values, and no further.
+MORE, BARE = (str(SETS.parent / name) for name in ("more", "bare"))
+folder_paths.folder_names_and_paths["grey_more"] = ([MORE], {".txt"}, "of this pack")
+folder_paths.folder_names_and_paths["grey_bare"] = ([BARE],)
 
 
 class GreyLevel:
