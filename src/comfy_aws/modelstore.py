@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import glob
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from comfy_aws import companions, formats
@@ -21,11 +18,10 @@ from comfy_aws.hashing import fingerprint
 from comfy_aws.localmodels import LocalModel, LocalModels
 from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import Manifest, ModelFile
+from comfy_aws.scratch import sweep
 from comfy_aws.templates import Templates
 
 READERS: Final = 16
-ABANDONED: Final = 3600.0
-"""Seconds after which a file that nobody writes to belongs to a process that was killed."""
 """Versions read at once."""
 
 
@@ -160,7 +156,7 @@ class ModelStore:
         for model in [*more, wanted]:  # so that a fetch that broke can be tried again
             try:
                 with models.arriving(folder, model.name) as part:
-                    _sweep(part)
+                    sweep(part.parent, f"{glob.escape(part.name)}.*.part")
                     self._blobs.download(
                         model.blob, part, progress=counter.add, cancelled=cancelled
                     )
@@ -195,11 +191,3 @@ class ModelStore:
         except NotFound:
             return frozenset()  # deleted since it was listed
         return frozenset((model.folder, model.name) for model in manifest.models)
-
-
-def _sweep(part: Path) -> None:
-    """Remove what processes that were killed have left of a model on its way."""
-    for left in part.parent.glob(f"{glob.escape(part.name)}.*.part"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()

@@ -6,9 +6,8 @@ import hashlib
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +16,12 @@ from comfy_aws.callbacks import OnBytes, no_bytes
 from comfy_aws.errors import BlobCorrupted, ComfyAwsError
 from comfy_aws.models import OutputFile
 from comfy_aws.naming import Numbered, Place, alternative, next_number, numbered
+from comfy_aws.scratch import sweep
 
 OUTPUT = "output"
 """ComfyUI's type of the files that a graph is run for; `temp` are previews."""
 
 PART_PREFIX: Final = ".aws-"
-ABANDONED: Final = 24 * 3600.0
-"""Seconds after which a part that nobody has written to belongs to a process that was killed."""
 
 _claims = threading.Lock()
 
@@ -69,7 +67,7 @@ def fetch(store: ObjectStore, file: OutputFile, wish: Path, progress: OnBytes = 
     with _explained(wish):
         wish.parent.mkdir(parents=True, exist_ok=True)
         if file.size > PART:
-            _sweep(wish.parent)
+            sweep(wish.parent, f"{PART_PREFIX}*")
         with tempfile.NamedTemporaryFile(dir=wish.parent, prefix=PART_PREFIX, delete=False) as made:
             part = Path(made.name)
         try:
@@ -79,14 +77,6 @@ def fetch(store: ObjectStore, file: OutputFile, wish: Path, progress: OnBytes = 
             part.unlink(missing_ok=True)
             raise
     return part
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left of large files."""
-    for part in folder.glob(f"{PART_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > ABANDONED:
-                part.unlink()
 
 
 def _fill(store: ObjectStore, file: OutputFile, part: Path, progress: OnBytes) -> None:

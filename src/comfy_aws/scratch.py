@@ -1,4 +1,7 @@
-"""Folders for large files on their way: a system's own one for them may lie in its memory."""
+"""Places for large files on their way, and what killed processes have left of them.
+
+A system's own folder for such files may lie in its memory.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 PREFIX: Final = "on-its-way-"
 ABANDONED: Final = 24 * 3600.0
-"""Seconds after which an unchanged folder belongs to a process that was killed."""
+"""Seconds after which what nobody has written to belongs to a process that was killed."""
 
 
 @contextmanager
@@ -23,8 +26,18 @@ def scratch(parent: Path) -> Iterator[Path]:
         OSError: there can be none.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{PREFIX}*"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(parent, f"{PREFIX}*")
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent) as folder:
         yield Path(folder)
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the files and folders of these names that are abandoned."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):  # somebody else was faster
+            if time.time() - left.stat().st_mtime < ABANDONED:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()

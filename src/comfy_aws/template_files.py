@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 from comfy_aws import hashing, layout
 from comfy_aws import prompt as graphs
 from comfy_aws.blobs import Blobs, LocalBlob
-from comfy_aws.callbacks import OnProgress, no_progress
+from comfy_aws.callbacks import ByteCounter, OnProgress, no_progress
 from comfy_aws.codecs import cover_of
 from comfy_aws.errors import InvalidDocument, InvalidFile, Unresolved
 from comfy_aws.helppages import is_safe
@@ -34,7 +34,6 @@ from comfy_aws.models import (
     Manifest,
     ModelFile,
     NodePack,
-    Progress,
     Template,
     TemplateVersion,
     from_json,
@@ -113,18 +112,11 @@ class TemplateFiles:
     def _write_blobs(
         self, archive: zipfile.ZipFile, wanted: list[BlobRef], beside: Path, progress: OnProgress
     ) -> None:
-        total = sum(ref.size for ref in wanted)
-        done = 0
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(Progress("download", "", done, total))
-
+        counter = ByteCounter("download", "", sum(ref.size for ref in wanted), progress)
         with scratch(beside) as folder:
             for ref in wanted:
                 file = folder / ref.digest
-                self._blobs.download(ref, file, progress=step)
+                self._blobs.download(ref, file, progress=counter.add)
                 # Models do not shrink, and packs are packed already.
                 archive.write(file, f"blobs/{ref.digest}", zipfile.ZIP_STORED)
                 file.unlink()
@@ -178,20 +170,13 @@ class TemplateFiles:
 
     def _send(self, archive: zipfile.ZipFile, refs: list[BlobRef], progress: OnProgress) -> None:
         absent = self._blobs.missing(refs)
-        total = sum(ref.size for ref in absent)
-        done = 0
-
-        def step(_blob: LocalBlob, count: int) -> None:
-            nonlocal done
-            done += count
-            progress(Progress("upload", "", done, total))
-
+        counter = ByteCounter("upload", "", sum(ref.size for ref in absent), progress)
         with self._unpacking() as folder:
             for ref in absent:
                 file = folder / ref.digest
                 _unpack(archive, ref, file)
                 blob = LocalBlob(ref, file, hashing.fingerprint(file))
-                self._blobs.put_files([blob], progress=step)
+                self._blobs.put_files([blob], progress=lambda _, count: counter.add(count))
                 file.unlink()
 
     @contextmanager

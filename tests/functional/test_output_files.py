@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_aws import hashing, outputfiles
+from comfy_aws import hashing, outputfiles, scratch
 from comfy_aws.aws import PART
 from comfy_aws.errors import BlobCorrupted, ComfyAwsError
 from comfy_aws.models import OutputFile
@@ -57,7 +57,7 @@ def test_what_a_killed_process_has_left_is_removed(parts: Parts, tmp_path: Path)
     left, written = folder / ".aws-left", folder / ".aws-written"
     for part in (left, written):
         part.write_bytes(b"half")
-    long_ago = time.time() - outputfiles.ABANDONED - 60
+    long_ago = time.time() - scratch.ABANDONED - 60
     os.utime(left, (long_ago, long_ago))
     came = outputfiles.bring(
         parts.store, sent(parts, os.urandom(PART + 1), "large.bin"), folder / "large.bin"
