@@ -93,6 +93,9 @@ class CloudRun:
 
     def changed(self, view: JobView) -> None:
         self._view = view
+        self._tell_pages(view)
+
+    def _tell_pages(self, view: JobView) -> None:
         now = time.monotonic()
         state = (view.job.state, (view.phase or {}).get("phase"))
         if state == self._panel_state and now - self._panel_at < PANEL_EVERY:
@@ -195,9 +198,7 @@ class CloudRun:
         if time.monotonic() - self._panel_at < PANEL_EVERY:
             return
         phase = {"phase": step.phase, "message": FETCHING, "done": step.done, "total": step.total}
-        view = self._view
-        self.changed(replace(view, phase=phase, progress=None))
-        self._view = view
+        self._tell_pages(replace(self._view, phase=phase, progress=None))
 
     def _shown(self, output: object) -> object:
         """A node's output with the names and ids that its files have here."""
