@@ -156,15 +156,15 @@ def _declared(pack: Path, look: Look) -> tuple[str, ...]:
             _merge(merged, requirement)
     resolved: dict[str, str] = {}
     for name, asked in sorted(merged.items()):
-        found = look(name)
-        if found is None:
-            here = [other for other in distributions.variants(name) if look(other)]
-            asked.name = next(iter(here), asked.name)
-            found = look(asked.name)
+        here = name if look(name) else next(filter(look, distributions.variants(name)), name)
+        if here != name:
+            if here in merged:
+                continue
+            asked.name = here
+        found = look(here)
         if found is not None and found.source == "." and name in frozen:
             found = Installed(found.version)
-        if asked.name == name or asked.name not in merged:
-            resolved[canonicalize_name(asked.name)] = _resolved(asked, found)
+        resolved[here] = _resolved(asked, found)
     lines = (resolved[name] for name in sorted(resolved))
     return (*lines, *(_by_address(line) for line in sorted(verbatim)))
 

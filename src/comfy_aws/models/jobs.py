@@ -83,9 +83,8 @@ class JobFacts:
     """What is kept of a job beside its state.
 
     `started` is when its worker took it, `seconds` how long workers were busy with it, those that
-    were lost included.
-    `timings` maps a phase's name to its seconds, in the order of the phases. `tries` counts the
-    machines that it was given to: more than one when they were lost under it.
+    were lost included. `timings` maps a phase's name to its seconds, in the order of the phases.
+    `tries` counts the machines that it was given to: more than one when they were lost under it.
     """
 
     instance_type: str = ""
