@@ -86,12 +86,12 @@ export class Actions {
   /** Ask for everything anew. */
   async refresh() {
     this.#store.set({ refreshing: true })
-    await this.askStatus()
+    await this.#askStatus()
     await this.#loadLists()
     this.#store.set({ refreshing: false })
   }
 
-  /** Ask how ComfyUI is connected; who asks meanwhile waits for the same answer. */
+  /** Ask how ComfyUI is connected; of those who wait for the first answer, one asks. */
   askStatus() {
     this.#asking ??= this.#askStatus().finally(() => {
       this.#asking = null
