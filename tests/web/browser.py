@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, sync_playwright
 
 from tests.comfy.comfyui_process import EXTENSION_FOLDER
 
@@ -301,6 +301,17 @@ class ComfyPage:
             arg=[kind, prompt_id],
             timeout=RUN_TIMEOUT_MS,
         )
+
+
+def hold(tab: Page, url: str) -> list[Route]:
+    """The requests for these addresses, as they come; the test answers them."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    tab.route(url, keep)
+    return held
 
 
 @contextmanager

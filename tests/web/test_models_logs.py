@@ -8,12 +8,12 @@ import threading
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Locator, expect
 
 from tests.functional.localstack_support import eventually
 from tests.pipeline.install import load_workflow
 from tests.support.fileserver import served
-from tests.web.browser import TIMEOUT_MS, ComfyPage
+from tests.web.browser import TIMEOUT_MS, ComfyPage, hold
 from tests.web.designer import Designer
 from tests.web.test_page import ensure_template
 
@@ -244,12 +244,7 @@ def test_an_answer_that_comes_late_undoes_no_news(page: ComfyPage, stack: Design
     show(page, "models")
     shown = page.tab.locator("[data-testid=aws-transfer]")
     expect(shown).to_have_attribute("data-state", "running")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.tab.route("**/aws/models", hold)
+    held = hold(page.tab, "**/aws/models")
     page.find("aws-models-refresh").click()
     eventually(lambda: page.tab.wait_for_timeout(50) or held, "the models are asked for")
     transfer["state"] = "cancelled"

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expe
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.functional.localstack_support import eventually
 from tests.pipeline.install import CONDITIONING_ID, LOAD_ID, PIPELINE, SAMPLER_ID, SAVE_ID
-from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
+from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page, hold
 from tests.web.designer import FOREIGN, Designer
 from tests.web.test_access import AXE, LOOK, MOST_STOPS, PALETTES
 from tests.web.test_page import ensure_endpoint, ensure_template
@@ -322,12 +322,7 @@ def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Desi
     form.get_by_test_id("aws-form-submit").click()
     expect(form.get_by_role("alert").locator("visible=true").first).to_contain_text("gone.png")
 
-    waiting: list[Route] = []
-
-    def hold(route: Route) -> None:
-        waiting.append(route)
-
-    form.route("**/api/prompt", hold)
+    waiting = hold(form, "**/api/prompt")
     submit = form.get_by_test_id("aws-form-submit")
     submit.click()
     expect(submit).to_have_text("Sending…")
@@ -383,14 +378,9 @@ def test_the_forms_are_listed(browser: Browser, port: ComfyUIProcess) -> None:
 
 
 def test_a_run_before_the_first_answer_has_its_template(artist: ComfyPage) -> None:
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
     artist.tab.evaluate("(tab) => sessionStorage.setItem('aws.tab', tab)",
                         json.dumps({"template": NAME}))  # fmt: skip
-    artist.tab.route("**/aws/status", hold)
+    held = hold(artist.tab, "**/aws/status")
     artist.reload()
     with artist.tab.expect_request(lambda request: request.url.endswith("/api/prompt")) as sent:
         artist.tab.locator('[data-testid="queue-button"]').first.click()
@@ -403,12 +393,7 @@ def test_a_run_before_the_first_answer_has_its_template(artist: ComfyPage) -> No
 
 
 def test_the_picture_that_was_chosen_last_is_the_one_of_the_run(form: Page) -> None:
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    form.route("**/api/upload/image", hold)
+    held = hold(form, "**/api/upload/image")
     control = form.locator(field(form, "3.image"))
     for name in ("first.png", "second.png"):
         control.set_input_files(FilePayload(name=name, mimeType="image/png", buffer=b"png"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from playwright.sync_api import Request, Route, expect
+from playwright.sync_api import Request, expect
 
 from tests.pipeline.install import SAMPLER_ID, load_workflow
-from tests.web.browser import TIMEOUT_MS, ComfyPage
+from tests.web.browser import TIMEOUT_MS, ComfyPage, hold
 from tests.web.designer import Designer
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfyui, pytest.mark.stack, pytest.mark.slow]
@@ -36,17 +36,6 @@ def prompts(page: ComfyPage) -> list[Request]:
     return sent
 
 
-def hold_modules(page: ComfyPage) -> list[Route]:
-    """The questions for them, which the test answers."""
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.tab.route(MODULES, hold)
-    return held
-
-
 def turn_on(page: ComfyPage, *, on: bool) -> None:
     page.show_connected_panel()
     page.find("aws-toggle").set_checked(on)
@@ -60,7 +49,7 @@ def test_what_is_done_before_the_modules_are_there_waits(
     page: ComfyPage, stack: Designer, prompts: list[Request]
 ) -> None:
     turn_on(page, on=True)
-    held = hold_modules(page)
+    held = hold(page.tab, MODULES)
     page.reload()
     page.load(load_workflow())
     if page.tab.get_by_text("Loading…").count() == 0:
@@ -79,7 +68,7 @@ def test_what_is_done_before_the_modules_are_there_waits(
 
 def test_a_change_before_the_modules_are_there_is_kept(page: ComfyPage, stack: Designer) -> None:
     stack.publish("Other")
-    held = hold_modules(page)
+    held = hold(page.tab, MODULES)
     page.reload()
     page.load(load_workflow())
     page.set_widget(SAMPLER_ID, "steps", 7)
