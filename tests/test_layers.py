@@ -95,6 +95,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
                 "modelstore",
                 "packfaults",
                 "outputfiles",
+                "ownfolder",
                 "ports",
                 "preflight",
                 "pricelist",

@@ -284,7 +284,12 @@ class Jobs:
         run.view = in_phase(run.view, OVER, now)
         facts = facts_at(end, run.view.job.facts, run.order.prompt)
         message = message_of(end)
-        job = self._ledger.move(run.order.job_id, end.state, at=now, message=message, facts=facts)
+        job_id, job = run.order.job_id, run.view.job
+        try:
+            job = self._ledger.move(job_id, end.state, at=now, message=message, facts=facts)
+        except Exception:  # a full disk, say: whoever waits must hear of the end all the same
+            log.exception("The end of job %s cannot be recorded.", job_id)
+            job = replace(job, state=end.state, updated=now, message=message, facts=facts)
         run.view = replace(run.view, job=job, phase=None, since=0.0)
         log.info("Job %s %s. %s", job.id, end.state.value, message)
         try:

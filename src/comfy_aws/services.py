@@ -278,12 +278,13 @@ def limits(config: Config, cloud: Cloud) -> Limits:
 
 
 def build(
-    config: Config, state: Path, catalog: Catalog, *, disable_metadata: bool = False
+    config: Config, state: Path, own: Path, catalog: Catalog, *, disable_metadata: bool = False
 ) -> Services:
     """Build the designer's services.
 
     Args:
-        state: folder for the ledger and the caches of this designer.
+        state: folder for the caches, which other processes may share.
+        own: folder for the ledger and the webhooks, which are this process's alone.
         disable_metadata: as `Jobs` takes it.
 
     Raises:
@@ -292,7 +293,7 @@ def build(
     cloud = connect(config)
     cache = HashCache(state / "hashes.sqlite")
     cloud = replace(cloud, blobs=Blobs(cloud.store, uploads=cache))
-    ledger = Ledger(state / "ledger.sqlite")
+    ledger = Ledger(own / "ledger.sqlite")
     capturer = Capturer(catalog, cache, state / "spool", library=cloud.library)
     rate = UploadRate(state / "upload-rate.json")
     uploader = Uploader(cloud.blobs, cloud.library, capturer, rate)
@@ -322,13 +323,13 @@ def build(
         ),
         model_store=ModelStore(cloud.blobs, cloud.library, cloud.templates, cache),
         template_runs=runs,
-        webhooks=_webhooks(config, state, cloud, jobs),
+        webhooks=_webhooks(config, own, cloud, jobs),
         _ledger=ledger,
         _cache=cache,
     )
 
 
-def _webhooks(config: Config, state: Path, cloud: Cloud, jobs: Jobs) -> Webhooks:
+def _webhooks(config: Config, own: Path, cloud: Cloud, jobs: Jobs) -> Webhooks:
     def report(job_id: str) -> Json | None:
         view = jobs.view(job_id)
         if not view.job.state.ended:
@@ -338,4 +339,4 @@ def _webhooks(config: Config, state: Path, cloud: Cloud, jobs: Jobs) -> Webhooks
     web = Web(
         private=config.sends_private, setting="COMFY_AWS_WEBHOOK_PRIVATE", timeout=WEBHOOK_TIMEOUT
     )
-    return Webhooks(state / RECORD, web, report)
+    return Webhooks(own / RECORD, web, report)

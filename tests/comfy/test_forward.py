@@ -565,6 +565,36 @@ def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client
     again.close()
 
 
+def test_two_comfyuis_of_one_folder_leave_each_others_jobs_alone(
+    designer: ComfyUIProcess, home: Path, client: Client
+) -> None:
+    second = ComfyUIProcess(
+        designer.base_dir,
+        with_extension=True,
+        env={"COMFY_AWS_HOME": str(home)},
+        extra_args=["--database-url", "sqlite:///:memory:"],
+    )
+    first_job = client.queue(slow(20, prefix="first", grey=0.85), aws={})
+    client.wait_state(first_job, "running")
+    with second:
+        other = Client(second.url)
+        second_job = other.queue(slow(20, prefix="second", grey=0.86), aws={})
+        other.wait_state(second_job, "running")
+        assert [job["id"] for job in other.get("/aws/jobs")["jobs"]] == [second_job]
+        other.close()
+        assert saved(client.end(first_job)) == ["first_00001_.png"]
+        assert client.job(first_job)["state"] == "succeeded"
+        second.kill()
+        second.start()
+        second.wait_ready()
+        again = Client(second.url)
+        again.wait_state(second_job, "succeeded")
+        assert saved(again.get(f"/history/{second_job}")[second_job]) == ["second_00001_.png"]
+        again.close()
+    listed = [path.name for path in (designer.base_dir / "output").glob("first_*")]
+    assert listed == ["first_00001_.png"]
+
+
 def worker_that_wrote(name: str, home: Path) -> psutil.Process:
     """The process of the worker, of a settings folder's local stack, whose folders have a file."""
     for process in psutil.process_iter(["cmdline", "cwd"]):

@@ -614,6 +614,17 @@ def test_a_close_while_preparing_leaves_the_job_to_the_next_start(desk):
     assert desk.parts.keys("jobs/") == []
 
 
+def test_a_job_ends_though_its_end_cannot_be_recorded(desk):
+    gate = "gates/record"
+    job_id, ears = desk.start([comfy(1), {"do": "await", "key": gate}, *ending(2)])
+    desk.wait_state(job_id, JobState.RUNNING)
+    desk.ledger.move(job_id, JobState.FAILED, at=1.0)  # which no step leads on from
+    desk.parts.store.put(gate, b"")
+    assert ears.end().state is JobState.SUCCEEDED
+    eventually(lambda: not desk.jobs.is_live(job_id), "it is out of the service's hands")
+    assert ears.views[-1].job.state is JobState.SUCCEEDED
+
+
 def test_nothing_is_left_running(desk):
     desk.run(ending(1))
     desk.close()

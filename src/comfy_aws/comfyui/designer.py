@@ -34,6 +34,7 @@ from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
 from comfy_aws.keeper import Keeper
 from comfy_aws.models import Endpoint, Job, JobRequest, JobState, Json, TemplateVersion, to_dict
 from comfy_aws.orders import PROGRAM, JobEnd, Listener, Order
+from comfy_aws.ownfolder import OwnFolder
 from comfy_aws.readlog import READS, ReadLog
 from comfy_aws.services import Local, Services
 
@@ -52,6 +53,8 @@ class Designer:
     def __init__(self, server: Any) -> None:
         self.server = server
         self.role = configuration.role()
+        self._lock = threading.RLock()
+        self._own: OwnFolder | None = None
         self.catalog = ComfyUICatalog(ReadLog(self.state / READS))
         self.canvas = Canvas(server)
         self.outputs = Outputs()
@@ -59,7 +62,6 @@ class Designer:
         self.log = ComfyLog()
         self._local: Local | None = None
         self._services: Services | None = None
-        self._lock = threading.RLock()
         self._originals: dict[str, Json] = {}
         self._wrapped: dict[str, WrappedRun] = {}
         self.wraps_all = False
@@ -84,8 +86,16 @@ class Designer:
 
     @property
     def state(self) -> Path:
-        """Folder of this designer's ledger and caches, in ComfyUI's user folder."""
+        """Folder of what designers know, in ComfyUI's user folder; several may share it."""
         return Path(folder_paths.get_user_directory()) / "comfy-aws"
+
+    @property
+    def own(self) -> Path:
+        """Folder of the jobs and webhooks of this process alone: `state`, or one below it."""
+        with self._lock:
+            if self._own is None:
+                self._own = OwnFolder(self.state)
+            return self._own.path
 
     def config(self) -> Config:
         """The configuration as it stands now. Raises ConfigError."""
@@ -110,7 +120,7 @@ class Designer:
         with self._lock:
             if self._services is None:
                 self._services = composition.build(
-                    self.config(), self.state, self.catalog,
+                    self.config(), self.state, self.own, self.catalog,
                     disable_metadata=comfy.cli_args.args.disable_metadata,
                 )  # fmt: skip
                 self._resume(self._services)
@@ -120,13 +130,14 @@ class Designer:
         """Go on telling programs of their jobs, which no page may ever ask for."""
 
         def build() -> None:
+            if not webhooks.has_open(self.own / webhooks.RECORD):
+                return
             try:
                 self.services()
             except ComfyAwsError as exc:
                 log.warning("Webhooks wait until AWS is connected: %s", exc)
 
-        if webhooks.has_open(self.state / webhooks.RECORD):
-            threading.Thread(target=build, name="aws-take-up", daemon=True).start()
+        threading.Thread(target=build, name="aws-take-up", daemon=True).start()
 
     def local(self) -> Local:
         """What works without AWS, built on first use. Raises ConfigError."""

@@ -12,6 +12,9 @@ from comfy_aws.config import DESIGNER
 
 log = logging.getLogger(__name__)
 
+serves = True
+"""False in a process that is only asked about its nodes: it leaves jobs and endpoints alone."""
+
 _designer: Designer | None = None
 
 
@@ -31,8 +34,9 @@ def designer() -> Designer:
         PromptServer.instance.add_on_prompt_handler(made.catalog.reads.on_prompt)
         made.log.install()
         Middleware(made).install(PromptServer.instance.app)
-        made.take_up()
-        if made.role == DESIGNER:
+        if serves:
+            made.take_up()
+        if serves and made.role == DESIGNER:
             made.keeper.start()
         _designer = made
     return _designer

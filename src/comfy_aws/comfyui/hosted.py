@@ -72,6 +72,8 @@ def _load_nodes(comfyui: Path, arguments: list[str]) -> None:
     asyncio.set_event_loop(loop)
     args: Any = importlib.import_module("comfy.cli_args").args
     importlib.import_module("server").PromptServer(loop)  # packs add their routes to it
+    extension: Any = importlib.import_module("comfy_aws.comfyui.extension")
+    extension.serves = False
     nodes: Any = importlib.import_module("nodes")
     loop.run_until_complete(
         nodes.init_extra_nodes(
