@@ -7,10 +7,12 @@ so an endpoint counts as idle only when no job was processed either.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from comfy_aws import joblog
 from comfy_aws.aws import SageMaker
+from comfy_aws.endpoint_plan import VARIANT
 from comfy_aws.errors import AwsError
 
 FRESH: Final = 300.0
@@ -39,14 +41,15 @@ def seen(sagemaker: SageMaker, name: str, now: float, *, awake_since: float) -> 
         awake_since: when the endpoint last changed; 0 when it has no instance.
     """
     try:
-        waiting = sagemaker.metric(name, "ApproximateBacklogSize", since=now - WINDOW, now=now)
+        look = partial(sagemaker.metric, name, since=now - WINDOW, now=now)
+        waiting = look("ApproximateBacklogSize")
         fresh = [value for at, value in waiting if at >= now - FRESH]
         if not fresh:
             return Activity()
         backlog = int(fresh[-1])
         if backlog or not awake_since:
             return Activity(backlog)
-        done = sagemaker.metric(name, "InvocationsProcessed", since=now - WINDOW, now=now)
+        done = look("InvocationsProcessed", variant=VARIANT)
     except AwsError as exc:  # what it tells is worth less than the endpoint
         log.warning("The queue of %s cannot be seen: %s", name, exc)
         return Activity()

@@ -392,13 +392,27 @@ class Deployments:
         deploy_plan.check_idle(stack)
         endpoints = self._endpoints()
         for name in self.endpoints(stack):
-            self._tell(f"Deleting the endpoint {name}.")
-            endpoints.delete(name)
+            self._delete_endpoint(endpoints, name)
         volume = self._rest(stack)
         self._delete(stack)
         self._tell_snapshot(volume)
         if delete_bucket:
             self._delete_bucket(stack.parameters["BucketName"])
+
+    def _delete_endpoint(self, endpoints: Endpoints, name: str) -> None:
+        """Delete it, if need be when it has come to rest."""
+        self._tell(f"Deleting the endpoint {name}.")
+        waits = False
+        while True:
+            try:
+                return endpoints.delete(name)
+            except NotFound:
+                return None
+            except Conflict as exc:
+                if not waits:
+                    self._tell(f"Waiting. {exc.message}")
+                waits = True
+            self._sleep(POLL_SECONDS)
 
     def _delete(self, stack: StackView) -> None:
         since = self._last_event(stack.stack_id)

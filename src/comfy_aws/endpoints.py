@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from comfy_aws import joblog, layout
 from comfy_aws.activity import Activity, seen
@@ -41,6 +41,9 @@ from comfy_aws.errors import (
 )
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, Progress
 
+SPEC_SECONDS: Final = 60.0
+"""How old the limits of an endpoint may be that are told: others may change them."""
+
 log = joblog.logger(__name__)
 
 
@@ -65,7 +68,9 @@ class Endpoints:
         self._bucket = bucket
         self._clock = clock
         self._sleep = sleep
-        self._specs: dict[str, EndpointSpec] = {}
+        self.own_jobs: Callable[[str], int] = lambda _name: 0
+        """Jobs of this process on an endpoint, of which CloudWatch may not tell yet."""
+        self._specs: dict[str, tuple[float, EndpointSpec]] = {}
         self._registered: set[str] = set()
         self._lock = threading.Lock()
 
@@ -176,6 +181,7 @@ class Endpoints:
             ConfigError: a number is out of range.
             EndpointUnusable: it does not take jobs, and so cannot scale.
         """
+        self._forget()
         self.usable(name)
         raw = self._describe_raw(name)
         spec = self._spec_of(raw) if raw else None
@@ -195,8 +201,7 @@ class Endpoints:
         except BaseException:
             self._tag(raw, spec)  # they say what is in force, to whoever reads them
             raise
-        with self._lock:
-            self._specs[_key(raw)] = changed
+        self._remember(raw, changed)
         return self.get(name)
 
     def _tag(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
@@ -217,13 +222,14 @@ class Endpoints:
             ConfigError: it keeps a least number of instances.
             EndpointUnusable: it does not take jobs, or has some that wait or run.
         """
+        self._forget()
         endpoint = self.usable(name)
         if endpoint.min_instances:
             raise ConfigError(
                 f"{name} always keeps {endpoint.min_instances} instances.",
                 hint="Set its minimum to 0 first.",
             )
-        backlog = self.get(name, queue=True).backlog
+        backlog = max(self.get(name, queue=True).backlog or 0, self.own_jobs(name))
         if backlog:
             raise EndpointUnusable(
                 f"{backlog} jobs wait or run on {name}.",
@@ -240,8 +246,16 @@ class Endpoints:
         return self.get(name)
 
     def delete(self, name: str) -> None:
-        """Delete the endpoint with its configuration, model and scaling. Raises NotFound."""
-        self.get(name)
+        """Delete the endpoint with its configuration, model and scaling.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it changes just now, and stays as it is.
+        """
+        endpoint = self.get(name)
+        # First of all: one that AWS does not delete keeps what wakes it and puts it to sleep.
+        if endpoint.status is not EndpointStatus.DELETING:
+            self._delete_itself(endpoint)
         self._quietly(
             self._sagemaker.scale,
             "deregister_scalable_target",
@@ -252,10 +266,19 @@ class Endpoints:
             },
         )
         self._quietly(self._sagemaker.alarm, "delete_alarms", {"AlarmNames": [wake_name(name)]})
-        self._sagemaker.call("delete_endpoint", {"EndpointName": name})
         config = {"EndpointConfigName": name}
         self._quietly(self._sagemaker.call, "delete_endpoint_config", config)
         self._quietly(self._sagemaker.call, "delete_model", {"ModelName": name})
+
+    def _delete_itself(self, endpoint: Endpoint) -> None:
+        try:
+            self._sagemaker.call("delete_endpoint", {"EndpointName": endpoint.name})
+        except AwsConflict as exc:
+            raise Conflict(
+                f"{endpoint.name} changes just now ({endpoint.status.value}), and AWS does not "
+                "delete it meanwhile.",
+                hint="Delete it when it is InService or Failed.",
+            ) from exc
 
     def _limit_logs(self, name: str) -> None:
         """Make the group before the first worker does, so that its lines go some day.
@@ -341,10 +364,10 @@ class Endpoints:
 
     def _spec_of(self, raw: dict[str, Any]) -> EndpointSpec | None:
         """The wish in the endpoint's tags; None when the endpoint is not ours."""
-        arn = _key(raw)
         with self._lock:
-            if arn in self._specs:
-                return self._specs[arn]
+            at, known = self._specs.get(_key(raw), (0.0, None))
+        if known is not None and self._clock() - at < SPEC_SECONDS:
+            return known
         answer = self._sagemaker.call("list_tags", {"ResourceArn": raw["EndpointArn"]})
         tags = {tag["Key"]: tag["Value"] for tag in answer["Tags"]}
         if TAG not in tags:
@@ -358,9 +381,17 @@ class Endpoints:
             idle_seconds=int(tags.get(f"{TAG}:idle", 600)),
             template=tags.get(f"{TAG}:template", ""),
         )
-        with self._lock:
-            self._specs[arn] = spec
+        self._remember(raw, spec)
         return spec
+
+    def _remember(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
+        with self._lock:
+            self._specs[_key(raw)] = self._clock(), spec
+
+    def _forget(self) -> None:
+        """The limits are read anew: whoever changes them elsewhere has just done so, perhaps."""
+        with self._lock:
+            self._specs.clear()
 
     def _register(self, raw: dict[str, Any], spec: EndpointSpec) -> None:
         """Register scaling once; an endpoint can only be registered while it is in service."""

@@ -312,6 +312,7 @@ def build(
     runs = TemplateRuns(
         cloud.templates, cloud.library, cloud.blobs, cloud.router, cache, state / "spool"
     )
+    cloud.endpoints.own_jobs = lambda name: sum(job.endpoint == name for job in ledger.live())
     residency = Residency(cloud.store, cloud.endpoints, cloud.router, ledger)
     return Services(
         **vars(cloud),

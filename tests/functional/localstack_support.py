@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -131,7 +132,18 @@ class Cloud:
             self.delete(name)
 
     def delete(self, name: str) -> None:
-        self.sagemaker.delete_endpoint(EndpointName=name)
+        """Delete an endpoint and all of it, once AWS takes that: not while it changes."""
+
+        def deleted() -> bool:
+            try:
+                self.sagemaker.delete_endpoint(EndpointName=name)
+            except ClientError as error:
+                if "in-progress" not in str(error):
+                    raise
+                return False
+            return True
+
+        eventually(deleted, f"{name} can be deleted")
         eventually(lambda: self.describe(name) is None, f"{name} is deleted")
         self.sagemaker.delete_endpoint_config(EndpointConfigName=name)
         self.sagemaker.delete_model(ModelName=name)
@@ -153,6 +165,12 @@ class Cloud:
             return known if done else None
 
         return eventually(probe, f"{name} settles")
+
+    def fail(self, name: str) -> dict[str, Any]:
+        """End the worker of an endpoint in Creating, which is Failed by that."""
+        for pid in eventually(lambda: processes_with(f"/{name}/i-"), "the worker runs"):
+            os.kill(pid, signal.SIGKILL)
+        return self.settled(name)
 
     def counts(self, name: str) -> tuple[int, int]:
         """(current, desired) instances."""

@@ -2,7 +2,7 @@
 
 What a request does stands in its JSON body: {"do": "echo" | "sleep" | "crash" | "fail"}.
 What the process does at start stands in its environment: TEST_WORKER_START is "ok", "exit" or
-"silent" (never answers 200).
+"silent" (never answers 200); it exits, too, while the file TEST_WORKER_FAULT is there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
@@ -67,7 +68,8 @@ async def fail(_request: web.Request, wish: dict[str, object]) -> web.Response:
 
 def main() -> None:
     print("worker starts", flush=True)
-    if os.environ.get("TEST_WORKER_START") == "exit":
+    fault = os.environ.get("TEST_WORKER_FAULT")
+    if os.environ.get("TEST_WORKER_START") == "exit" or (fault and Path(fault).exists()):
         sys.exit(7)
     if os.environ.get("TEST_WORKER_CHILD"):
         # As the real worker's runner: a process below, in a session of its own.

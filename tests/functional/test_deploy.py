@@ -11,9 +11,11 @@ import io
 import json
 import os
 import signal
+import time
 import uuid
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import boto3
@@ -72,8 +74,11 @@ class Account:
         }
 
     def delete(self, name: str) -> None:
-        with suppress(AwsError):
-            self._sagemaker.call("delete_endpoint", {"EndpointName": name})
+        """Also of one that is still Creating, which AWS does not delete at once."""
+        while name in self.names():
+            with suppress(AwsError):
+                self._sagemaker.call("delete_endpoint", {"EndpointName": name})
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -104,7 +109,25 @@ def stack_name(home, shared_stack):
     client.delete_stack(StackName=name)
 
 
-def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name):
+@contextmanager
+def changing(endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS whose endpoints change just now, as it says to the first two that ask to delete one."""
+    refusals = [1, 2]
+
+    def refuse(asked: faults.Asked) -> faults.Answer | None:
+        if asked.operation != "DeleteEndpoint" or not refusals:
+            return None
+        refusals.pop()
+        text = "Cannot update in-progress endpoint."
+        return faults.as_json({"__type": "ValidationException", "message": text}, 400)
+
+    with faults.aws_before(endpoint_url) as aws, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws.url)
+        aws.faults.append(refuse)
+        yield
+
+
+def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name, monkeypatch):
     named = ("--name", stack_name)
     shown, _ = run("status", *named, status=1)
     assert "Make one: comfy-aws deploy" in shown
@@ -171,8 +194,10 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name)
     account.make(FOREIGN, parts.state.role_arn)
     status = json.loads(run("status", *named, "--json")[0])
     assert status["endpoints"] == [OURS]
-    shown, told = run("destroy", *named, "--yes", "--json")
+    with changing(parts.state.endpoint_url, monkeypatch):
+        shown, told = run("destroy", *named, "--yes", "--json")
     assert f"the endpoint {OURS}, with jobs" in told
+    assert told.count(f"Waiting. {OURS} changes just now") == 1
     assert f"The bucket {parts.store.bucket} is kept" in told
     assert json.loads(shown)["kept_bucket"] == parts.store.bucket
     assert account.names() == {FOREIGN}

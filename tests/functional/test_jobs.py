@@ -789,10 +789,18 @@ def test_an_endpoint_gets_other_limits_wakes_and_goes_to_sleep(parts, endpoint):
     while endpoints.get(endpoint, queue=True).backlog != 0:  # CloudWatch is told now and then
         assert time.monotonic() < until
         time.sleep(0.1)
+    own = [1]  # sent a moment ago, so CloudWatch does not tell of it yet
+    endpoints.own_jobs = lambda _: own.pop()
+    with pytest.raises(EndpointUnusable, match="1 jobs wait or run"):
+        endpoints.sleep(endpoint)
+    own = [0]
     endpoints.sleep(endpoint)
     settles(0)
     endpoints.wake(endpoint)
     settles(1)
-    endpoints.change(endpoint, min_instances=1)
+    elsewhere = endpoints_of(parts)
+    elsewhere.change(endpoint, min_instances=1)
     with pytest.raises(ConfigError, match="always keeps 1 instances"):
         endpoints.sleep(endpoint)
+    elsewhere.change(endpoint, max_instances=4)
+    assert endpoints.change(endpoint, idle_seconds=1200).max_instances == 4

@@ -10,7 +10,7 @@ import pytest
 
 from comfy_aws.endpoint_plan import WorkerImage, plan_scaling, wake_alarm, wake_name
 from comfy_aws.endpoints import Endpoints
-from comfy_aws.errors import ConfigError
+from comfy_aws.errors import ConfigError, Conflict
 from comfy_aws.keeper import PATIENCE, Keeper
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
 from tests.functional.localstack_support import WORKER, Cloud, eventually
@@ -36,6 +36,7 @@ def made(parts: Parts, cloud: Cloud) -> Iterator[list[str]]:
     names: list[str] = []
     yield names
     for name in names:
+        cloud.settled(name)
         endpoints_of(parts).delete(name)
         eventually(lambda name=name: cloud.describe(name) is None, f"{name} is deleted")
 
@@ -91,6 +92,38 @@ def test_one_that_was_made_anew_elsewhere_scales_too(parts: Parts, cloud: Cloud,
     cloud.settled("anew")
     watching.list()
     cloud.has_instances("anew", 0)
+
+
+def test_limits_that_were_changed_elsewhere_are_told_within_a_minute(parts: Parts, made) -> None:
+    ahead = [0.0]
+    worker = endpoints_of(parts)
+    watching = Endpoints(
+        parts.sagemaker, WorkerImage("", ""), "", clock=lambda: time.time() + ahead[0]
+    )
+    worker.create(EndpointSpec(name="told"))
+    made.append("told")
+    watching.wait("told", timeout=60, every=0.1)
+    worker.change("told", max_instances=7)
+    ahead[0] = 61.0
+    assert watching.get("told").max_instances == 7
+
+
+def test_one_that_changes_is_not_deleted_and_scales_on(parts: Parts, cloud: Cloud, made) -> None:
+    endpoints = endpoints_of(parts)
+    endpoints.create(EndpointSpec(name="changing"))
+    made.append("changing")
+    with pytest.raises(Conflict, match=r"changes just now \(Creating"):
+        endpoints.delete("changing")
+    cloud.settled("changing")
+    endpoints.get("changing")
+    cloud.sagemaker.update_endpoint(EndpointName="changing", EndpointConfigName="changing")
+    with pytest.raises(Conflict, match=r"changes just now \(Updating"):
+        endpoints.delete("changing")
+    assert cloud.cloudwatch.describe_alarms(AlarmNames=[wake_name("changing")])["MetricAlarms"]
+    targets = cloud.application_autoscaling.describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=["endpoint/changing/variant/main"]
+    )
+    assert targets["ScalableTargets"]
 
 
 def test_the_keeper_outlives_what_it_cannot_reach(parts: Parts, cloud: Cloud, made) -> None:

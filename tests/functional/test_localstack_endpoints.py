@@ -64,6 +64,9 @@ def test_an_endpoint_is_creating_until_its_worker_answers(cloud: Cloud) -> None:
     assert cloud.counts("slow-start") == (0, 1)
     with refused("ValidationError", 400, "not found"):
         cloud.invoke("slow-start", "echo")
+    with refused("ValidationException", 400, "in-progress"):
+        cloud.sagemaker.delete_endpoint(EndpointName="slow-start")
+    cloud.fail("slow-start")
     cloud.delete("slow-start")
     assert not processes_with("/slow-start/i-")
 
@@ -93,9 +96,7 @@ def test_a_worker_that_does_not_start_fails_the_endpoint(
     cloud.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
     if start == "silent":
         # SageMaker's shortest limit is 60 seconds: fail it by ending the process instead.
-        pids = eventually(lambda: processes_with(f"/{name}/i-"), "the worker runs")
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        cloud.fail(name)
         reason = "exited during start"
     known = cloud.settled(name)
     assert known["EndpointStatus"] == "Failed"
@@ -147,6 +148,22 @@ def test_a_failed_update_leaves_the_old_in_service(cloud: Cloud) -> None:
         assert (known["EndpointStatus"], known["EndpointConfigName"]) == ("InService", "stays")
         assert "exited during start" in known["FailureReason"]
         cloud.output(cloud.invoke("stays", "echo"))
+
+
+def test_an_instance_that_does_not_start_keeps_no_endpoint_changing(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    fault = tmp_path / "fault"
+    with cloud.endpoint("limping", TEST_WORKER_FAULT=str(fault)):
+        fault.touch()
+        cloud.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName="limping",
+            DesiredWeightsAndCapacities=[{"VariantName": "main", "DesiredInstanceCount": 2}],
+        )
+        cloud.settled("limping")
+        assert cloud.counts("limping") == (1, 2)
+        fault.unlink()
+        cloud.has_instances("limping", 2)
 
 
 def test_capacity_is_changed_by_hand(cloud: Cloud) -> None:
@@ -467,6 +484,7 @@ def test_scaling_needs_an_endpoint_in_service(cloud: Cloud) -> None:
                 StepScalingPolicyConfiguration=step,
             )  # fmt: skip
     finally:
+        cloud.fail("early")
         cloud.delete("early")
 
 

@@ -201,6 +201,7 @@ def test_a_designer_stays_within_its_rights(parts):
     endpoints.sleep("rights")
     endpoints.wake("rights")
     parts.sagemaker.invoke_async("rights", "rights-1", body=b"{}")
+    Cloud(parts.state).settled("rights")
     endpoints.delete("rights")
     kept = Cloud(parts.state).logs.describe_log_groups(
         logGroupNamePrefix="/aws/sagemaker/Endpoints/rights"

@@ -77,6 +77,10 @@ def test_one_click_starts_the_local_stack(page, designer):
 
 
 def test_publish_create_endpoint_tick_and_run(page, stack):
+    settled = ("InService", "Failed")
+    eventually(
+        lambda: all(left["status"] in settled for left in stack.endpoints()), "none is changing"
+    )
     for left in stack.endpoints():  # by tests before
         stack.call("DELETE", f"/aws/endpoints/{left['name']}")
     eventually(lambda: not stack.endpoints(), "no endpoint is left")

@@ -100,7 +100,7 @@ def client_error(response: Any, operation: str, about: str) -> AwsError:
         )
     if code in _MISSING or (code in {"ValidationException", "ValidationError"} and lost):
         return AwsNotFound(message, **detail)
-    if code in _CONFLICT or "already exist" in text.lower():
+    if code in _CONFLICT or re.search(r"already exist|in-progress", text, re.IGNORECASE):
         return AwsConflict(message, **detail)
     if code == "ResourceLimitExceeded":
         return AwsError(

@@ -80,18 +80,22 @@ class SageMaker:
         return answer
 
     def metric(
-        self, endpoint: str, name: str, *, since: float, now: float
+        self, endpoint: str, name: str, *, variant: str = "", since: float, now: float
     ) -> list[tuple[float, float]]:
         """The highest values of an endpoint's metric, oldest first: (time, value) a minute.
 
         CloudWatch gives 1,440 at most, a day.
+
+        Args:
+            variant: for the metrics that are told of each variant rather than of the endpoint.
         """
+        dimensions = {"EndpointName": endpoint, **({"VariantName": variant} if variant else {})}
         client = self._session.client("cloudwatch")
         with mapped("cloudwatch:GetMetricStatistics", endpoint):
             answer = client.get_metric_statistics(
                 Namespace="AWS/SageMaker",
                 MetricName=name,
-                Dimensions=[{"Name": "EndpointName", "Value": endpoint}],
+                Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
                 StartTime=datetime.fromtimestamp(since, timezone.utc),
                 EndTime=datetime.fromtimestamp(now + 60, timezone.utc),
                 Period=60,

@@ -224,10 +224,13 @@ class Endpoint:
 
     @property
     def _settled(self) -> bool:
-        return all(
-            self.ready(name) == len(self._live(name)) == count
-            for name, count in self.desired.items()
-        )
+        """Whether the instances are those wished for: in service, or failing to start."""
+        for name, count in self.desired.items():
+            live = self._live(name)
+            up = sum(i.failed or i.state is InstanceState.READY for i in live)
+            if not up == len(live) == count:
+                return False
+        return True
 
     def _changed(self, instance: Instance) -> None:
         """An instance changed its state, or has a free place."""

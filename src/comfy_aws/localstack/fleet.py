@@ -67,11 +67,15 @@ class Fleet:
             raise Refused("ValidationException", f'Could not find endpoint "{self.arn(name)}".')
         return endpoint
 
-    def _idle(self, name: str) -> Endpoint:
+    def _settled(self, name: str) -> Endpoint:
         endpoint = self._existing(name)
         if endpoint.status in _BUSY:
             message = f'Cannot update in-progress endpoint "{self.arn(name)}".'
             raise Refused("ValidationException", message)
+        return endpoint
+
+    def _idle(self, name: str) -> Endpoint:
+        endpoint = self._settled(name)
         if endpoint.status is EndpointStatus.FAILED:
             message = f'Cannot update endpoint "{self.arn(name)}" in status Failed: delete it.'
             raise Refused("ValidationException", message)
@@ -119,10 +123,7 @@ class Fleet:
         endpoint.scale(desired)
 
     async def delete(self, name: str) -> None:
-        endpoint = self._existing(name)
-        if endpoint.status is EndpointStatus.DELETING:
-            message = f'Cannot update in-progress endpoint "{self.arn(name)}".'
-            raise Refused("ValidationException", message)
+        endpoint = self._settled(name)
         task = asyncio.create_task(self._delete(endpoint))
         self._deleting.add(task)
         task.add_done_callback(self._deleting.discard)

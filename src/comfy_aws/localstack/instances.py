@@ -98,6 +98,8 @@ class Placement:
 class Instance:
     """A supervised worker.
 
+    `failed` is true while starts of one that is not `fatal_start` do not come up.
+
     `first` resolves once: to None when the worker answered its first ping, to a reason when a
     `fatal_start` failed. Later deaths are answered by restarts with a growing pause.
 
@@ -119,6 +121,7 @@ class Instance:
         self.placement = placement
         self.state = InstanceState.STARTING
         self.busy = 0
+        self.failed = False
         self.port = 0
         self.first: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._surroundings = surroundings
@@ -192,6 +195,7 @@ class Instance:
             born = loop.time()
             reason = await self._until_ready(process)
             if reason is None:
+                self.failed = False
                 self._move(InstanceState.READY)
                 if not self.first.done():
                     self.first.set_result(None)
@@ -202,6 +206,9 @@ class Instance:
             elif self._fatal_start and not self.first.done():
                 self.first.set_result(reason)
                 return
+            else:
+                self.failed = True
+                self._on_change(self)
             if self.state is not InstanceState.STARTING:
                 return  # it was draining, and is stopped now
             self._say(f"{reason} It is started again.")

@@ -138,7 +138,10 @@ class Scaler:
                 continue
             processed = endpoint.queue.processed
             if done := processed - (told.processed if told else 0):
-                self._alarms.metric_data.append(_datum(endpoint.name, "InvocationsProcessed", done))
+                self._alarms.metric_data += [
+                    _datum(endpoint.name, "InvocationsProcessed", done, variant.name)
+                    for variant in endpoint.deployment.variants[:1]  # the queue is of all of them
+                ]
             datum = _datum(endpoint.name, "ApproximateBacklogSize", value)
             values = self._alarms.metric_data
             # One value a minute, as SageMaker sends them: a newer one takes its place.
@@ -199,6 +202,9 @@ class Scaler:
         )
 
 
-def _datum(endpoint: str, name: str, value: int) -> MetricDatum:
+def _datum(endpoint: str, name: str, value: int, variant: str = "") -> MetricDatum:
+    """SageMaker tells the backlog of an endpoint, and all else of each variant alone."""
     dimensions = [{"Name": "EndpointName", "Value": endpoint}]
+    if variant:
+        dimensions.append({"Name": "VariantName", "Value": variant})
     return MetricDatum("AWS/SageMaker", name, value, dimensions, None, "Count")

@@ -207,6 +207,7 @@ export const EN = Object.freeze({
   'endpoints.empty.hint': 'An endpoint is the machine on AWS that runs your workflows.',
   'endpoints.new': 'New endpoint',
   'endpoints.delete': 'Delete endpoint {name}',
+  'endpoints.delete.later': 'AWS does not delete “{name}” while it changes',
   'endpoints.delete.title': 'Delete this endpoint?',
   'endpoints.delete.message': '“{name}” is deleted with its machines. Jobs that run on it fail.',
   'endpoints.deleteFailed': '“{name}” cannot be deleted',

@@ -206,6 +206,7 @@ export const JA = Object.freeze({
   'endpoints.empty.hint': 'エンドポイントは、ワークフローを実行する AWS 上のマシンです。',
   'endpoints.new': '新規エンドポイント',
   'endpoints.delete': 'エンドポイント {name} を削除',
+  'endpoints.delete.later': '「{name}」の変更中は、AWS では削除できません',
   'endpoints.delete.title': 'このエンドポイントを削除しますか？',
   'endpoints.delete.message': '「{name}」をマシンごと削除します。実行中のジョブは失敗します。',
   'endpoints.deleteFailed': '「{name}」を削除できません',

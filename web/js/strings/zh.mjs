@@ -206,6 +206,7 @@ export const ZH = Object.freeze({
   'endpoints.empty.hint': '端点是 AWS 上运行您工作流的机器。',
   'endpoints.new': '新建端点',
   'endpoints.delete': '删除端点 {name}',
+  'endpoints.delete.later': '“{name}”正在变更，AWS 此时无法删除',
   'endpoints.delete.title': '要删除此端点吗？',
   'endpoints.delete.message': '“{name}”及其机器将被删除，其上正在运行的任务会失败。',
   'endpoints.deleteFailed': '无法删除“{name}”',

@@ -82,7 +82,9 @@ export class EndpointRow {
     setText(this.#meta, summary(state, endpoint))
     this.#start.draw(starting(endpoint) ? state.starts[this.#name] : undefined)
     this.#failure.draw(endpoint.failure)
-    this.#remove.disabled = endpoint.status === 'Deleting'
+    this.#remove.disabled = inTransition(endpoint)
+    const hint = inTransition(endpoint) ? 'endpoints.delete.later' : 'endpoints.delete'
+    this.#remove.title = t(hint, { name: this.#name })
     this.#drawFacts(state, endpoint)
     this.#drawButtons(endpoint)
   }
