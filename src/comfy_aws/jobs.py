@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
@@ -62,6 +62,9 @@ log = joblog.logger(__name__)
 CLOSING: Final = 5.0
 """Seconds that live jobs get to let go when the service is closed."""
 
+RESUME_EVERY: Final = 30.0
+"""Seconds between two tries to take up a job while AWS cannot be asked for it."""
+
 TRIES: Final = 2
 """Machines that a job is given to, one after the other, when they are lost under it."""
 
@@ -76,6 +79,7 @@ class Jobs:
 
     Args:
         lost_after: seconds that AWS may be unreachable before a job counts as failed.
+        resume_every: seconds between two tries to take up a job of an earlier process.
         silence: seconds without an event after which the bucket is asked.
         disable_metadata: for each job, as `JobRequest` has it.
     """
@@ -91,6 +95,7 @@ class Jobs:
         *,
         limits: Limits,
         lost_after: float = 120.0,
+        resume_every: float = RESUME_EVERY,
         silence: float = SILENCE,
         disable_metadata: bool = False,
         clock: Callable[[], float] = time.time,
@@ -104,6 +109,7 @@ class Jobs:
         self._limits = limits
         self._disable_metadata = disable_metadata
         self._clock = clock
+        self._resume_every = resume_every
         self._runs: dict[str, LiveJob] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -131,6 +137,7 @@ class Jobs:
         run = LiveJob(order, listener, JobView(job, nodes_total=total))
         self._enter(run)
         try:
+            run.again = self._ledger.has(job.id)
             self._ledger.add(job)
         except BaseException:
             self._leave(run)
@@ -139,10 +146,29 @@ class Jobs:
         return job
 
     def resume(self, make_listener: Callable[[Job, JobRequest], Listener]) -> None:
-        """Take up the jobs that were under way when this process ended the last time."""
-        for job in self._ledger.live():
+        """Take up the jobs that were under way when this process ended the last time.
+
+        Those for which AWS cannot be asked now are tried again until the service is closed.
+        """
+        left = self._take_up(self._ledger.live(), make_listener)
+        if not left:
+            return
+
+        def again() -> None:
+            waiting = left
+            while waiting and not self._closed.wait(self._resume_every):
+                waiting = self._take_up(waiting, make_listener)
+
+        threading.Thread(target=again, name="aws-resume-again", daemon=True).start()
+
+    def _take_up(
+        self, jobs: Iterable[Job], make_listener: Callable[[Job, JobRequest], Listener]
+    ) -> list[Job]:
+        """Take up each job; those are returned for which AWS cannot be asked."""
+        left = []
+        for job in jobs:
             if self._closed.is_set():
-                return
+                break
             if self.is_live(job.id):
                 continue
             if job.state is JobState.PREPARING:
@@ -156,7 +182,8 @@ class Jobs:
                 self._ledger.move(job.id, JobState.FAILED, at=self._clock(), message=exc.message)
                 continue
             except AwsError as exc:
-                log.warning("Job %s is taken up at the next start: %s", job.id, exc)
+                log.warning("Job %s is taken up later: %s", job.id, exc)
+                left.append(job)
                 continue
             order = Order(job.id, request.prompt, request.outputs, request.extra_data,
                           job.template, job.endpoint, job.client_id)  # fmt: skip
@@ -165,13 +192,17 @@ class Jobs:
             run = LiveJob(order, make_listener(job, request), view, seconds=request.seconds)
             self._enter(run)
             self._launch(run, self._follow)
+        return left
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop; it ends soon after. An ended job stays as it is. Raises NotFound."""
         job = self._ledger.get(job_id)
         with self._lock:
             run = self._runs.get(job_id)
-        if run is None or job.state.ended:
+        if job.state.ended:
+            return job
+        if run is None:  # of an earlier process, and not taken up yet
+            self._pool.submit(self._write_cancel, job_id)
             return job
         if not run.cancelled.is_set():
             run.cancelled_at = self._clock()
@@ -274,12 +305,23 @@ class Jobs:
         except Exception as exc:  # noqa: BLE001 – a job must end, also by a mistake of ours
             end = None if self._closed.is_set() else end_by(exc, run.order.job_id)
         if end is None:
-            self._leave(run)
-            run.listener.released()
+            self._release(run)
         else:
             self._finish(run, end)
 
+    def _release(self, run: LiveJob) -> None:
+        self._leave(run)
+        run.listener.released()
+
     def _finish(self, run: LiveJob, end: JobEnd) -> None:
+        if end.result is not None:
+            try:
+                end = run.listener.arriving(end)
+            except Exception as exc:  # noqa: BLE001 – as in `_live`
+                end = replace(end_by(exc, run.order.job_id), result=end.result)
+            if self._closed.is_set():  # the next start takes it up, and brings what is missing
+                self._release(run)
+                return
         now = self._clock()
         run.view = in_phase(run.view, OVER, now)
         facts = facts_at(end, run.view.job.facts, run.order.prompt)
@@ -325,6 +367,9 @@ class Jobs:
         )
         if self._stops(run):
             raise Cancelled(f"Job {order.job_id} was cancelled.")
+        if run.again:  # what is said of the job of this id before would be taken for this one's
+            kept = self._store.list(layout.job_prefix(order.job_id))
+            self._store.delete(*[each.key for each in kept])
         self._submit(run, request)
         return self._follow(run)
 

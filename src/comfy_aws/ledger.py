@@ -81,6 +81,12 @@ class Ledger:
         with self._lock:
             return self._get(job_id)
 
+    def has(self, job_id: str) -> bool:
+        with self._lock:
+            return (
+                self._db.execute("SELECT 1 FROM jobs WHERE id=?", (job_id,)).fetchone() is not None
+            )
+
     def latest(self, limit: int = 200, *, before: float = float("inf")) -> list[Job]:
         """The latest jobs, or the latest of those created before a moment; newest first."""
         with self._lock:

@@ -54,7 +54,10 @@ _LOST_AGAIN: Final = (
 
 @dataclass
 class LiveJob:
-    """The moving parts of one live job. `seconds` is how long it may run."""
+    """The moving parts of one live job.
+
+    `seconds` is how long it may run; `again` tells that its id was another job's before.
+    """
 
     order: Order
     listener: Listener
@@ -62,6 +65,7 @@ class LiveJob:
     inbox: queue.SimpleQueue[tuple[Event, ...]] = field(default_factory=queue.SimpleQueue)
     sequence: Sequence = field(default_factory=Sequence)
     seconds: int = 0
+    again: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     cancelled_at: float = 0.0
     unreachable_since: float = 0.0
@@ -104,6 +108,8 @@ class Watcher:
         """Follow a job to its end; None when the service is closed before."""
         while not self._closed.is_set():
             ready, look = self._hear(run)
+            if ready:
+                run.unreachable_since = 0.0
             for event in ready:
                 self._take(run, event)
             end = (self._look(run) if look else None) or self._cancel_end(run)

@@ -131,6 +131,12 @@ class Listener(Protocol):
     def event(self, event: Event) -> None:
         """One event of the worker, in order."""
 
+    def arriving(self, end: JobEnd) -> JobEnd:
+        """The worker has ended: bring home what shall be here, and return how the job ends then.
+
+        Comes at most once, before anybody is told of the end.
+        """
+
     def ended(self, end: JobEnd) -> None:
         """The job is over; comes exactly once, and last but for one `changed`."""
 

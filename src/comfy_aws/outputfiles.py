@@ -81,12 +81,7 @@ def fetch(store: ObjectStore, file: OutputFile, wish: Path, progress: OnBytes = 
 
 def _fill(store: ObjectStore, file: OutputFile, part: Path, progress: OnBytes) -> None:
     digest = hashlib.sha256()
-    if file.size <= PART:
-        body = store.get(file.key)
-        digest.update(body)
-        part.write_bytes(body)
-        progress(file.size)
-    else:
+    if file.size:
         store.download(file.key, part, file.size, follow=digest.update, progress=progress)
     if (digest.hexdigest(), part.stat().st_size) != (file.digest, file.size):
         raise BlobCorrupted(

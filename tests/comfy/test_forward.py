@@ -19,6 +19,7 @@ from comfy_aws.aws import ObjectStore
 from comfy_aws.models import Template, to_json
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.conftest import WORKERS
+from tests.functional.localstack_support import eventually
 from tests.pipeline import install as pipeline
 from tests.support.client import Client
 
@@ -548,9 +549,47 @@ def test_every_kind_of_file_comes_home(client: Client, designer: ComfyUIProcess)
         assert (designer.base_dir / kind / subfolder / name).stat().st_size > 0
 
 
+def early_and_late(early: str, late: str, grey: float) -> dict:
+    """Node 2 saves a picture, and seconds later node 12 another one."""
+    picture, other = slow(0, prefix=early, grey=grey), slow(6, prefix=late, grey=grey)
+    other["1"]["inputs"]["batch"] = ["3", 2]
+    other["2"]["inputs"]["images"] = ["11", 0]
+    size = {"class_type": "GetImageSize", "inputs": {"image": ["1", 0]}}
+    return {**picture, "3": size, "11": other["1"], "12": other["2"]}
+
+
+def test_a_result_that_does_not_come_at_once_comes_with_the_end(
+    designer: ComfyUIProcess, client: Client
+) -> None:
+    blocked = designer.base_dir / "output" / "blocked"
+    blocked.write_text("no folder")
+    job = client.queue(early_and_late("blocked/early", "late", 0.83), aws={})
+    client.hear("executing", job, node="11")
+    eventually(lambda: "an output comes later" in designer.log, "it could not be written")
+    blocked.unlink()
+    entry = client.end(job)
+    assert entry["status"]["status_str"] == "success"
+    assert (saved(entry), saved(entry, "12")) == (["early_00001_.png"], ["late_00001_.png"])
+    assert (blocked / "early_00001_.png").is_file()
+    executed = [told["node"] for kind, told in client.messages
+                if kind == "executed" and told.get("prompt_id") == job]  # fmt: skip
+    assert sorted(executed) == ["12", "2"]
+
+
+def test_a_result_that_does_not_come_at_all_fails_the_job(
+    designer: ComfyUIProcess, client: Client
+) -> None:
+    (designer.base_dir / "output" / "shut").write_text("no folder")
+    job = client.queue(slow(0, prefix="shut/x", grey=0.84), aws={})
+    entry = client.end(job)
+    assert entry["status"]["status_str"] == "error"
+    assert "cannot be written" in client.wait_state(job, "failed")["message"]
+
+
 def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client: Client) -> None:
-    job = client.queue(slow(6, prefix="resumed", grey=0.8), aws={})
-    client.wait_state(job, "running")
+    job = client.queue(early_and_late("early", "resumed", 0.81), aws={})
+    output = designer.base_dir / "output"
+    eventually(lambda: list(output.glob("early_*.png")), "the first picture has come home")
     client.close()
     designer.kill()
     designer.start()
@@ -558,10 +597,14 @@ def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client
     again = Client(designer.url)
     again.get("/aws/jobs")
     again.wait_state(job, "succeeded")
+    eventually(lambda: again.get(f"/history/{job}"), "history has it")
     entry = again.get(f"/history/{job}")[job]
-    assert (designer.base_dir / "output" / saved(entry)[0]).is_file()
+    assert saved(entry) == ["early_00001_.png"]
+    assert saved(entry, "12") == ["resumed_00001_.png"]
+    assert sorted(path.name for path in output.glob("early_*")) == saved(entry)
+    assert (output / "resumed_00001_.png").is_file()
     files = [file["filename"] for file in again.job(job)["facts"]["files"]]
-    assert files == saved(entry)
+    assert files == ["early_00001_.png", "resumed_00001_.png"]
     again.close()
 
 
@@ -589,6 +632,7 @@ def test_two_comfyuis_of_one_folder_leave_each_others_jobs_alone(
         second.wait_ready()
         again = Client(second.url)
         again.wait_state(second_job, "succeeded")
+        eventually(lambda: again.get(f"/history/{second_job}"), "history has it")
         assert saved(again.get(f"/history/{second_job}")[second_job]) == ["second_00001_.png"]
         again.close()
     listed = [path.name for path in (designer.base_dir / "output").glob("first_*")]

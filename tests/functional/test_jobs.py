@@ -21,7 +21,7 @@ from comfy_aws.aws import INLINE_BODY
 from comfy_aws.costs import LONGEST, Costs, Limits
 from comfy_aws.endpoint_plan import WorkerImage
 from comfy_aws.endpoints import Endpoints
-from comfy_aws.errors import ConfigError, Conflict, EndpointUnusable, NotFound
+from comfy_aws.errors import AwsUnreachable, ConfigError, Conflict, EndpointUnusable, NotFound
 from comfy_aws.events import Mailbox
 from comfy_aws.jobindex import stored_jobs
 from comfy_aws.jobs import Jobs
@@ -79,6 +79,9 @@ class Ears:
     def event(self, event: Event) -> None:
         self.order.append("event")
         self.events.append(event)
+
+    def arriving(self, end: JobEnd) -> JobEnd:
+        return end
 
     def ended(self, end: JobEnd) -> None:
         self.order.append("end")
@@ -457,6 +460,23 @@ def test_the_same_id_twice(desk):
     desk.jobs.start(Order(job_id, TEXT, template="Gone"), Ears())
 
 
+def test_an_id_that_is_used_again_gets_no_answer_of_before(desk):
+    store, gate = desk.parts.store, "gates/again"
+    job_id, _, end = desk.run(ending(1))
+    assert end.result.outputs == {"prompt": TEXT}
+    eventually(lambda: not desk.jobs.is_live(job_id), "it is over")
+    store.put(layout.cancel_key(job_id), b"")
+    other = {"2": {"class_type": "Text", "inputs": {"text": "again"}}}
+    script = [{"do": "await", "key": gate}, *ending(1)]
+    _, ears = desk.start(script, job_id=job_id, prompt=other)
+    desk.wait_state(job_id, JobState.SUBMITTED)
+    time.sleep(1)  # in which the bucket is asked some times
+    assert ears.ends == []
+    assert store.head(layout.cancel_key(job_id)) is None
+    store.put(gate, b"")
+    assert ears.end().result.outputs == {"prompt": other}
+
+
 def test_an_unknown_template(desk):
     job_id, _, end = desk.run([], template="Gone")
     assert (end.state, end.error["code"]) == (JobState.FAILED, "not_found")
@@ -623,6 +643,114 @@ def test_a_job_ends_though_its_end_cannot_be_recorded(desk):
     assert ears.end().state is JobState.SUCCEEDED
     eventually(lambda: not desk.jobs.is_live(job_id), "it is out of the service's hands")
     assert ears.views[-1].job.state is JobState.SUCCEEDED
+
+
+def test_a_result_that_does_not_come_home_fails_the_job(desk):
+    """What the ledger says is what the canvas shows."""
+    ears = Ears()
+    error = {"code": "aws", "message": "The picture cannot be written."}
+    ears.arriving = lambda end: JobEnd(JobState.FAILED, end.result, error)
+    job_id, _ = desk.start(ending(1), ears)
+    assert ears.end().error == error
+    job = desk.ledger.get(job_id)
+    assert (job.state, job.message) == (JobState.FAILED, "The picture cannot be written.")
+
+    def mistaken(end: JobEnd) -> JobEnd:
+        raise RuntimeError("a mistake of ours")
+
+    ears = Ears()
+    ears.arriving = mistaken
+    job_id, _ = desk.start(ending(1), ears)
+    assert "a mistake of ours" in ears.end().error["message"]
+    assert desk.ledger.get(job_id).state is JobState.FAILED
+
+
+def test_a_close_while_results_come_home_leaves_the_job_to_the_next_start(desk):
+    ears = Ears()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(end: JobEnd) -> JobEnd:
+        inside.set()
+        assert go_on.wait(LIMIT)
+        return end
+
+    ears.arriving = hold
+    job_id, _ = desk.start(ending(1), ears)
+    assert inside.wait(LIMIT)
+    closer = threading.Thread(target=desk.close)
+    closer.start()
+    eventually(desk.jobs._closed.is_set, "it closes")
+    go_on.set()
+    closer.join()
+    assert ears.let_go.wait(LIMIT)
+    assert ears.ends == []
+    desk.open()
+    again = Ears()
+    desk.jobs.resume(lambda job, request: again)
+    assert again.end().state is JobState.SUCCEEDED
+    assert desk.ledger.get(job_id).state is JobState.SUCCEEDED
+
+
+def test_what_cannot_be_taken_up_at_the_start_is_later(desk):
+    gate = "gates/later"
+    started = [
+        desk.start([comfy(1), {"do": "await", "key": gate}, *ending(2)])[0] for _ in range(2)
+    ]
+    for job_id in started:
+        desk.wait_state(job_id, JobState.RUNNING)
+    desk.close()
+    desk.wishes["resume_every"] = 0.1
+    desk.open()
+    out_of_reach, tries = [True], []
+
+    def refuse(**_) -> None:
+        if out_of_reach[0]:
+            tries.append(1)
+            raise AwsUnreachable("The network is not up yet.")
+
+    events = desk.parts.session.client("s3").meta.events
+    events.register("provide-client-params.s3.GetObject", refuse)
+    ears = {job_id: Ears() for job_id in started}
+    desk.jobs.resume(lambda job, request: ears[job.id])
+    eventually(lambda: len(tries) > 4, "it is tried again")
+    assert not any(map(desk.jobs.is_live, started))
+    desk.jobs.cancel(started[0])
+    out_of_reach[0] = False
+    for job_id in started:
+        eventually(lambda job_id=job_id: desk.jobs.is_live(job_id), "it is taken up")
+    events.unregister("provide-client-params.s3.GetObject", refuse)
+    cancelled = layout.cancel_key(started[0])
+    eventually(lambda: desk.parts.store.head(cancelled), "the worker is told of the cancel")
+    desk.parts.store.put(gate, b"")
+    assert {each.end().state for each in ears.values()} == {JobState.SUCCEEDED}
+
+
+def test_looks_that_fail_now_and_then_end_no_job_that_is_heard_of(parts, endpoint, tmp_path):
+    """Two short outages with a job that talks between are not one long one."""
+    desk = Desk(parts, endpoint, tmp_path / "outages", silence=1.0, lost_after=0.5)
+    gates = [f"gates/outage-{number}" for number in range(3)]
+    script = [step for number, gate in enumerate(gates)
+              for step in (comfy(number + 1), {"do": "await", "key": gate})]  # fmt: skip
+    _, ears = desk.start([*script, *ending(4)])
+    out_of_reach, tries = [False], []
+
+    def refuse(**_) -> None:
+        if out_of_reach[0]:
+            tries.append(1)
+            out_of_reach[0] = False
+            raise AwsUnreachable("The line is cut.")
+
+    events = parts.session.client("s3").meta.events
+    events.register("provide-client-params.s3.GetObject", refuse)
+    for number, gate in enumerate(gates[:2]):
+        eventually(lambda number=number: ears.numbers == [*range(1, number + 2)], "it talks")
+        out_of_reach[0] = True
+        eventually(lambda number=number: len(tries) == number + 1, "a look fails")
+        parts.store.put(gate, b"")
+    events.unregister("provide-client-params.s3.GetObject", refuse)
+    parts.store.put(gates[2], b"")
+    assert ears.end().state is JobState.SUCCEEDED
+    desk.close()
 
 
 def test_nothing_is_left_running(desk):

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from comfy_aws import hashing, outputfiles, scratch
-from comfy_aws.aws import PART
-from comfy_aws.errors import BlobCorrupted, ComfyAwsError
+from comfy_aws.aws import PART, ObjectStore, Session, downloads
+from comfy_aws.errors import AwsUnreachable, BlobCorrupted, ComfyAwsError
 from comfy_aws.models import OutputFile
 from comfy_aws.naming import Place
 from tests.functional.parts import Parts
+from tests.support import faults
 
 
 def sent(parts: Parts, body: bytes, name: str) -> OutputFile:
@@ -49,6 +50,36 @@ def test_a_damaged_file_does_not_come(parts: Parts, tmp_path: Path, size: int, f
     with pytest.raises(BlobCorrupted):
         outputfiles.bring(parts.store, told[fault], tmp_path / "output" / "damaged.bin")
     assert list((tmp_path / "output").iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [10, PART + 1], ids=str)
+def test_a_broken_connection_costs_another_try(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
+    body = os.urandom(size)
+    file = sent(parts, body, "broken.bin")
+    cuts, gives = [1, 2], 3
+
+    def cut(asked: faults.Asked) -> faults.Answer | None:
+        if not asked.target.endswith(file.key) or not cuts:
+            return None
+        cuts.pop()
+        first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
+        return 206, {"Content-Length": str(last + 1 - first)}, body[first : first + gives]
+
+    counted: list[int] = []
+    with faults.aws_before(parts.state.s3_endpoint_url) as aws:
+        aws.faults.append(cut)
+        store = ObjectStore(Session(replace(parts.access, s3_endpoint_url=aws.url)))
+        came = outputfiles.bring(store, file, tmp_path / "output" / "broken.bin", counted.append)
+        assert came.read_bytes() == body
+        assert sum(counted) == size
+        assert not cuts
+        cuts, gives = [1] * 100, 0
+        with pytest.raises(AwsUnreachable):
+            outputfiles.bring(store, file, tmp_path / "output" / "lost.bin", counted.append)
+    assert list(came.parent.iterdir()) == [came]
 
 
 def test_what_a_killed_process_has_left_is_removed(parts: Parts, tmp_path: Path) -> None:

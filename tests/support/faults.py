@@ -202,13 +202,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.command, self.path, headers, body)
-        status, answer, content = aws.answer(asked) or self._pass_on(aws, asked)
+        found = aws.answer(asked)
+        status, answer, content = found or self._pass_on(aws, asked)
         self.send_response_only(status)
         for name, value in answer.items():
             if name.lower() not in ("date", "content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
         self.send_header("Date", formatdate(time.time() + aws.shift, usegmt=True))
-        length = answer.get("Content-Length") if self.command == "HEAD" else None
+        length = answer.get("Content-Length") if found or self.command == "HEAD" else None
+        self.close_connection = bool(length)  # a fault that told a longer body has broken it off
         self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command != "HEAD":

@@ -8,6 +8,7 @@ them back while they are still in the page cache: that costs a copy, and no memo
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,6 +29,9 @@ WIDTH: Final = 8
 
 ATTEMPTS: Final = 4
 """Connections that may break within one range; each goes on where the last stopped."""
+
+PAUSE: Final = 0.25
+"""Seconds before the second connection, and once more as many before each further one."""
 
 _READ: Final = MiB
 
@@ -113,6 +117,7 @@ class RangedDownload:
                     attempt += 1
                     if attempt > ATTEMPTS:
                         raise
+                    time.sleep(PAUSE * attempt)
                 except AwsError as exc:
                     if exc.aws_code in {"InvalidRange", "416"}:
                         raise shorter(self._url, self._size) from exc

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from comfy_aws import joblog
+from comfy_aws import hashing, joblog
 from comfy_aws.comfyui import assets
 from comfy_aws.comfyui.canvas import Canvas, stamped
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
-from comfy_aws.comfyui.outputs import Outputs, path_of
+from comfy_aws.comfyui.outputs import Outputs, path_of, place_of
 from comfy_aws.errors import ComfyAwsError
 from comfy_aws.models import (
     Event,
@@ -45,6 +47,7 @@ class CloudRun:
         number: under which the queue knows the item.
         item: the queue's tuple with the graph as the user sent it.
         services: where outputs come from; None when the job never got that far.
+        before: what an earlier process has brought of the job.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class CloudRun:
         canvas: Canvas,
         outputs: Outputs,
         services: Services | None,
+        before: tuple[SavedFile, ...] = (),
     ) -> None:
         self._number = number
         self._job_id: str = item[1]
@@ -70,6 +74,9 @@ class CloudRun:
         self._names: dict[Place, Place] = {}
         self._saved: list[tuple[OutputFile, Place]] = []
         self._earlier: list[tuple[OutputFile, Place]] = []
+        self._before = list(before)
+        self._held: list[Json] = []
+        self._history: Json = {"outputs": {}, "meta": {}}
         self._cached: frozenset[str] = frozenset()
         self._messages: list[tuple[str, Json]] = []
         self._end_message: tuple[str, Json] | None = None
@@ -113,23 +120,32 @@ class CloudRun:
         if handler is not None:
             handler(event.data)
 
-    def ended(self, end: JobEnd) -> None:
-        history: Json = {"outputs": {}, "meta": {}}
+    def arriving(self, end: JobEnd) -> JobEnd:
+        if end.result is None:
+            return end
         try:
-            if end.result is not None:
-                self._save(end.result.files)
-                outputs = {node: self._shown(output) for node, output in end.result.outputs.items()}
-                history = {"outputs": outputs, "meta": end.result.meta}
-                assets.enter(self._job_id, self._names.values())
+            self._save(end.result.files)
         except ComfyAwsError as exc:
             log.warning("Job %s: an output is lost: %s", self._job_id, exc)
-            end = JobEnd(JobState.FAILED, end.result, exc.to_dict())
-            self._end_message = None
+            if end.state is not JobState.SUCCEEDED:
+                return end
+            return JobEnd(JobState.FAILED, end.result, exc.to_dict())
+        if self._before and self._services is not None:  # another machine's, of a try before
+            self._before.clear()
+            self._keep(self._services)
+        for payload in self._held:
+            self._show_output(payload)
+        outputs = {node: self._shown(output) for node, output in end.result.outputs.items()}
+        self._history = {"outputs": outputs, "meta": end.result.meta}
+        assets.enter(self._job_id, self._names.values())
+        return end
+
+    def ended(self, end: JobEnd) -> None:
         kind, payload = self._ending(end)
         self._messages.append((kind, _without_null(payload)))
         self._canvas.send(self._job_id, self._client_id, kind, payload)
         success = end.state is JobState.SUCCEEDED
-        self._queue.finish(self._number, history, self._messages, success=success)
+        self._queue.finish(self._number, self._history, self._messages, success=success)
         self._canvas.tell(self._client_id, "executing", {"node": None, "prompt_id": self._job_id})
         self._canvas.leave(self._job_id, self._client_id)
 
@@ -159,11 +175,24 @@ class CloudRun:
         if kind == "execution_cached":
             self._cached = frozenset(map(str, payload.get("nodes", ())))
         if kind == "executed":
-            self._save(tuple(from_dict(OutputFile, file) for file in message.get("files", ())))
-            payload = {**payload, "output": self._shown(payload.get("output"))}
+            self._on_executed(payload, message.get("files", ()))
+            return
         if kind in KEPT_IN_HISTORY:
             self._messages.append((kind, payload))
         self._canvas.send(self._job_id, self._client_id, kind, payload)
+
+    def _on_executed(self, payload: Json, files: Iterable[Json]) -> None:
+        try:
+            self._save(tuple(from_dict(OutputFile, file) for file in files))
+        except ComfyAwsError as exc:  # the job goes on, and they are tried again at its end
+            log.warning("Job %s: an output comes later: %s", self._job_id, exc)
+            self._held.append(payload)
+            return
+        self._show_output(payload)
+
+    def _show_output(self, payload: Json) -> None:
+        shown = {**payload, "output": self._shown(payload.get("output"))}
+        self._canvas.send(self._job_id, self._client_id, "executed", shown)
 
     def _on_preview(self, preview: Json) -> None:
         self._canvas.preview(self._job_id, self._client_id, preview)
@@ -174,22 +203,31 @@ class CloudRun:
     def _start_over(self) -> None:
         """Another machine begins: the one before was lost. Its files that come again are kept."""
         self._messages.clear()
+        self._held.clear()
         self._end_message = None
         self._cached = frozenset()
         self._earlier, self._saved = self._saved, []
         self._names = {}
 
     def _save(self, files: tuple[OutputFile, ...]) -> None:
-        new = [file for file in files if _place(file) not in self._names]
+        new = [file for file in files if place_of(file) not in self._names]
         if self._services is None or not new:
             return
-        names = {_place(file): local for file in new if (local := self._came_before(file))}
-        missing = [file for file in new if _place(file) not in names]
-        names |= self._outputs.save(self._services.store, missing, self._cached, self._on_fetched)
-        self._names |= names
-        self._saved += [(file, names[_place(file)]) for file in new]
-        kept = tuple(SavedFile(file.node_id, *local) for file, local in self._saved)
-        self._services.jobs.keep_files(self._job_id, kept)
+        here = [(file, local) for file in new if (local := self._came_before(file))]
+        came = {place_of(file) for file, _ in here}
+        missing = [file for file in new if place_of(file) not in came]
+        brought = self._outputs.save(self._services.store, missing, self._cached, self._on_fetched)
+        try:
+            for file, local in itertools.chain(here, brought):
+                self._names[place_of(file)] = local
+                self._saved.append((file, local))
+        finally:
+            self._keep(self._services)
+
+    def _keep(self, services: Services) -> None:
+        """Note what is here of the job, also for a process that takes it up from this one."""
+        here = [SavedFile(file.node_id, *local) for file, local in self._saved]
+        services.jobs.keep_files(self._job_id, (*here, *self._before))
 
     def _on_fetched(self, step: Progress) -> None:
         """Tells of files that are long in coming; the job's own thread waits for them."""
@@ -205,10 +243,15 @@ class CloudRun:
         return assets.identified(renamed(output, self._names, path_of))
 
     def _came_before(self, file: OutputFile) -> Place | None:
-        """Where the same bytes of the same node lie since a machine that was lost sent them."""
+        """Where the same bytes of the same node lie since another machine or process had them."""
         for at, (other, local) in enumerate(self._earlier):
             if (other.node_id, other.digest) == (file.node_id, file.digest):
                 del self._earlier[at]
+                return local
+        for saved in self._before:
+            local = Place(saved.filename, saved.subfolder, saved.type)
+            if saved.node_id == file.node_id and _has(local, file):
+                self._before.remove(saved)
                 return local
         return None
 
@@ -256,8 +299,13 @@ class CloudRun:
         }
 
 
-def _place(file: OutputFile) -> Place:
-    return Place(file.filename, file.subfolder, file.type)
+def _has(place: Place, file: OutputFile) -> bool:
+    """Whether the bytes of a file lie at a place here."""
+    try:
+        path = path_of(place)
+        return path.stat().st_size == file.size and hashing.of_file(path)[0].digest == file.digest
+    except (OSError, ComfyAwsError):
+        return False
 
 
 def _without_null(payload: Json) -> Json:

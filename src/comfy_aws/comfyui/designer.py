@@ -32,7 +32,16 @@ from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import INFERENCE, Config
 from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
 from comfy_aws.keeper import Keeper
-from comfy_aws.models import Endpoint, Job, JobRequest, JobState, Json, TemplateVersion, to_dict
+from comfy_aws.models import (
+    Endpoint,
+    Job,
+    JobRequest,
+    JobState,
+    Json,
+    SavedFile,
+    TemplateVersion,
+    to_dict,
+)
 from comfy_aws.orders import PROGRAM, JobEnd, Listener, Order
 from comfy_aws.ownfolder import OwnFolder
 from comfy_aws.readlog import READS, ReadLog
@@ -410,7 +419,13 @@ class Designer:
             )
         return await run.output(node_id, self.services(), self.outputs, interrupted)
 
-    def _listener(self, services: Services | None, number: int, item: Item) -> Listener:
+    def _listener(
+        self,
+        services: Services | None,
+        number: int,
+        item: Item,
+        before: tuple[SavedFile, ...] = (),
+    ) -> Listener:
         return CloudRun(
             number,
             item,
@@ -419,6 +434,7 @@ class Designer:
             canvas=self.canvas,
             outputs=self.outputs,
             services=services,
+            before=before,
         )
 
     def _resume(self, services: Services) -> None:
@@ -427,7 +443,7 @@ class Designer:
                 return ProgramRun(self.server, services)
             extra_data = {**request.extra_data, "client_id": job.client_id}
             item: Item = (0, job.id, request.prompt, extra_data, list(request.outputs), {})
-            return self._listener(services, self.queue.enter(item), item)
+            return self._listener(services, self.queue.enter(item), item, job.facts.files)
 
         def resume() -> None:
             services.jobs.resume(listen)

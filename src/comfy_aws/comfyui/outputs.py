@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import folder_paths
@@ -29,8 +29,8 @@ class Outputs:
         files: Sequence[OutputFile],
         cached: frozenset[str],
         progress: OnProgress = no_progress,
-    ) -> dict[Place, Place]:
-        """Download files and return their local places by the worker's.
+    ) -> Iterator[tuple[OutputFile, Place]]:
+        """Download files; yields each with its place here as soon as it is there.
 
         Args:
             cached: nodes that the worker did not run again.
@@ -41,19 +41,22 @@ class Outputs:
             AwsError, ComfyAwsError: it cannot be had or written.
         """
         counter = ByteCounter("fetch", "", sum(file.size for file in files), progress)
-        names: dict[Place, Place] = {}
         for file in files:
-            remote = Place(file.filename, file.subfolder, file.type)
+            remote = place_of(file)
             known = self._saved.get((remote, file.digest)) if file.node_id in cached else None
             if known is not None and path_of(known).is_file():
-                names[remote] = known
                 counter.add(file.size)
+                yield file, known
                 continue
             came = outputfiles.bring(store, file, path_of(remote), counter.add)
             local = remote._replace(filename=came.name)
-            names[remote] = local
             self._saved[remote, file.digest] = local
-        return names
+            yield file, local
+
+
+def place_of(file: OutputFile) -> Place:
+    """Where the worker has a file."""
+    return Place(file.filename, file.subfolder, file.type)
 
 
 def path_of(place: Place) -> Path:

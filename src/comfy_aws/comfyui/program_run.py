@@ -32,6 +32,9 @@ class ProgramRun:
     def event(self, event: Event) -> None:
         """Whoever wants to see the job asks for it."""
 
+    def arriving(self, end: JobEnd) -> JobEnd:
+        return end
+
     def ended(self, _end: JobEnd) -> None:
         self._services.webhooks.look()
 

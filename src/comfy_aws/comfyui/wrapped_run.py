@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from comfy_aws.comfyui.outputs import Outputs, path_of
+from comfy_aws.comfyui.outputs import Outputs, path_of, place_of
 from comfy_aws.errors import Cancelled, WorkerError
 from comfy_aws.models import Event, JobState, Json
 from comfy_aws.naming import renamed
@@ -65,7 +65,8 @@ class WrappedRun:
             raise WorkerError(str(text), hint=str(error.get("hint") or ""))
         owners = self._owners(node_id)
         files = [file for file in end.result.files if file.node_id in owners]
-        names = outputs.save(services.store, files, frozenset())
+        brought = outputs.save(services.store, files, frozenset())
+        names = {place_of(file): local for file, local in brought}
         output = renamed(end.result.outputs.get(node_id, {}), names, path_of)
         return output if isinstance(output, dict) else {}
 
@@ -81,6 +82,9 @@ class WrappedRun:
 
     def event(self, event: Event) -> None:
         """As `changed`."""
+
+    def arriving(self, end: JobEnd) -> JobEnd:
+        return end
 
     def ended(self, end: JobEnd) -> None:
         self._end = end
