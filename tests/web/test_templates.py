@@ -17,6 +17,7 @@ from tests.functional.localstack_support import eventually
 from tests.pipeline.install import INPUT_IMAGE, SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
 from tests.web.browser import TIMEOUT_MS, ComfyPage, other_page
 from tests.web.designer import Designer
+from tests.web.test_page import ensure_endpoint, turn_off, turn_on
 
 pytestmark = [
     pytest.mark.browser,
@@ -543,6 +544,43 @@ def wait_for_draft(draft: Path, seed: int) -> None:
         time.sleep(0.05)
 
 
+def test_a_jobs_workflow_takes_no_drafts_place(page, stack):
+    ensure_endpoint(stack)
+    publish_versions(stack, "Lender", seeds=(600,))
+    stack.call("PATCH", "/aws/templates/Lender", {"endpoint": stack.endpoints()[0]["name"]})
+    page.show_connected_panel()
+    row(page, "Lender").click()
+    expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
+    change_seed(page, 601)
+    folder = drafts_of(stack, "Lender", "100000")
+    draft = folder.with_name(f"{folder.name}.json")
+    wait_for_draft(draft, 601)
+    turn_on(page)
+    line = page.tab.locator(f"[data-testid=aws-job][data-id={json.dumps(page.run())}]")
+    expect(line).to_have_attribute("data-state", "succeeded", timeout=2 * TIMEOUT_MS)
+    turn_off(page)
+    change_seed(page, 602)
+    wait_for_draft(draft, 602)
+
+    line.get_by_test_id("aws-job-more").click()
+    line.get_by_test_id("aws-job-load").click()
+    expect(page.find("aws-draft-text")).to_contain_text("A job’s workflow.")
+    assert seed_of(page) == 601
+    row(page, "Lender").click()
+    expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+    assert seed_of(page) == 602
+    assert seed_in(draft) == 602
+    assert not folder.exists(), "nothing was put aside"
+
+    # Whoever changes it has it as the draft, and finds the one of before.
+    line.get_by_test_id("aws-job-load").click()
+    expect(page.find("aws-draft-text")).to_contain_text("A job’s workflow.")
+    change_seed(page, 603)
+    wait_for_draft(draft, 603)
+    expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+    wait_for_asides(folder, 602)
+
+
 def test_a_deleted_template_leaves_no_draft_to_another_of_its_name(page, stack):
     publish_versions(stack, "Gone", seeds=(500,))
     page.show_connected_panel()
@@ -550,6 +588,7 @@ def test_a_deleted_template_leaves_no_draft_to_another_of_its_name(page, stack):
     expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
     change_seed(page, 501)
     expect(page.find("aws-draft-text")).to_have_text("Draft, kept for you alone.")
+    change_seed(page, 503)  # a moment ago, so that it is not kept yet
     page.tab.get_by_role("button", name="Delete template Gone").click()
     page.tab.locator("[role=dialog]").get_by_role("button", name="Delete").click()
     expect(row(page, "Gone")).to_have_count(0)
@@ -559,4 +598,4 @@ def test_a_deleted_template_leaves_no_draft_to_another_of_its_name(page, stack):
     row(page, "Gone").click()
     expect(page.find("aws-draft-text")).to_have_text("Published version 1.")
     assert seed_of(page) == 502
-    wait_for_asides(drafts_of(stack, "Gone", "1000"), 501)
+    wait_for_asides(drafts_of(stack, "Gone", "1000"), 503)

@@ -17,6 +17,7 @@
  * @property {string} [tab] the browser's tab that kept it as a draft
  * @property {string} [place] ComfyUI's tab in it
  * @property {number} [saved] when, in seconds since the epoch
+ * @property {string} [lent] fingerprint of what a job lent the canvas, as this page shows it
  */
 
 /** @typedef {Record<string, any>} Workflow */
@@ -101,10 +102,11 @@ export class Canvas {
   async open(workflow, name, mark, prompt = {}) {
     await this.#meet(workflow, prompt)
     const own = marked(workflow, mark)
-    const open = /** @type {any[]} */ (this.#tabs.openWorkflows ?? [])
-    const tab = open.find(
-      (each) => each.isTemporary && markOf(each.activeState)?.template === mark.template
-    )
+    const open = /** @type {any[]} */ (this.#tabs.openWorkflows ?? []).filter((each) => {
+      const shown = markOf(each.activeState)
+      return each.isTemporary && shown?.template === mark.template && !shown.lent
+    })
+    const tab = open.find((each) => each.path === mark.place) ?? open[0]
     await this.#app.loadGraphData(/** @type {any} */ (own), true, true, tab ?? name)
   }
 
@@ -122,7 +124,7 @@ export class Canvas {
   }
 
   /**
-   * Show what a job was sent with, in a tab of its own.
+   * Show what a job was sent with, in a tab of its own: lent, until somebody changes it.
    *
    * @param {Aws.JobRequest} request
    * @param {string} name of the tab
@@ -130,8 +132,11 @@ export class Canvas {
   async openJob({ workflow, prompt }, name) {
     const app = /** @type {any} */ (this.#app)
     await this.#meet(workflow ?? {}, prompt)
-    if (workflow) await app.loadGraphData(workflow, true, true, name)
+    const template = ownerOf(workflow ?? {})
+    const lent = (/** @type {string} */ print) => ({ template, lent: print })
+    if (workflow) await app.loadGraphData(marked(workflow, lent('loading')), true, true, name)
     else await app.loadApiJson(prompt, name)
+    this.mark = lent(fingerprint(this.workflow()))
   }
 
   /**

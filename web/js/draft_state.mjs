@@ -25,13 +25,14 @@ export class DraftState {
   show(prints) {
     const workflow = this.#canvas.workflow()
     const print = fingerprint(workflow)
-    const mark = markOf(workflow)
-    const owner = mark?.template ?? ''
-    const edited = owner === '' || print !== mark?.print
+    const mark = markOf(workflow) ?? { template: '' }
+    const owner = mark.template
+    const edited = owner === '' || print !== mark.print
     const kept = prints.get(owner) === print
-    const version = mark?.version ?? 0
+    const lent = print === mark.lent
     const before = this.#store.state.draft
-    this.#store.set({ draft: { owner, edited, kept, version, earlier: before?.earlier ?? false } })
+    const earlier = before?.earlier ?? false
+    this.#store.set({ draft: { owner, edited, kept, version: mark.version ?? 0, earlier, lent } })
     if (before?.owner !== owner || before.edited !== edited) void this.lookForEarlier(owner)
   }
 

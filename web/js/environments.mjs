@@ -232,10 +232,13 @@ export class Environments {
    */
   async deleted(name) {
     const { mark } = this.#canvas
+    const pending = this.#pending
     if (mark?.template === name) this.#canvas.mark = { template: '' }
-    this.#kept.delete(name)
-    this.#places.delete(name)
+    if (pending && ownerOf(pending.workflow) === name) this.#pending = null
     try {
+      if (pending && !this.#pending) await this.#keep(pending)
+      this.#kept.delete(name)
+      this.#places.delete(name)
       await this.#inTurn(() => this.#drafts.putAside(name))
     } catch (error) {
       this.#fail(t('draft.notKept'), error)
@@ -337,8 +340,9 @@ export class Environments {
   #isNew(workflow, loaded) {
     if (!workflow.nodes?.length) return false
     const owner = ownerOf(workflow)
-    const known = this.#kept.get(owner) ?? markOf(workflow)?.print ?? loaded
-    return fingerprint(workflow) !== known
+    const mark = markOf(workflow)
+    const print = fingerprint(workflow)
+    return print !== mark?.lent && print !== (this.#kept.get(owner) ?? mark?.print ?? loaded)
   }
 
   /** @param {Seen} seen */
@@ -371,7 +375,8 @@ export class Environments {
     const print = fingerprint(workflow)
     const there = await this.#drafts.read(owner)
     const differs = there && fingerprint(there) !== print
-    const mark = { ...markOf(workflow), template: owner, tab, place, saved: Date.now() / 1000 }
+    const { lent, ...own } = { ...markOf(workflow) }
+    const mark = { ...own, template: owner, tab, place, saved: Date.now() / 1000 }
     if (differs && seen.untouched && markOf(there)?.place === place) {
       // The draft is what this tab was last, the canvas what ComfyUI has brought back of it.
       await this.#drafts.writeAside(owner, marked(workflow, mark))
@@ -383,6 +388,7 @@ export class Environments {
     await this.#drafts.dropOf(owner, place)
     if (!seen.resumed) this.#kept.set(owner, print) // the canvas of now may be another one
     if (tab === this.#comfy.clientId) this.#places.set(owner, place)
+    if (lent && place === this.#canvas.place) this.#canvas.mark = { ...own, template: owner }
     this.#store.set({ draftProblem: null })
     this.#show()
   }

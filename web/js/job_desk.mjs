@@ -147,6 +147,7 @@ export class JobDesk {
   async #open(job, request) {
     await this.#environments.flush() // nothing unsaved is lost
     await this.#canvas.openJob(request, `${job.template || t('jobs.canvas')} ${job.id.slice(0, 4)}`)
+    this.#environments.loaded() // once more, as it is lent now
   }
 
   /**

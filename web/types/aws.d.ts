@@ -196,6 +196,8 @@ declare namespace Aws {
     version: number
     /** There are earlier drafts. */
     earlier: boolean
+    /** It is what a job was sent with, and nobody has changed it. */
+    lent: boolean
   }
 
   type EndpointStatus =

@@ -115,6 +115,7 @@ export const EN = Object.freeze({
 
   'draft.local': 'This canvas belongs to no template.',
   'draft.local.kept': 'Kept as the draft of Local.',
+  'draft.lent': 'A job’s workflow. It becomes your draft when you change it.',
   'draft.published': 'Published version {version}.',
   'draft.edited': 'Draft.',
   'draft.kept': 'Draft, kept for you alone.',

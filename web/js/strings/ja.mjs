@@ -115,6 +115,7 @@ export const JA = Object.freeze({
 
   'draft.local': 'このキャンバスはどのテンプレートにも属していません。',
   'draft.local.kept': 'ローカルの下書きとして保存されています。',
+  'draft.lent': 'ジョブのワークフローです。変更すると下書きになります。',
   'draft.published': '公開済みのバージョン {version} です。',
   'draft.edited': '下書きです。',
   'draft.kept': '下書きです。あなた専用に保存されています。',

@@ -115,6 +115,7 @@ export const ZH = Object.freeze({
 
   'draft.local': '此画布不属于任何模板。',
   'draft.local.kept': '已保存为“本地”的草稿。',
+  'draft.lent': '这是某个任务的工作流，修改后会成为您的草稿。',
   'draft.published': '已发布的版本 {version}。',
   'draft.edited': '草稿。',
   'draft.kept': '草稿，仅为您保存。',

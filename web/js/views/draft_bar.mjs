@@ -48,18 +48,26 @@ export class DraftBar {
   #draw({ draft, draftProblem, template, templates }) {
     this.element.hidden = draft === null
     if (!draft) return
-    const { owner, edited, version, earlier } = draft
+    const { owner, version } = draft
     const isOther = owner !== template
     this.#owner = owner
     const newest = templates.items.find((item) => item.name === owner)?.version ?? version
     setText(this.#text, isOther ? t('draft.other', { name: owner || t('local') }) : words(draft, newest))
-    const hasEarlier = !isOther && earlier
-    this.#published.hidden = isOther || owner === '' || !edited
-    this.#earlier.hidden = !hasEarlier || edited
-    this.#all.hidden = !hasEarlier
+    this.#drawWays(draft, isOther)
     this.#align.hidden = !isOther
     setText(this.#align, t('draft.align', { name: owner || t('local') }))
     setText(this.#problem, draftProblem ? told(draftProblem) : '')
+  }
+
+  /**
+   * @param {Aws.Draft} draft
+   * @param {boolean} isOther whether another environment is selected
+   */
+  #drawWays({ owner, edited, earlier, lent }, isOther) {
+    const hasEarlier = !isOther && earlier
+    this.#published.hidden = isOther || owner === '' || !edited || lent
+    this.#earlier.hidden = !hasEarlier || edited
+    this.#all.hidden = !hasEarlier
   }
 }
 
@@ -67,7 +75,8 @@ export class DraftBar {
  * @param {Aws.Draft} draft
  * @param {number} newest version that is published
  */
-function words({ owner, edited, kept, version }, newest) {
+function words({ owner, edited, kept, version, lent }, newest) {
+  if (lent) return t('draft.lent')
   if (owner === '') return t(kept ? 'draft.local.kept' : 'draft.local')
   if (!edited) return t('draft.published', { version })
   if (version && version < newest) return t('draft.outdated', { version, newest })
