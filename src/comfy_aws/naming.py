@@ -20,7 +20,11 @@ LONGEST: Final = 1024
 """Characters of a path."""
 
 _FILE = re.compile(r"(?!/)(?!.*(?:^|/)\.\.?/)[^\\\0\n]*[^/\\\0\n]\.[A-Za-z0-9]{1,8}")
-_NUMBERED = re.compile(r"(?P<prefix>.*_)(?P<number>\d{5,})(?P<rest>(?:\D.*)?)")
+# ComfyUI's own counter ends with an underscore, those of packs have its five digits. Other numbers
+# are words of the name, such as a seed or a time.
+_NUMBERED = re.compile(
+    r"(?P<prefix>.*_)(?P<number>\d{5,}(?=_(?:\.|$))|\d{5}(?=[.-]|$))(?P<rest>.*)"
+)
 
 
 class Numbered(NamedTuple):
@@ -56,14 +60,18 @@ def next_number(prefix: str, names: Iterable[str]) -> int:
 
     Names are compared without case, because the file system may be.
     """
-    highest = 0
-    for name in names:
-        if name[: len(prefix)].lower() != prefix.lower():
-            continue
-        digits = re.match(r"\d+", name[len(prefix) :])
-        if digits:
-            highest = max(highest, int(digits[0]))
-    return highest + 1
+    return max((_count(prefix, name) for name in names), default=0) + 1
+
+
+def _count(prefix: str, name: str) -> int:
+    """The number of a name, where it has one and this prefix; else 0."""
+    if name[: len(prefix)].lower() != prefix.lower():
+        return 0
+    word = name[len(prefix) :].partition("_")[0]  # what ComfyUI itself takes for the number
+    if word.isdecimal():
+        return int(word)
+    parts = numbered(name)
+    return parts.number if parts is not None and len(parts.prefix) == len(prefix) else 0
 
 
 def alternative(filename: str, attempt: int) -> str:

@@ -125,9 +125,8 @@ def _claim(temporary: Path, folder: Path, wanted: str) -> str:
 
 def _next_name(folder: Path, parts: Numbered | None, wanted: str, attempt: int) -> str:
     if parts is not None:
-        return parts.with_number(
-            next_number(parts.prefix, (entry.name for entry in folder.iterdir()))
-        )
+        number = next_number(parts.prefix, (entry.name for entry in folder.iterdir()))
+        return parts.with_number(number + attempt - 1)
     return wanted if attempt == 1 else alternative(wanted, attempt)
 
 

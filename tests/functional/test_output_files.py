@@ -38,6 +38,14 @@ def test_a_file_gets_the_next_free_name(parts: Parts, tmp_path: Path, size: int)
     assert sorted(wish.parent.iterdir()) == paths
 
 
+def test_a_number_that_is_no_counter_stays(parts: Parts, tmp_path: Path) -> None:
+    """A seed or a time is a word of the name."""
+    file = sent(parts, b"pixels", "portrait_1700000000.png")
+    paths = [outputfiles.bring(parts.store, file, tmp_path / "o" / file.filename) for _ in "ab"]
+    names = ["portrait_1700000000.png", "portrait_1700000000 (2).png"]
+    assert [path.name for path in paths] == names
+
+
 @pytest.mark.parametrize("size", [10, PART + 1], ids=str)
 @pytest.mark.parametrize("fault", ["digest", "shorter", "longer"])
 def test_a_damaged_file_does_not_come(parts: Parts, tmp_path: Path, size: int, fault: str) -> None:

@@ -23,6 +23,11 @@ def local_path(place: Place) -> Path:
         ("x_00001", ("x_", 1, "")),
         ("_00003_.png", ("_", 3, "_.png")),
         ("a_00001_00002_.png", ("a_00001_", 2, "_.png")),
+        ("v_00001.mp4", ("v_", 1, ".mp4")),
+        ("v_00001-audio.mp4", ("v_", 1, "-audio.mp4")),
+        ("portrait_1700000000.png", None),
+        ("img_20240101_120000.png", None),
+        ("img_20240101_x.png", None),
         ("x_0001_.png", None),
         ("x00001_.png", None),
         ("plain.png", None),
@@ -41,12 +46,14 @@ def test_next_number_is_one_above_the_highest():
     assert next_number("c_", names) == 8
     assert next_number("c_", []) == 1
     assert next_number("c_", ["c_100000_.png"]) == 100001
+    assert next_number("c_", ["c_1700000000.png", "c_00003.mp4", "c_00004-audio.mp4"]) == 5
+    assert next_number("c_", ["c_00009_00001_.png", "c_x_00010_.png"]) == 10  # as ComfyUI has it
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_a_new_number_never_meets_an_old_name(seed):
     dice = random.Random(seed)
-    taken = {f"c_{dice.randrange(1, 200000):05}{dice.choice(['_.png', '.webp', ''])}"
+    taken = {f"c_{dice.randrange(1, 99_000):05}{dice.choice(['_.png', '.webp', ''])}"
              for _ in range(dice.randrange(30))}  # fmt: skip
     fresh = f"c_{next_number('c_', taken):05}_.png"
     assert fresh not in taken
