@@ -122,6 +122,12 @@ class Config:
         return 60 * float(self.idle_guard) if self.idle_guard else None
 
     @property
+    def place(self) -> dict[str, str]:
+        """The settings that tell where jobs are: with others in force none is found."""
+        names = ("target",) if self.target == "local" else ("target", "bucket", "region", "profile")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def stack_home(self) -> Path:
         """Folder of the local stack."""
         return self.home / "stack"

@@ -214,6 +214,11 @@ class Jobs:
             run.inbox.put(())
         return job
 
+    def live(self) -> list[Job]:
+        """The jobs that are under way in this process."""
+        with self._lock:
+            return [run.view.job for run in self._runs.values()]
+
     def is_live(self, job_id: str) -> bool:
         with self._lock:
             return job_id in self._runs

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tests.comfy.comfyui_process import ComfyUIProcess
+from tests.comfy.test_forward import slow
 from tests.comfy.test_routes import call
+from tests.support.client import Client
+from tests.support.stack import frozen, object_stores
 
 
 def put(designer: ComfyUIProcess, body: Any) -> tuple[int, Any]:
@@ -78,3 +81,25 @@ def test_settings_that_lead_nowhere_are_a_finding(designer: ComfyUIProcess) -> N
         assert "bucket" in check["hint"]
     finally:
         put(designer, {"target": "local"})
+
+
+def test_a_job_under_way_is_kept_from_settings_that_would_lose_it(
+    designer: ComfyUIProcess, home: Path, client: Client
+) -> None:
+    before = (home / "settings.json").read_bytes()
+    with frozen(object_stores(home)):
+        job = client.queue(slow(3, prefix="quiet", grey=0.87), aws={})
+        client.wait_state(job, "preparing")
+        status, answer = put(designer, {"cost_limit_job": "5"})
+        assert (status, answer["error"]["code"]) == (409, "conflict")
+        assert "Jobs that are being sent: 1." in answer["error"]["message"]
+    client.wait_state(job, "running")
+    status, answer = put(designer, {"target": "aws", "bucket": "elsewhere"})
+    assert (status, answer["error"]["code"]) == (409, "conflict")
+    assert "under way: 1." in answer["error"]["message"]
+    assert (home / "settings.json").read_bytes() == before
+    try:
+        assert put(designer, {"cost_limit_job": "5"})[0] == 200
+        client.wait_state(job, "succeeded")
+    finally:
+        put(designer, {"cost_limit_job": ""})

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from comfy_aws import stack
 
 
@@ -17,3 +19,27 @@ def running_stack(home: Path) -> Iterator[stack.StackState]:
         yield state
     finally:
         stack.down(home)
+
+
+def object_stores(home: Path) -> list[psutil.Process]:
+    """The processes of the object store of the local stack below a folder."""
+    stores = [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if "weed" in (process.info["name"] or "")
+        and any(str(home) in part for part in process.info["cmdline"] or [])
+    ]
+    assert stores, "the local stack runs no object store"
+    return stores
+
+
+@contextmanager
+def frozen(processes: list[psutil.Process]) -> Iterator[None]:
+    """They stand still."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()

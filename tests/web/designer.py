@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import requests
 
 from comfy_aws import stack
 from tests.comfy.comfyui_process import REPO_ROOT, ComfyUIProcess
 from tests.pipeline.install import SAVE_ID, install, load_prompt, load_workflow
+from tests.support.stack import frozen, object_stores
 
 # A machine's own configuration must not reach the designer under test.
 FOREIGN = ("AWS_", "COMFY_AWS_")
@@ -92,27 +91,18 @@ class Designer:
 
         Meanwhile the stack answers no question that needs the store.
         """
-        stores = self._stores()
-        for store in stores:
-            store.send_signal(signal.SIGSTOP)
-        try:
+        with frozen(object_stores(self.home)):
             yield
-        finally:
-            for store in stores:
-                store.send_signal(signal.SIGCONT)
 
     @contextmanager
     def slow_bucket(self) -> Iterator[None]:
         """The object store works a tenth of the time, so that no machine is too fast for a test."""
-        stores, over = self._stores(), threading.Event()
+        stores, over = object_stores(self.home), threading.Event()
 
         def hinder() -> None:
             while not over.wait(SLOW_WORK_S):
-                for store in stores:
-                    store.send_signal(signal.SIGSTOP)
-                over.wait(SLOW_REST_S)
-                for store in stores:
-                    store.send_signal(signal.SIGCONT)
+                with frozen(stores):
+                    over.wait(SLOW_REST_S)
 
         thread = threading.Thread(target=hinder)
         thread.start()
@@ -121,17 +111,6 @@ class Designer:
         finally:
             over.set()
             thread.join()
-
-    def _stores(self) -> list[psutil.Process]:
-        """The processes of the local stack's object store."""
-        stores = [
-            process
-            for process in psutil.process_iter(["name", "cmdline"])
-            if "weed" in (process.info["name"] or "")
-            and any(str(self.home) in part for part in process.info["cmdline"] or [])
-        ]
-        assert stores, "the local stack runs no object store"
-        return stores
 
 
 @contextmanager

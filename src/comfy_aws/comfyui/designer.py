@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ from comfy_aws.models import (
 )
 from comfy_aws.orders import PROGRAM, JobEnd, Listener, Order
 from comfy_aws.ownfolder import OwnFolder
+from comfy_aws.publications import PublishState
 from comfy_aws.readlog import READS, ReadLog
 from comfy_aws.services import Local, Services
 
@@ -172,6 +173,24 @@ class Designer:
                 self._services.close()
             self._services = None
 
+    def check_quiet(self, changes: Mapping[str, str]) -> None:
+        """Raises Conflict when something would be lost with the services that it runs on."""
+        services = self.built
+        if services is None:
+            return
+        if any(each.state is PublishState.RUNNING for each in services.publications.list()):
+            raise Conflict("A workflow is being published.", hint="Wait for its end, or cancel it.")
+        live = services.jobs.live()
+        sent = sum(job.state is JobState.PREPARING for job in live)
+        if sent:
+            raise Conflict(f"Jobs that are being sent: {sent}.", hint="Wait, or cancel them.")
+        config = self.config()
+        if live and any(changes.get(name, now) != now for name, now in config.place.items()):
+            raise Conflict(
+                f"Jobs that are under way: {len(live)}.",
+                hint="Wait for their end, or cancel them: elsewhere they are not found again.",
+            )
+
     def follow_stack(self, state: stack.StackState | None) -> None:
         """Build the services anew when the local stack came back under another address.
 
@@ -183,7 +202,8 @@ class Designer:
                 self.forget_services()
 
     def start_stack(self) -> stack.StackState:
-        """Start the local stack and make it the target. Raises LocalStackError."""
+        """Start the local stack and make it the target. Raises LocalStackError, Conflict."""
+        self.check_quiet({"target": "local"})
         state, _ = stack.up(self.config().stack_home)
         configuration.save(self.home, target="local")
         chosen = self.config()  # written down for endpoints that a terminal creates

@@ -10,9 +10,8 @@ from comfy_aws import config as configuration
 from comfy_aws import versions
 from comfy_aws.comfyui.routes.base import Route, RouteGroup, answers_errors, body_of
 from comfy_aws.doctor import failure
-from comfy_aws.errors import ComfyAwsError, ConfigError, Conflict
+from comfy_aws.errors import ComfyAwsError, ConfigError
 from comfy_aws.models import Json, to_dict
-from comfy_aws.publications import PublishState
 
 SHOWN = ("target", "region", "profile", "bucket", "execution_role", "image", "endpoint",
          "cost_limit_job", "cost_limit_month", "cost_limit_user", "idle_guard")  # fmt: skip
@@ -60,19 +59,11 @@ class SettingsRoutes(RouteGroup):
                     f"The setting {name} is decided by the environment variable {forced[name]}.",
                     hint="Change it there and restart ComfyUI.",
                 )
-        self._check_quiet()
         kept = {name: value.strip() for name, value in changes.items() if name not in forced}
+        self._designer.check_quiet(kept)
         configuration.save(self._designer.home, **kept)
         self._designer.forget_services()
         self._designer.definitions.forget()
-
-    def _check_quiet(self) -> None:
-        """A publish ends with the services that it runs on."""
-        if not self._designer.has_services:
-            return
-        publishes = self._designer.services().publications.list()
-        if any(each.state is PublishState.RUNNING for each in publishes):
-            raise Conflict("A workflow is being published.", hint="Wait for its end, or cancel it.")
 
     @answers_errors
     async def post_test(self, _request: web.Request) -> web.Response:
