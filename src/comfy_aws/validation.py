@@ -7,13 +7,15 @@ code can tell is left to the worker's ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from comfy_aws import inputspecs
 from comfy_aws.inputspecs import Spec
 from comfy_aws.models import Json
-from comfy_aws.prompt import is_link, posix, unwrapped
+from comfy_aws.prompt import is_link, needed, posix, unwrapped
+
+MISSING: Final = "missing_node_type"
 
 Problem = Json
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float}
@@ -41,6 +43,30 @@ def validate(prompt: Json, object_info: Json, *, offered: Callable[[str, str], b
                 "errors": problems, "dependent_outputs": [], "class_type": node["class_type"],
             }  # fmt: skip
     return errors
+
+
+def runnable(prompt: Json, errors: Json, outputs: Iterable[str]) -> tuple[tuple[str, ...], Json]:
+    """What of a graph runs: as in ComfyUI, an output is held up by errors below itself alone.
+
+    Args:
+        errors: as `validate` gives them.
+        outputs: ids of the output nodes that are asked for.
+
+    Returns:
+        The outputs that are sound, and the errors of those that are not with their
+        `dependent_outputs`. A class that nobody has holds up all of them.
+    """
+    sound: list[str] = []
+    told: Json = {key: error for key, error in errors.items() if _is_unknown(error)}
+    everywhere = bool(told)
+    for output in outputs:
+        below = [key for key in needed(prompt, (output,)) if key in errors]
+        for key in below:
+            told[key] = errors[key]
+            told[key]["dependent_outputs"].append(output)
+        if not below and not everywhere:
+            sound.append(output)
+    return tuple(sound), told
 
 
 def output_nodes(prompt: Json, object_info: Json) -> list[str]:
@@ -141,9 +167,13 @@ def _number_problems(kind: str, name: str, extra: Json, value: Any) -> Iterator[
         )
 
 
+def _is_unknown(error: Json) -> bool:
+    return bool(error["errors"][0]["type"] == MISSING)
+
+
 def _unknown_class(class_type: str) -> Problem:
     text = f"The node class {class_type} is neither installed here nor in the template"
-    return _problem("missing_node_type", text, "")
+    return _problem(MISSING, text, "")
 
 
 def _problem(kind: str, message: str, name: str, value: Any = None) -> Problem:

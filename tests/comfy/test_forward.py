@@ -403,6 +403,38 @@ def test_a_ports_mistakes_come_back_at_their_node(artist: Client, template: str)
     assert errors[pipeline.SAMPLER_ID]["errors"][0]["extra_info"]["input_name"] == "steps"
 
 
+def test_a_port_runs_what_is_sound_of_a_graph(artist: Client, template: str) -> None:
+    """As ComfyUI does: what feeds nothing is nobody's, and one bad output holds up no other."""
+    prompt = pipeline.load_prompt(seed=8)
+    sampler = prompt[pipeline.SAMPLER_ID]
+    prompt["90"] = {**sampler, "inputs": {"steps": 0}}
+    mark = {"template": template}
+    answer = artist.submit(prompt, aws=mark)
+    assert (answer.status_code, answer.json()["node_errors"]) == (200, {})
+    prompt["91"] = {**sampler, "inputs": {**sampler["inputs"], "steps": 0}}
+    decoder = prompt[prompt[pipeline.SAVE_ID]["inputs"]["images"][0]]
+    prompt["92"] = {**decoder, "inputs": {**decoder["inputs"], "samples": ["91", 0]}}
+    prompt["93"] = {"class_type": "PreviewImage", "inputs": {"images": ["92", 0]}}
+    answer = artist.submit(prompt, aws=mark)
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()["node_errors"]) == ["91"]
+    assert answer.json()["node_errors"]["91"]["dependent_outputs"] == ["93"]
+    entry = artist.end(answer.json()["prompt_id"])
+    assert entry["status"]["completed"] is True
+    assert list(entry["outputs"]) == [pipeline.SAVE_ID]
+    body = {"prompt": prompt, "client_id": artist.id, "extra_data": {"aws": mark}}
+    for target, status in ((pipeline.SAVE_ID, 200), ("93", 400)):
+        answer = artist.post("/prompt", {**body, "partial_execution_targets": [target]})
+        assert answer.status_code == status, answer.text
+
+
+def test_a_loader_that_feeds_nothing_holds_up_no_run(client: Client) -> None:
+    prompt = slow(0, prefix="dangling", grey=0.96)
+    lost = {"unet_name": "deleted.safetensors", "weight_dtype": "default"}
+    prompt["9"] = {"class_type": "UNETLoader", "inputs": lost}
+    assert client.end(client.queue(prompt, aws={}))["status"]["completed"] is True
+
+
 def test_a_port_is_told_of_an_unknown_class_without_a_template_is_named(artist: Client) -> None:
     answer = artist.submit(pipeline.load_prompt(), aws={})
     assert answer.status_code == 400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_aws.validation import output_nodes, validate
+from comfy_aws.validation import output_nodes, runnable, validate
 
 INFO = {
     "Load": {
@@ -124,3 +124,22 @@ def test_long_lists_are_not_sent_back():
     graph = {"1": {"class_type": "Load", "inputs": {"name": "x"}}}
     [error] = validate(graph, info, offered=lambda c, v: False)["1"]["errors"]
     assert error["details"] == "name: 'x' not in (list of length 21)"
+
+
+def test_an_output_is_held_up_by_what_is_below_it_alone():
+    graph = {
+        "1": load(), "2": save(), "3": load(steps=0), "4": save(model=["3", 0]),
+        "5": load(steps=99), "6": save(model=["3", 0]),
+    }  # fmt: skip
+    errors = validate(graph, INFO, offered=lambda class_type, value: False)
+    assert errors.keys() == {"3", "5"}
+    sound, told = runnable(graph, errors, ["2", "4", "6"])
+    assert sound == ("2",)
+    assert told == {"3": {**errors["3"], "dependent_outputs": ["4", "6"]}}
+
+
+def test_a_class_that_nobody_has_holds_up_all_outputs():
+    graph = {"1": load(), "2": save(), "7": {"class_type": "Gone", "inputs": {}}}
+    errors = validate(graph, INFO, offered=lambda class_type, value: False)
+    sound, told = runnable(graph, errors, ["2"])
+    assert (sound, list(told)) == ((), ["7"])

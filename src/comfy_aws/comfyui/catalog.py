@@ -70,6 +70,10 @@ class ComfyUICatalog:
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS
 
+    def is_output(self, class_type: str) -> bool:
+        """Whether a class that this ComfyUI has is one of output nodes."""
+        return getattr(nodes.NODE_CLASS_MAPPINGS[class_type], "OUTPUT_NODE", False) is True
+
     def signs_in(self, class_type: str) -> bool:
         node = nodes.NODE_CLASS_MAPPINGS[class_type]
         if not getattr(node, "API_NODE", False):

@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,24 @@ REMOTE_OUTPUT = "AwsRemoteOutput"
 
 USER: ContextVar[str] = ContextVar("user", default="")
 """Who sends the prompt that is being taken; ComfyUI's own handler does not pass it on."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a prompt before ComfyUI has it.
+
+    `refusal` is ComfyUI's answer to one that cannot run (``error`` and ``node_errors``), None for
+    all others. `outputs` are the output nodes that run where ComfyUI cannot tell, `node_errors`
+    what is wrong with the others.
+    """
+
+    refusal: Json | None = None
+    outputs: tuple[str, ...] | None = None
+    node_errors: Json = field(default_factory=dict)
+
+
+OUTPUTS: ContextVar[tuple[str, ...] | None] = ContextVar("outputs", default=None)
+"""`Checked.outputs` of the prompt that is being taken."""
 
 
 class Designer:
@@ -245,16 +263,12 @@ class Designer:
 
     # -- before ComfyUI's validation -----------------------------------------------------------
 
-    def check(self, body: Json) -> Json | None:
-        """Refuse a marked prompt that cannot run; blocking, for a thread.
-
-        Returns:
-            ComfyUI's answer to an invalid prompt (``error`` and ``node_errors``), or None.
-        """
+    def check(self, body: Json) -> Checked:
+        """See what of a marked prompt can run; blocking, for a thread."""
         try:
             mark = self.mark_of(body.get("extra_data") or {})
             if mark is None or "prompt" not in body:
-                return None
+                return Checked()
             prompt = graphs.check_prompt(body["prompt"])
             self._check_id(body)
             services = self.services()
@@ -264,17 +278,21 @@ class Designer:
                 services.router.endpoint(mark["template"])
             version = services.router.version(mark["template"]) if mark["template"] else None
             prompt = self._renewed(prompt, version)
-            if not self.is_remote(prompt):
-                return None
-            node_errors = self._validate_remote(prompt, version, services)
+            wanted = _targets(body)
+            if not self.is_remote(prompt, wanted):
+                return Checked()
+            errors = self._validate_remote(prompt, version, services)
+            named = validation.output_nodes(prompt, self._definitions(prompt, version))
         except ComfyAwsError as exc:
-            return refusal(exc)
-        if not node_errors:
-            return None
+            return Checked(refusal(exc))
+        asked = [node_id for node_id in named if wanted is None or node_id in wanted]
+        sound, node_errors = validation.runnable(prompt, errors, asked)
+        if sound or not node_errors:
+            return Checked(outputs=sound, node_errors=node_errors)
         first = next(iter(node_errors.values()))["errors"][0]
         error = {"type": "prompt_outputs_failed_validation", "message": first["message"],
                  "details": "", "extra_info": {}}  # fmt: skip
-        return {"error": error, "node_errors": node_errors}
+        return Checked({"error": error, "node_errors": node_errors})
 
     def _check_id(self, body: Json) -> None:
         if body.get("prompt_id") is not None:
@@ -284,11 +302,19 @@ class Designer:
                     f"A job {job_id} is under way already.", hint="Send another prompt_id."
                 )
 
-    def is_remote(self, prompt: Json) -> bool:
-        """Whether the graph names classes or choices that this ComfyUI does not have."""
+    def is_remote(self, prompt: Json, wanted: frozenset[str] | None) -> bool:
+        """Whether a graph has classes or, where it runs, choices that this ComfyUI does not have.
+
+        Args:
+            wanted: ids of the output nodes that are asked for; None for all.
+        """
         if any(not self.catalog.knows(name) for name in graphs.classes(prompt)):
             return True
-        for literal in graphs.literals(prompt):
+        outputs = tuple(
+            node_id for node_id, node in prompt.items()
+            if self.catalog.is_output(node["class_type"]) and (wanted is None or node_id in wanted)
+        )  # fmt: skip
+        for literal in graphs.literals(graphs.needed(prompt, outputs)):
             if isinstance(literal.value, str) and literal.value:
                 options = self.catalog.options(literal)
                 if options is None or literal.value in options:
@@ -341,22 +367,25 @@ class Designer:
             return body
         # Set here and nowhere else: who sends a prompt does not say who they are.
         body["extra_data"] = {**(body.get("extra_data") or {}), graphs.USER: USER.get()}
-        if not (self.wraps_all or self.is_remote(prompt)):
+        wanted = _targets(body)
+        if not (self.wraps_all or self.is_remote(prompt, wanted)):
             return body
         version = None
         if mark["template"]:
             version = self.services().router.version(mark["template"])  # read by `check` just now
         prompt = self._renewed(prompt, version)
-        if not (self.wraps_all or self.is_remote(prompt)):
+        if not (self.wraps_all or self.is_remote(prompt, wanted)):
             return body  # what is new in it is ComfyUI's next step
-        outputs = validation.output_nodes(prompt, self._definitions(prompt, version))
+        outputs = OUTPUTS.get()
+        if outputs is None:
+            outputs = tuple(validation.output_nodes(prompt, self._definitions(prompt, version)))
         if body.get("prompt_id") is None:
             body["prompt_id"] = str(uuid.uuid4())
         job_id = str(body["prompt_id"])
         if not self.wraps_all:
             self._originals[job_id] = prompt
         else:
-            targets = tuple(map(str, body.get("partial_execution_targets") or outputs))
+            targets = tuple(wanted or outputs)
             self._wrapped[job_id] = WrappedRun(self._order(
                 job_id, prompt, targets, {**(body.get("extra_data") or {}),
                                           "client_id": body.get("client_id") or ""}))  # fmt: skip
@@ -484,6 +513,12 @@ class Designer:
             return False
         self._services.jobs.cancel(prompt_id)
         return True
+
+
+def _targets(body: Json) -> frozenset[str] | None:
+    """The ids of the output nodes that a prompt asks for; None for all."""
+    targets = body.get("partial_execution_targets")
+    return None if targets is None else frozenset(map(str, targets))
 
 
 def refusal(exc: ComfyAwsError) -> Json:

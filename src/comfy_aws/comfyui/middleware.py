@@ -19,7 +19,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from comfy_aws.comfyui import web_folder
-from comfy_aws.comfyui.designer import USER, Designer
+from comfy_aws.comfyui.designer import OUTPUTS, USER, Designer
 from comfy_aws.comfyui.routes.base import author_of, refuse
 from comfy_aws.comfyui.stored_help import StoredHelp, is_help
 from comfy_aws.comfyui.stored_inputs import StoredInputs
@@ -76,10 +76,15 @@ class Middleware:
 
     async def _prompt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         USER.set(author_of(request))
-        refused = await asyncio.to_thread(self._designer.check, await _body(request))
-        if refused is not None:
-            return web.json_response(refused, status=400)
-        return await handler(request)
+        checked = await asyncio.to_thread(self._designer.check, await _body(request))
+        if checked.refusal is not None:
+            return web.json_response(checked.refusal, status=400)
+        OUTPUTS.set(checked.outputs)
+        answer = await handler(request)
+        if checked.node_errors and isinstance(answer, web.Response) and answer.status == 200:
+            queued = json.loads(answer.text or "{}")
+            return web.json_response({**queued, "node_errors": checked.node_errors})
+        return answer
 
     async def _object_info(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = await handler(request)
