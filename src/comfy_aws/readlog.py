@@ -17,9 +17,10 @@ READS = "model-reads.sqlite"
 """Its file in the folder of a designer's state."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS reads (
+CREATE TABLE IF NOT EXISTS silent_reads (
     class_type TEXT, choices TEXT, folder TEXT, name TEXT, path TEXT,
     PRIMARY KEY (class_type, choices, folder, name));
+DROP TABLE IF EXISTS reads;
 """
 
 
@@ -44,7 +45,7 @@ class ReadLog:
         key = _key(choices)
         rows = [(class_type, key, folder, name, str(path)) for folder, name, path in files]
         with self._lock:
-            self._open().executemany("INSERT OR REPLACE INTO reads VALUES (?,?,?,?,?)", rows)
+            self._open().executemany("INSERT OR REPLACE INTO silent_reads VALUES (?,?,?,?,?)", rows)
 
     def of(self, class_type: str, choices: Mapping[str, Any]) -> list[tuple[str, str, Path]]:
         """What `add` was told, without the files that are gone."""
@@ -54,7 +55,7 @@ class ReadLog:
             rows = (
                 self._open()
                 .execute(
-                    "SELECT folder, name, path FROM reads WHERE class_type=? AND choices=? "
+                    "SELECT folder, name, path FROM silent_reads WHERE class_type=? AND choices=? "
                     "ORDER BY folder, name",
                     (class_type, _key(choices)),
                 )

@@ -6,6 +6,7 @@ Nobody writes a list: what an input names is decided by what this ComfyUI says o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,6 +151,21 @@ class Found:
     paths: dict[str, LocalPath] = field(default_factory=dict)
     missing: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+
+
+def named_in(catalog: Catalog, prompt: Json) -> set[tuple[str, str]]:
+    """Folder and name of each model here that the inputs of a graph name, in whatever way."""
+    models: list[ModelPath] = []
+    for literal in graphs.strings(prompt):
+        for each in references.files_by_line(literal.value) or (literal.value,):
+            models += catalog.models_of(literal._replace(value=each))
+        for way in itertools.chain(*references.embeddings(literal.value)):
+            models += catalog.models_named(EMBEDDINGS, way)
+        for name in references.loras(literal.value):
+            models += catalog.models_named(LORAS, name)
+        meant = catalog.path_of(literal) if references.may_be_path(literal.value) else None
+        models += meant.models if meant else ()
+    return {(model.folder, graphs.posix(model.name)) for model in models}
 
 
 class Resolver:

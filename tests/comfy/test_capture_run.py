@@ -73,6 +73,7 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
                  "small/pool.txt", "large/pool.txt", "process.txt"):  # fmt: skip
         (silent / name).parent.mkdir(exist_ok=True)
         (silent / name).write_text(name)
+    (silent / "memory.txt").write_text("0.3")
     # As in a ComfyUI without a base directory, whose own folder is on the path.
     env = {"COMFY_AWS_HOME": str(home), "PYTHONPATH": str(base)}
     more = ["--extra-model-paths-config", str(base / "extra.yaml")]
@@ -97,6 +98,11 @@ def test_the_same_pixels_of_models_that_are_named_in_every_way(
     digest = hashlib.sha256(b"".join(MODELS.values())).digest()
     assert _run(maker, client, source, on_aws=True) == tuple(digest[:3])
     assert _run(maker, client, source, on_aws=False) == tuple(digest[:3])
+    # What a text has named is no silent read: another text does not bring it along.
+    source["inputs"]["text"] = "a sea"
+    there = needed_by(maker, source)
+    assert not {each for each in there if each.startswith(("embeddings/", "loras/glow"))}
+    assert "text_encoders/big-00001-of-00002.safetensors" in there
 
 
 def test_inputs_of_any_name_and_place(maker: ComfyUIProcess, client: Client) -> None:
@@ -136,14 +142,32 @@ def test_the_same_pixels(
     assert _run(maker, client, source, on_aws=False) == (grey, grey, grey)
 
 
+def needed_by(maker: ComfyUIProcess, node: dict[str, Any]) -> set[str]:
+    """The models that a preflight names for a node, as folder/name."""
+    prompt = {"1": node, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    answer = requests.post(f"{maker.url}/aws/preflight", json={"prompt": prompt}, timeout=60)
+    return {f"{each['folder']}/{each['name']}" for each in answer.json()["models"]}
+
+
+def test_a_model_that_is_kept_in_memory_belongs_to_other_choices_too(
+    maker: ComfyUIProcess, client: Client
+) -> None:
+    def node(log: str) -> dict[str, Any]:
+        return {"class_type": "RememberingGrey", "inputs": {"log": log}}
+
+    assert _run(maker, client, node("quiet"), on_aws=False) == (76, 76, 76)
+    assert needed_by(maker, node("quiet")) == {"silent/memory.txt"}
+    assert needed_by(maker, node("loud")) == set()
+    assert _run(maker, client, node("loud"), on_aws=False) == (76, 76, 76)
+    assert needed_by(maker, node("loud")) == {"silent/memory.txt"}
+
+
 def test_models_that_no_widget_names_are_known_after_a_local_run(
     maker: ComfyUIProcess, client: Client
 ) -> None:
     def needed(size: str, seed: int) -> set[str]:
-        node = {"class_type": "SilentGrey", "inputs": {"size": size, "seed": seed}}
-        prompt = {"1": node, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
-        answer = requests.post(f"{maker.url}/aws/preflight", json={"prompt": prompt}, timeout=60)
-        return {f"{each['folder']}/{each['name']}" for each in answer.json()["models"]}
+        inputs = {"size": size, "seed": seed}
+        return needed_by(maker, {"class_type": "SilentGrey", "inputs": inputs})
 
     assert needed("large", 1) == set()
     source = {"class_type": "SilentGrey", "inputs": {"size": "large", "seed": 1}}

@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +31,7 @@ from comfy_aws.models import Environment, InputPlace, Json
 from comfy_aws.prompt import Literal
 from comfy_aws.readlog import ReadLog
 from comfy_aws.references import looks_like_file
-from comfy_aws.resolve import InputPath, Meant, ModelPath
+from comfy_aws.resolve import InputPath, Meant, ModelPath, named_in
 
 log = joblog.logger(__name__)
 
@@ -65,7 +66,7 @@ class ComfyUICatalog:
 
     def __init__(self, reads: ReadLog) -> None:
         self._types: dict[str, tuple[float, dict[str, Spec]]] = {}
-        self.reads = ModelReads(reads, self.choices_of)
+        self.reads = ModelReads(reads, self.choices_of, partial(named_in, self))
 
     def knows(self, class_type: str) -> bool:
         return class_type in nodes.NODE_CLASS_MAPPINGS

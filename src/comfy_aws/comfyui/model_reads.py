@@ -30,6 +30,7 @@ from comfy_aws import companions, formats
 from comfy_aws.comfyui import node_threads
 from comfy_aws.comfyui.modelplaces import registered
 from comfy_aws.models import Json
+from comfy_aws.prompt import MARK, needed
 from comfy_aws.readlog import ReadLog
 from comfy_aws.resolve import PACKS, ModelPath
 
@@ -43,6 +44,9 @@ ROOTS_SECONDS: Final = 5.0
 
 LINKS_SECONDS: Final = 60.0
 """How long the targets of links among them are trusted."""
+
+LOOKED_BACK: Final = 200
+"""Prompts of ComfyUI's history that are looked through."""
 
 KEPT: Final = 10_000
 """Reads that are remembered, so that a file which is read again costs nothing."""
@@ -77,15 +81,23 @@ class ModelReads:
 
     Args:
         choices_of: what a node's combo widgets are set to, by its class and inputs.
+        named_in: folder and name of each model that the inputs of a graph name.
     """
 
-    def __init__(self, reads: ReadLog, choices_of: Callable[[str, Json], Json]) -> None:
+    def __init__(
+        self,
+        reads: ReadLog,
+        choices_of: Callable[[str, Json], Json],
+        named_in: Callable[[Json], set[tuple[str, str]]],
+    ) -> None:
         self._log = reads
         self._choices_of = choices_of
+        self._named_in = named_in
         self._queue: Any = None
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._seen: dict[Read, tuple[str, Json]] = {}
+        self._seen: dict[Read, tuple[str, Json, Json]] = {}
+        self._held: dict[str, set[ModelPath]] = {}
         self._done: set[Read] = set()
         self._written: set[Reader] = set()
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
@@ -109,8 +121,25 @@ class ModelReads:
     def of(self, class_type: str, inputs: Json) -> list[ModelPath]:
         """The files that such a node has read on this machine, besides those that it names."""
         self._write_down()
-        found = self._log.of(class_type, self._choices_of(class_type, inputs))
+        choices = self._choices_of(class_type, inputs)
+        found = self._log.of(class_type, choices)
+        held = self._held.get(class_type)
+        if held and not found and self._has_run(class_type, choices):
+            # It reads nothing again: its pack keeps in memory what it has read for other choices.
+            self._log.add(class_type, choices, held)
+            found = self._log.of(class_type, choices)
         return [ModelPath(*each) for each in found]
+
+    def _has_run(self, class_type: str, choices: Json) -> bool:
+        """Whether ComfyUI remembers a run here of such a node with these choices."""
+        history = self._queue.get_history(max_items=LOOKED_BACK) if self._queue else {}
+        return any(
+            node["class_type"] == class_type
+            and self._choices_of(class_type, node.get("inputs", {})) == choices
+            for entry in history.values()
+            if MARK not in entry["prompt"][3] and (entry["status"] or {}).get("completed")
+            for node in entry["prompt"][2].values()
+        )
 
     # -- while a prompt runs -------------------------------------------------------------------
 
@@ -204,7 +233,7 @@ class ModelReads:
                 self._done.add(read)
                 return
             first = not self._seen
-            self._seen[read] = (class_type, inputs)
+            self._seen[read] = (class_type, inputs, needed(graph, (node_id.partition(".")[0],)))
         if first:
             timer = threading.Timer(SETTLE_SECONDS, self._write_down)
             timer.daemon = True
@@ -238,9 +267,12 @@ class ModelReads:
                 if len(kept) > KEPT:  # of prompts long gone
                     kept.clear()
         try:
-            for (_, _, path), (class_type, inputs) in seen.items():
-                models = [model for each in _read_with(Path(path)) if (model := named(each))]
+            for (_, _, path), (class_type, inputs, graph) in seen.items():
+                models = {model for each in _read_with(Path(path)) if (model := named(each))}
+                stated = self._named_in(graph) if models else set()
+                models = {model for model in models if (model.folder, model.name) not in stated}
                 self._log.add(class_type, self._choices_of(class_type, inputs), models)
+                self._held.setdefault(class_type, set()).update(models)
                 if not _is_folder(Path(path)):  # which can get more files
                     self._written.add(_reader(class_type, inputs, path))
         except Exception:
