@@ -1,4 +1,4 @@
-"""What the source of a node pack tells of others: packs it imports from, tags it reads.
+"""What the source of a node pack tells: of others that it takes code or classes from, of tags.
 
 Source is searched, not parsed: a pack has hundreds of files, and many are no valid Python for
 this interpreter. Answers are kept until a file of the pack changes.
@@ -27,6 +27,8 @@ _BELOW = re.compile(r"custom_nodes[./\\]+([\w.-]+)")
 _LOADS = re.compile(r"custom_nodes|sys\.path|import_module|spec_from_file_location|__import__")
 _TESTS = re.compile(r"(?:^|/)(?:tests?|examples?)/|(?:^|/)(?:test_[^/]*|setup|conftest)\.py$")
 _QUOTED = re.compile(r"""["']([\w.-]+)["']""")
+_CLASS = re.compile(r"""MAPPINGS\s*(?:\[|\.get\()\s*["']([^"'\n]+)["']""")
+_SAMPLING = re.compile(r"SAMPLER|SCHEDULER|k_diffusion")
 _TAG = re.compile(r"""<\\?lora|\blora:|["']lora["']""", re.IGNORECASE)
 
 
@@ -40,6 +42,20 @@ def imported(scanned: packs.Scan, others: Iterable[Path]) -> list[Path]:
     own = _module_name(scanned.pack)
     mentioned = _names(scanned.pack, scanned.key(".py")) - {own}
     return [by_name[name] for name in sorted(mentioned & by_name.keys())]
+
+
+def classes_used(source: Path) -> frozenset[str]:
+    """The node classes that a file of source takes by name from ComfyUI's mappings."""
+    try:
+        seen = source.stat()
+    except OSError:
+        return frozenset()
+    return _classes(source, (seen.st_size, seen.st_mtime_ns))
+
+
+def adds_choice(scanned: packs.Scan, choice: str) -> bool:
+    """Whether the pack's code names a choice, and adds samplers or schedulers to ComfyUI's own."""
+    return choice in _added(scanned.pack, scanned.key(".py"))
 
 
 def modules(scanned: packs.Scan) -> frozenset[str]:
@@ -93,6 +109,20 @@ def _below(text: str) -> Iterable[str]:
     for match in _BELOW.finditer(text):
         name = match[1].rstrip(".")
         yield from (name, name.removesuffix(".py"), name.partition(".")[0])
+
+
+@lru_cache(maxsize=256)
+def _classes(source: Path, _seen: tuple[int, int]) -> frozenset[str]:
+    text = source.read_text(encoding="utf-8", errors="replace")
+    return frozenset(_CLASS.findall(text))
+
+
+@lru_cache(maxsize=256)
+def _added(pack: Path, _seen: str) -> frozenset[str]:
+    """What a pack's code has in quotes, where it has to do with samplers."""
+    texts = list(_sources(packs.scan(pack).members))
+    adds = any(_SAMPLING.search(text) for text in texts)
+    return frozenset(name for text in texts for name in _QUOTED.findall(text) if adds)
 
 
 @lru_cache(maxsize=256)

@@ -81,8 +81,11 @@ class Catalog(Protocol):
     def pack_of(self, class_type: str) -> Path | None:
         """Folder or file of the node pack, None for ComfyUI's own classes."""
 
-    def siblings(self, pack: Path) -> list[Path]:
-        """The other node packs, which this one may import from."""
+    def siblings(self, pack: Path | None) -> list[Path]:
+        """The other node packs, which this one may import from; all packs for None."""
+
+    def source_of(self, class_type: str) -> Path | None:
+        """The file that a class of a node pack is written in."""
 
     def models_of(self, literal: graphs.Literal) -> list[ModelPath]:
         """The files that a widget value names, and those that belong to them."""
@@ -104,6 +107,9 @@ class Catalog(Protocol):
 
     def offers(self, literal: graphs.Literal) -> bool:
         """Whether the value is a choice of its widget; true where a widget has no choices."""
+
+    def is_added(self, literal: graphs.Literal) -> bool:
+        """Whether the value is a sampler or a scheduler that ComfyUI itself does not have."""
 
     def object_info(self, class_types: Iterable[str]) -> Json:
         """ComfyUI's definitions of these classes, as GET /object_info gives them."""
@@ -194,6 +200,8 @@ class Resolver:
         found = Found()
         for class_type, node_ids in graphs.classes(prompt).items():
             self._find_class(class_type, node_ids, base, found)
+        self._find_used(found)
+        self._find_added(prompt, found)
         self._find_imported(found)
         self._tell_secrets(prompt, found)
         # Whether a pack reads tags is told by its source, read only when there is a tag.
@@ -226,12 +234,11 @@ class Resolver:
             if pack is not None:
                 found.packs.setdefault(pack, set()).add(class_type)
             return
-        for remote in base.packs:
-            if class_type in remote.classes:
-                found.remote_packs[remote.name] = remote
-                # What it imports from has no class in the graph.
-                found.remote_packs |= {p.name: p for p in base.packs if not p.classes}
-                return
+        stored = {pack.name: pack for pack in base.packs if class_type in pack.classes}
+        # Those that no class is of come along: others import from them, or they add choices.
+        found.remote_packs |= {**stored, **_beside(base)}
+        if stored:
+            return
         reason = f"The node class {class_type} is not installed here"
         if base.packs or base.environment.comfyui:
             # It can be one of ComfyUI's own in the template's version.
@@ -241,6 +248,31 @@ class Resolver:
             reason += " and no template has it."
             told = found.missing
         told += [Finding(node_id, class_type, "", class_type, reason) for node_id in node_ids]
+
+    def _find_used(self, found: Found) -> None:
+        """Find the packs of classes that the source of the graph's own classes takes by name."""
+        waiting = [name for classes in found.packs.values() for name in classes]
+        known = set(waiting)
+        while waiting:
+            source = self._catalog.source_of(waiting.pop())
+            used = packimports.classes_used(source) if source is not None else frozenset()
+            for class_type in filter(self._catalog.knows, used - known):
+                known.add(class_type)
+                pack = self._catalog.pack_of(class_type)
+                if pack is not None:
+                    found.packs.setdefault(pack, set())
+                    waiting.append(class_type)
+
+    def _find_added(self, prompt: Json, found: Found) -> None:
+        """Find the packs that add the samplers and schedulers which ComfyUI does not have."""
+        for literal in filter(self._catalog.is_added, graphs.strings(prompt)):
+            added = [pack for pack in self._catalog.siblings(None)
+                     if packimports.adds_choice(scan(pack), literal.value)]  # fmt: skip
+            for pack in added:
+                found.packs.setdefault(pack, set())
+            if not added:
+                reason = f"No node pack here names {literal.value}; the worker may not have it."
+                found.warnings.append(_finding(literal, literal.value, reason))
 
     def _find_imported(self, found: Found) -> None:
         waiting = list(found.packs)
@@ -318,6 +350,7 @@ class Resolver:
         elif self._names_model(literal):
             reason = f"{value} may be a model; it is neither here nor in the bucket."
         elif not self._catalog.offers(literal):
+            found.remote_packs |= _beside(base)
             reason = f"{value} is none of the choices of {literal.name}."
         else:
             return
@@ -429,6 +462,11 @@ class Resolver:
 def _is_at(name: str, place: str) -> bool:
     """Whether a file is the one at a place, or below it."""
     return name == place or name.startswith(f"{place}/")
+
+
+def _beside(base: Manifest) -> dict[str, NodePack]:
+    """The packs of a template that no class of its graph is of."""
+    return {pack.name: pack for pack in base.packs if not pack.classes}
 
 
 def _finding(literal: graphs.Literal, value: str, reason: str) -> Finding:

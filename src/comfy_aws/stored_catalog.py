@@ -45,8 +45,11 @@ class StoredCatalog:
     def pack_of(self, class_type: str) -> Path | None:
         return None
 
-    def siblings(self, pack: Path) -> list[Path]:
+    def siblings(self, pack: Path | None) -> list[Path]:
         return []
+
+    def source_of(self, class_type: str) -> Path | None:
+        return None
 
     def models_of(self, literal: graphs.Literal) -> list[ModelPath]:
         return []
@@ -71,6 +74,9 @@ class StoredCatalog:
 
     def offers(self, literal: graphs.Literal) -> bool:
         return True
+
+    def is_added(self, literal: graphs.Literal) -> bool:
+        return False
 
     def object_info(self, class_types: Iterable[str]) -> Json:
         return {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 from comfy_aws import inputspecs
 from comfy_aws.inputspecs import Spec
 from comfy_aws.models import Json
-from comfy_aws.prompt import is_link, needed, posix, unwrapped
+from comfy_aws.prompt import Literal, is_link, needed, posix, unwrapped
 
 MISSING: Final = "missing_node_type"
 
@@ -67,6 +67,13 @@ def runnable(prompt: Json, errors: Json, outputs: Iterable[str]) -> tuple[tuple[
         if not below and not everywhere:
             sound.append(output)
     return tuple(sound), told
+
+
+def is_listed(object_info: Json, literal: Literal) -> bool:
+    """Whether stored definitions have the value among the choices of its widget."""
+    groups = object_info.get(literal.class_type, {}).get("input", {}).values()
+    specs = [group[literal.name] for group in groups if literal.name in group]
+    return any(literal.value in (inputspecs.choices(spec) or ()) for spec in specs)
 
 
 def output_nodes(prompt: Json, object_info: Json) -> list[str]:

@@ -39,10 +39,11 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     """A designer whose packs need each other, and keep models in a folder of their own."""
     base = tmp_path_factory.mktemp("maker")
     for name in ("imports_other", "shared_parts", "own_folder", "silent_reader", "needs_pip",
-                 "broken"):  # fmt: skip
+                 "broken", "adds_sampler"):  # fmt: skip
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PACKS / name, base / "custom_nodes" / name, ignore=ignore)
-    shutil.copyfile(PACKS / "single_file.py", base / "custom_nodes" / "single_file.py")
+    for name in ("single_file.py", "borrower.py"):
+        shutil.copyfile(PACKS / name, base / "custom_nodes" / name)
     # What users put into a pack is none of its repository's.
     words = base / "custom_nodes" / "own_folder" / "words"
     words.mkdir()
@@ -74,6 +75,7 @@ def maker(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
         (silent / name).parent.mkdir(exist_ok=True)
         (silent / name).write_text(name)
     (silent / "memory.txt").write_text("0.3")
+    (silent / "lazy.gguf").write_bytes(b"gguf")
     # As in a ComfyUI without a base directory, whose own folder is on the path.
     env = {"COMFY_AWS_HOME": str(home), "PYTHONPATH": str(base)}
     more = ["--extra-model-paths-config", str(base / "extra.yaml")]
@@ -132,14 +134,29 @@ def test_a_package_that_only_the_worker_installs(client: Client) -> None:
         ({"class_type": "GreyLevel", "inputs": {"level_name": "dark.txt"}}, 25),
         ({"class_type": "SharedGrey", "inputs": {"text": "<lora:none:1>"}}, 63),
         ({"class_type": "GreyWord", "inputs": {"word": "dusk"}}, 51),
+        ({"class_type": "BorrowedGrey", "inputs": {"word": "dusk"}}, 51),
     ],
-    ids=["own folder", "imports another", "the user's own files"],
+    ids=["own folder", "imports another", "the user's own files", "another's node"],
 )
 def test_the_same_pixels(
     maker: ComfyUIProcess, client: Client, source: dict[str, Any], grey: int
 ) -> None:
     assert _run(maker, client, source, on_aws=True) == (grey, grey, grey)
     assert _run(maker, client, source, on_aws=False) == (grey, grey, grey)
+
+
+def test_a_sampler_that_a_pack_adds_brings_its_pack(maker: ComfyUIProcess, client: Client) -> None:
+    def packs_for(sampler: str) -> set[str]:
+        prompt["1"]["inputs"]["sampler_name"] = sampler
+        answer = requests.post(f"{maker.url}/aws/preflight", json={"prompt": prompt}, timeout=60)
+        return {each["name"] for each in answer.json()["packs"]}
+
+    prompt = {"1": {"class_type": "KSamplerSelect", "inputs": {}},
+              "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}}  # fmt: skip
+    assert packs_for("euler") == set()
+    assert packs_for("grey_2s") == {"adds_sampler"}
+    entry = client.end(client.queue(prompt, aws={}))
+    assert entry["status"]["status_str"] == "success", entry["status"]
 
 
 def needed_by(maker: ComfyUIProcess, node: dict[str, Any]) -> set[str]:
@@ -160,6 +177,14 @@ def test_a_model_that_is_kept_in_memory_belongs_to_other_choices_too(
     assert needed_by(maker, node("loud")) == set()
     assert _run(maker, client, node("loud"), on_aws=False) == (76, 76, 76)
     assert needed_by(maker, node("loud")) == {"silent/memory.txt"}
+
+
+def test_a_library_that_a_node_loads_as_it_runs_is_watched_at_once(
+    maker: ComfyUIProcess, client: Client
+) -> None:
+    node = {"class_type": "LazyGrey", "inputs": {"grey": 0.3}}
+    assert _run(maker, client, node, on_aws=False) == (76, 76, 76)
+    assert needed_by(maker, node) == {"silent/lazy.gguf"}
 
 
 def test_models_that_no_widget_names_are_known_after_a_local_run(

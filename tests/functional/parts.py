@@ -98,8 +98,14 @@ class FolderCatalog:
     def models_read_by(self, class_type: str, inputs: Json) -> list[ModelPath]:
         return []
 
-    def siblings(self, pack: Path) -> list[Path]:
+    def siblings(self, pack: Path | None) -> list[Path]:
         return []
+
+    def source_of(self, class_type: str) -> Path | None:
+        return None
+
+    def is_added(self, literal: graphs.Literal) -> bool:
+        return False
 
     def inputs_of(self, literal: graphs.Literal) -> list[InputPath]:
         path = self.root / "input" / literal.value

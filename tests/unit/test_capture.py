@@ -53,6 +53,12 @@ class Nothing:
     def siblings(self, pack):
         return []
 
+    def source_of(self, class_type):
+        return None
+
+    def is_added(self, literal):
+        return False
+
     def models_of(self, literal):
         return []
 

@@ -55,3 +55,23 @@ def test_reading_tags(tmp_path):
     assert packimports.reads_lora_tags(packs.scan(pack(tmp_path, "a", x='TAG = r"<lora:([^>]+)>"')))
     assert packimports.reads_lora_tags(packs.scan(pack(tmp_path, "b", x='if kind == "lora":')))
     assert not packimports.reads_lora_tags(packs.scan(pack(tmp_path, "c", x="explored = 'loras'")))
+
+
+def test_classes_that_are_taken_by_name(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text(
+        "nodes.NODE_CLASS_MAPPINGS['One']()\nALL_NODE_CLASS_MAPPINGS.get( \"Two (x)\" )\n"
+        "NODE_CLASS_MAPPINGS = {'Own': Own}\nNODE_CLASS_MAPPINGS[name]\n"
+    )
+    assert packimports.classes_used(source) == {"One", "Two (x)"}
+    source.write_text("")
+    assert packimports.classes_used(source) == set()
+    assert packimports.classes_used(tmp_path / "gone.py") == set()
+
+
+def test_packs_that_add_choices(tmp_path):
+    adds = pack(tmp_path, "adds", __init__="KSampler.SAMPLERS += list(NEW)", new='NEW = ["res_2s"]')
+    tells = pack(tmp_path, "tells", __init__='print("res_2s")')
+    assert packimports.adds_choice(packs.scan(adds), "res_2s")
+    assert not packimports.adds_choice(packs.scan(adds), "res_3s")
+    assert not packimports.adds_choice(packs.scan(tells), "res_2s")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_aws.validation import output_nodes, runnable, validate
+from comfy_aws.prompt import Literal
+from comfy_aws.validation import is_listed, output_nodes, runnable, validate
 
 INFO = {
     "Load": {
@@ -143,3 +144,11 @@ def test_a_class_that_nobody_has_holds_up_all_outputs():
     errors = validate(graph, INFO, offered=lambda class_type, value: False)
     sound, told = runnable(graph, errors, ["2"])
     assert (sound, list(told)) == ((), ["7"])
+
+
+def test_a_choice_that_a_template_has():
+    assert is_listed(INFO, Literal("1", "Load", "kind", "y"))
+    assert is_listed(INFO, Literal("1", "Load", "name", "a.pt"))
+    assert not is_listed(INFO, Literal("1", "Load", "kind", "z"))
+    assert not is_listed(INFO, Literal("1", "Load", "steps", "y"))
+    assert not is_listed(INFO, Literal("1", "Gone", "kind", "y"))

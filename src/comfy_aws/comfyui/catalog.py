@@ -10,14 +10,17 @@ import copy
 import inspect
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+import comfy.samplers
 import folder_paths
 
 import nodes
@@ -111,7 +114,19 @@ class ComfyUICatalog:
         log.warning("The node pack of %s (%s) is not in a custom_nodes folder", class_type, module)
         return None
 
-    def siblings(self, pack: Path) -> list[Path]:
+    def source_of(self, class_type: str) -> Path | None:
+        with suppress(TypeError, OSError):  # made of no file
+            file = inspect.getsourcefile(nodes.NODE_CLASS_MAPPINGS[class_type])
+            return Path(file) if file else None
+        return None
+
+    def is_added(self, literal: Literal) -> bool:
+        offered = {*comfy.samplers.KSampler.SAMPLERS, *comfy.samplers.KSampler.SCHEDULERS}
+        if literal.value not in offered or literal.value not in (self.options(literal) or ()):
+            return False
+        return literal.value not in _own_choices()
+
+    def siblings(self, pack: Path | None) -> list[Path]:
         found = []
         for root in map(Path, folder_paths.get_folder_paths("custom_nodes")):
             for path in sorted(root.iterdir()) if root.is_dir() else ():
@@ -251,6 +266,13 @@ class ComfyUICatalog:
             declared = inputspecs.every(node.INPUT_TYPES())
             self._types[class_type] = now, declared
         return declared
+
+
+@cache
+def _own_choices() -> frozenset[str]:
+    """What ComfyUI's own source of samplers and schedulers names: packs add theirs to the lists."""
+    source = Path(comfy.samplers.__file__).read_text(encoding="utf-8")
+    return frozenset(re.findall(r"""["']([^"'\n]+)["']""", source))
 
 
 def _overridden(node: Any, name: str) -> Any:

@@ -279,7 +279,7 @@ class Designer:
             version = services.router.version(mark["template"]) if mark["template"] else None
             prompt = self._renewed(prompt, version)
             wanted = _targets(body)
-            if not self.is_remote(prompt, wanted):
+            if not self.is_remote(prompt, wanted, version):
                 return Checked()
             errors = self._validate_remote(prompt, version, services)
             named = validation.output_nodes(prompt, self._definitions(prompt, version))
@@ -302,12 +302,16 @@ class Designer:
                     f"A job {job_id} is under way already.", hint="Send another prompt_id."
                 )
 
-    def is_remote(self, prompt: Json, wanted: frozenset[str] | None) -> bool:
+    def is_remote(
+        self, prompt: Json, wanted: frozenset[str] | None, version: TemplateVersion | None
+    ) -> bool:
         """Whether a graph has classes or, where it runs, choices that this ComfyUI does not have.
 
         Args:
             wanted: ids of the output nodes that are asked for; None for all.
+            version: of the template that the graph is of, whose nodes may have other choices.
         """
+        stored = version.object_info if version else {}
         if any(not self.catalog.knows(name) for name in graphs.classes(prompt)):
             return True
         outputs = tuple(
@@ -319,6 +323,8 @@ class Designer:
                 options = self.catalog.options(literal)
                 if options is None or literal.value in options:
                     continue
+                if validation.is_listed(stored, literal):
+                    return True
                 if self.catalog.wanted_file(literal) and self.catalog.input_of(literal) is None:
                     return True
         return False
@@ -367,14 +373,13 @@ class Designer:
             return body
         # Set here and nowhere else: who sends a prompt does not say who they are.
         body["extra_data"] = {**(body.get("extra_data") or {}), graphs.USER: USER.get()}
-        wanted = _targets(body)
-        if not (self.wraps_all or self.is_remote(prompt, wanted)):
-            return body
-        version = None
+        wanted, version = _targets(body), None
         if mark["template"]:
             version = self.services().router.version(mark["template"])  # read by `check` just now
+        if not (self.wraps_all or self.is_remote(prompt, wanted, version)):
+            return body
         prompt = self._renewed(prompt, version)
-        if not (self.wraps_all or self.is_remote(prompt, wanted)):
+        if not (self.wraps_all or self.is_remote(prompt, wanted, version)):
             return body  # what is new in it is ComfyUI's next step
         outputs = OUTPUTS.get()
         if outputs is None:

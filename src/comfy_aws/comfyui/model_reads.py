@@ -65,6 +65,8 @@ _NATIVE: Final = (
 )
 """Module and name of what opens a model's file in native code, and which argument is its path."""
 
+_HOMES: Final = frozenset(home for home, _, _ in _NATIVE)
+
 _MARK: Final = "_aws_notes_reads"
 _MODELS: Final = tuple(formats.MODELS)
 _CODE: Final = (".py", ".pyc", ".so", ".pyd", ".dll")
@@ -101,8 +103,13 @@ class ModelReads:
         self._done: set[Read] = set()
         self._written: set[Reader] = set()
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
+        self._loading: set[str] = set()
         self._listeners: dict[str, Callable[[tuple[Any, ...]], None]] = {
             "open": self._on_open,
+            "import": self._on_import,
+            "glob.glob": self._on_look,
+            "os.listdir": self._on_look,
+            "os.scandir": self._on_look,
             "subprocess.Popen": self._on_process,
         }
 
@@ -145,16 +152,29 @@ class ModelReads:
 
     def on_prompt(self, posted: Json) -> Json:
         """Libraries may have been loaded since the last prompt. The body comes back as it is."""
-        try:
-            self._wrap_native()
-        except Exception:  # a watcher must not break what it watches
-            log.exception("Prompt on AWS could not watch native code that reads models")
+        self._wrap_loaded()
         return posted
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         listener = self._listeners.get(event)
         if listener is not None:
             listener(args)
+
+    def _on_import(self, args: tuple[Any, ...]) -> None:
+        if args[0] in _HOMES:
+            self._loading.add(args[0])
+
+    def _on_look(self, _args: tuple[Any, ...]) -> None:
+        """A library that a node has loaded while it ran is there, and looks for its models."""
+        if self._loading:
+            self._wrap_loaded()
+
+    def _wrap_loaded(self) -> None:
+        try:
+            self._wrap_native()
+            self._loading = {home for home in self._loading if not _is_loaded(home)}
+        except Exception:  # a watcher must not break what it watches
+            log.exception("Prompt on AWS could not watch native code that reads models")
 
     def _on_open(self, args: tuple[Any, ...]) -> None:
         if type(args[0]) is str and not args[2] & (os.O_WRONLY | os.O_RDWR):
@@ -298,6 +318,11 @@ def _in_pack(path: Path) -> ModelPath | None:
 
 def _pack_roots() -> tuple[str, ...]:
     return tuple(str(each).rstrip(os.sep) + os.sep for each in folder_paths.get_folder_paths(PACKS))
+
+
+def _is_loaded(module: str) -> bool:
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
 
 
 def _read_with(path: Path) -> list[Path]:

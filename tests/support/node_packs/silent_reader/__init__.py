@@ -96,4 +96,26 @@ class RememberingGrey:
         return (torch.full((1, 16, 16, 3), RememberingGrey.level),)
 
 
-NODE_CLASS_MAPPINGS = {"SilentGrey": SilentGrey, "RememberingGrey": RememberingGrey}
+class LazyGrey:
+    """Loads the library that reads its model only as it runs."""
+
+    CATEGORY = "test"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"grey": ("FLOAT", {"default": 0.3})}}
+
+    def make(self, grey):
+        sys.path.append(str(Path(__file__).with_name("vendor")))
+        import llama_cpp
+
+        [model] = FOLDER.glob("lazy*.gguf")
+        llama_cpp.Llama(model_path=str(model))
+        return (torch.full((1, 16, 16, 3), grey),)
+
+
+NODE_CLASS_MAPPINGS = {
+    "SilentGrey": SilentGrey, "RememberingGrey": RememberingGrey, "LazyGrey": LazyGrey,
+}  # fmt: skip
