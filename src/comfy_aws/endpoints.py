@@ -44,6 +44,10 @@ from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus, Progress
 SPEC_SECONDS: Final = 60.0
 """How old the limits of an endpoint may be that are told: others may change them."""
 
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before SageMaker is asked once more to make what stands on something made just now: it
+looks that up by reads that are consistent in the end."""
+
 log = joblog.logger(__name__)
 
 
@@ -297,12 +301,22 @@ class Endpoints:
 
     def _execute(self, step: Step) -> None:
         try:
-            self._sagemaker.call(step.operation, step.request)
+            self._call_patiently(step)
         except AwsConflict:
             if step.undo is None or step.operation == "create_endpoint":
                 raise
             self._undo(step)
-            self._sagemaker.call(step.operation, step.request)
+            self._call_patiently(step)
+
+    def _call_patiently(self, step: Step) -> None:
+        for pause in PAUSES:
+            try:
+                self._sagemaker.call(step.operation, step.request)
+            except AwsNotFound:
+                self._sleep(pause)
+            else:
+                return
+        self._sagemaker.call(step.operation, step.request)
 
     def _undo(self, step: Step) -> None:
         if step.undo is not None:

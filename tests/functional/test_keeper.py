@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from comfy_aws.aws import SageMaker, Session
 from comfy_aws.endpoint_plan import WorkerImage, plan_scaling, wake_alarm, wake_name
 from comfy_aws.endpoints import Endpoints
-from comfy_aws.errors import ConfigError, Conflict
+from comfy_aws.errors import AwsNotFound, ConfigError, Conflict
 from comfy_aws.keeper import PATIENCE, Keeper
 from comfy_aws.models import Endpoint, EndpointSpec, EndpointStatus
 from tests.functional.localstack_support import WORKER, Cloud, eventually
-from tests.functional.parts import Parts
+from tests.functional.parts import Parts, access_to
+from tests.support import faults
 
 EVERY = 0.2
 
 
-def endpoints_of(parts: Parts, ahead: float = 0.0) -> Endpoints:
+def worker_of(parts: Parts) -> WorkerImage:
     environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER)}
-    worker = WorkerImage(parts.state.image_uri, parts.state.role_arn, environment)
+    return WorkerImage(parts.state.image_uri, parts.state.role_arn, environment)
+
+
+def endpoints_of(parts: Parts, ahead: float = 0.0) -> Endpoints:
+    worker = worker_of(parts)
     return Endpoints(parts.sagemaker, worker, parts.store.bucket, clock=lambda: time.time() + ahead)
 
 
@@ -92,6 +99,32 @@ def test_one_that_was_made_anew_elsewhere_scales_too(parts: Parts, cloud: Cloud,
     cloud.settled("anew")
     watching.list()
     cloud.has_instances("anew", 0)
+
+
+def test_what_sagemaker_does_not_see_at_once_is_asked_for_again(parts: Parts, made) -> None:
+    """CreateEndpoint looks its configuration up where a write of a moment ago may be missing."""
+    blind = [1, 2]
+
+    def lost(asked: faults.Asked) -> faults.Answer | None:
+        if asked.operation != "CreateEndpoint" or not blind:
+            return None
+        blind.pop()
+        text = 'Could not find endpoint configuration "eventual".'
+        return faults.as_json({"__type": "ValidationException", "message": text}, 400)
+
+    with faults.aws_before(parts.state.endpoint_url) as aws:
+        aws.faults.append(lost)
+        sagemaker = SageMaker(Session(replace(access_to(parts.state), endpoint_url=aws.url)))
+        slept: list[float] = []
+        endpoints = Endpoints(sagemaker, worker_of(parts), parts.store.bucket, sleep=slept.append)
+        endpoints.create(EndpointSpec(name="eventual"))
+        made.append("eventual")
+        assert slept == [1.0, 2.0]
+        blind[:] = [1] * 10
+        with pytest.raises(AwsNotFound):
+            endpoints.create(EndpointSpec(name="never"))
+    with pytest.raises(AwsNotFound):
+        parts.sagemaker.call("describe_model", {"ModelName": "never"})
 
 
 def test_limits_that_were_changed_elsewhere_are_told_within_a_minute(parts: Parts, made) -> None:
