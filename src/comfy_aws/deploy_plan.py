@@ -223,6 +223,20 @@ def check_bucket(name: str, bucket: str, known: Mapping[str, str]) -> None:
         )
 
 
+def check_job_days(options: DeployOptions, parameters: Mapping[str, str]) -> None:
+    """Refuse days for a bucket that the stack has not made, whose rules are its owner's.
+
+    Args:
+        parameters: those of the stack as it shall be.
+    """
+    if options.job_days is not None and parameters.get("CreateBucket") == "false":
+        raise ConfigError(
+            f"The stack takes up the bucket {parameters['BucketName']} with the rules that it has, "
+            "so --job-days would change nothing.",
+            hint="Leave it away, and set the lifecycle rule of jobs/ in the bucket yourself.",
+        )
+
+
 def check_bucket_region(bucket: str, there: str, here: str) -> None:
     """Refuse a bucket of another region, which neither SageMaker nor the build would take."""
     if there and there != here:

@@ -158,6 +158,7 @@ class Deployments:
         deploy_plan.check_bucket(name, bucket, known)
         deploy_plan.check_options(options, known)
         chosen = options.chosen() | ({} if stack else self._bucket(name, bucket))
+        deploy_plan.check_job_days(options, known | chosen)
         if options.designer_type and not (known | chosen).get("DesignerImage"):
             chosen["DesignerImage"] = self._machine_image()
         request = deploy_plan.parameters(chosen, known)

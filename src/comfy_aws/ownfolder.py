@@ -5,12 +5,16 @@ The lock of SQLite tells who has it, on every system, and ends with its process,
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 from pathlib import Path
 from typing import Final
 
+from comfy_aws.errors import ComfyAwsError
+
 LOCK: Final = "own.sqlite"
+
+MOST: Final = 64
+"""Processes that may share a folder; where more are refused, the file system has no locks."""
 
 
 class OwnFolder:
@@ -18,14 +22,21 @@ class OwnFolder:
 
     Args:
         shared: the first process has this folder itself, each further one a numbered one below it.
+
+    Raises:
+        ComfyAwsError: nothing there can be locked.
     """
 
     def __init__(self, shared: Path) -> None:
-        for number in itertools.count(1):
+        for number in range(1, MOST + 1):
             self.path = shared if number == 1 else shared / str(number)
             self.path.mkdir(parents=True, exist_ok=True)
             if self._is_free():
                 return
+        raise ComfyAwsError(
+            f"None of {MOST} folders below {shared} can be locked.",
+            hint="ComfyUI's user folder must be on a file system that has locks.",
+        )
 
     def close(self) -> None:
         self._db.close()

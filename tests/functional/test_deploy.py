@@ -140,13 +140,15 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name,
     assert "Add --yes" in run("deploy", *named, *bucket, status=1)[1]
     run("status", *named, status=1)
 
-    shown, told = run("deploy", *named, *bucket, "--yes", "--json", "--job-days", "9")
+    _, told = run("deploy", *named, *bucket, "--yes", "--job-days", "9", status=1)
+    assert "--job-days would change nothing" in told
+    shown, told = run("deploy", *named, *bucket, "--yes", "--json", "--awake-hours", "1")
     assert f"Taking up the bucket {parts.store.bucket}." in told
     assert "create   ExecutionRole (AWS::IAM::Role)" in told
     assert "create   Designer (" not in told, "its condition is false"
     assert told.index("create   ExecutionRole") < told.index("CREATE_COMPLETE")
     deployed = json.loads(shown)
-    assert deployed["parameters"]["JobDays"] == "9"
+    assert deployed["parameters"]["AwakeHours"] == "1"
     assert "Building the worker image" in told
     assert "Nobody is told of alarms" in told
     assert all(json.loads(line)["progress"] for line in told.splitlines())
@@ -181,7 +183,8 @@ def test_from_nothing_to_a_stack_and_back(run, home, parts, account, stack_name,
     shown, told = run("update", *named, "--yes", "--json", "--log-days", "7")
     assert "set      LogDays = 7" in told
     updated = json.loads(shown)["parameters"]
-    assert (updated["JobDays"], updated["LogDays"]) == ("9", "7")
+    assert (updated["AwakeHours"], updated["LogDays"]) == ("1", "7")
+    assert "would change nothing" in run("update", *named, "--yes", "--job-days", "9", status=1)[1]
     _, told = run("update", *named, "--yes")
     assert "no change" in told
     assert f"The worker image {tag} is there already." in told

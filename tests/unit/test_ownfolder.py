@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from comfy_aws import ownfolder
+from comfy_aws.errors import ComfyAwsError
 from comfy_aws.ownfolder import OwnFolder
 
 SOURCES = Path(ownfolder.__file__).resolve().parents[1]
@@ -59,3 +60,12 @@ def test_a_folder_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "own.sqlite").mkdir()
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         OwnFolder(tmp_path)
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(ownfolder, "MOST", 2)
+    first, second = OwnFolder(tmp_path), OwnFolder(tmp_path)
+    with pytest.raises(ComfyAwsError, match="None of 2 folders"):
+        OwnFolder(tmp_path)
+    for held in (first, second):
+        held.close()
