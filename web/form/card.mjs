@@ -72,8 +72,9 @@ export class Card {
     this.#bar.set(null)
   }
 
-  /** @param {Aws.Job} job */
+  /** @param {Aws.Job} job which may be the answer to a question, older than what was heard since */
   draw(job) {
+    if (this.#job && this.#job.updated > job.updated) return
     const isOver = ended(job)
     this.#job = job
     this.isRunning = job.state === 'running'

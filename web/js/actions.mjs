@@ -228,7 +228,7 @@ export class Actions {
    */
   async cancelJob(id) {
     try {
-      this.#takeJob(await this.#server.cancelJob(id))
+      for (const job of this.#newest([await this.#server.cancelJob(id)])) this.#takeJob(job)
       return true
     } catch (error) {
       this.#fail(t('jobs.cancelFailed'), error)
