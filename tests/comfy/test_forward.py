@@ -619,9 +619,10 @@ def test_a_result_that_does_not_come_at_all_fails_the_job(
 
 
 def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client: Client) -> None:
-    job = client.queue(early_and_late("early", "resumed", 0.81), aws={})
+    early, late = (f"{name}{uuid.uuid4().hex[:6]}" for name in ("early", "resumed"))
+    job = client.queue(early_and_late(early, late, 0.81), aws={})
     output = designer.base_dir / "output"
-    eventually(lambda: list(output.glob("early_*.png")), "the first picture has come home")
+    eventually(lambda: client.job(job)["facts"]["files"], "the first picture has come home")
     client.close()
     designer.kill()
     designer.start()
@@ -631,12 +632,12 @@ def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client
     again.wait_state(job, "succeeded")
     eventually(lambda: again.get(f"/history/{job}"), "history has it")
     entry = again.get(f"/history/{job}")[job]
-    assert saved(entry) == ["early_00001_.png"]
-    assert saved(entry, "12") == ["resumed_00001_.png"]
-    assert sorted(path.name for path in output.glob("early_*")) == saved(entry)
-    assert (output / "resumed_00001_.png").is_file()
+    assert saved(entry) == [f"{early}_00001_.png"]
+    assert saved(entry, "12") == [f"{late}_00001_.png"]
+    assert [path.name for path in output.glob(f"{early}_*")] == saved(entry)
+    assert (output / f"{late}_00001_.png").is_file()
     files = [file["filename"] for file in again.job(job)["facts"]["files"]]
-    assert files == ["early_00001_.png", "resumed_00001_.png"]
+    assert files == [f"{early}_00001_.png", f"{late}_00001_.png"]
     again.close()
 
 

@@ -20,7 +20,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-import comfy.samplers
 import folder_paths
 
 import nodes
@@ -121,10 +120,12 @@ class ComfyUICatalog:
         return None
 
     def is_added(self, literal: Literal) -> bool:
-        offered = {*comfy.samplers.KSampler.SAMPLERS, *comfy.samplers.KSampler.SCHEDULERS}
+        samplers = sys.modules.get("comfy.samplers")  # which ComfyUI's own nodes import
+        lists = getattr(samplers, "KSampler", None)
+        offered = (*getattr(lists, "SAMPLERS", ()), *getattr(lists, "SCHEDULERS", ()))
         if literal.value not in offered or literal.value not in (self.options(literal) or ()):
             return False
-        return literal.value not in _own_choices()
+        return literal.value not in _own_choices(str(getattr(samplers, "__file__", "")))
 
     def siblings(self, pack: Path | None) -> list[Path]:
         found = []
@@ -269,9 +270,9 @@ class ComfyUICatalog:
 
 
 @cache
-def _own_choices() -> frozenset[str]:
+def _own_choices(file: str) -> frozenset[str]:
     """What ComfyUI's own source of samplers and schedulers names: packs add theirs to the lists."""
-    source = Path(comfy.samplers.__file__).read_text(encoding="utf-8")
+    source = Path(file).read_text(encoding="utf-8")
     return frozenset(re.findall(r"""["']([^"'\n]+)["']""", source))
 
 

@@ -6,14 +6,12 @@ import logging
 
 from server import PromptServer
 
+from comfy_aws import comfyui as edge
 from comfy_aws.comfyui.designer import Designer
 from comfy_aws.comfyui.middleware import Middleware
 from comfy_aws.config import DESIGNER
 
 log = logging.getLogger(__name__)
-
-serves = True
-"""False in a process that is only asked about its nodes: it leaves jobs and endpoints alone."""
 
 _designer: Designer | None = None
 
@@ -34,9 +32,9 @@ def designer() -> Designer:
         PromptServer.instance.add_on_prompt_handler(made.catalog.reads.on_prompt)
         made.log.install()
         Middleware(made).install(PromptServer.instance.app)
-        if serves:
+        if edge.serves:
             made.take_up()
-        if serves and made.role == DESIGNER:
+        if edge.serves and made.role == DESIGNER:
             made.keeper.start()
         _designer = made
     return _designer

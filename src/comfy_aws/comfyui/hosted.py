@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from comfy_aws import comfyui as edge
 from comfy_aws.callbacks import OnProgress
 from comfy_aws.errors import ComfyAwsError, ConfigError
 from comfy_aws.hosted import STEP
@@ -72,8 +73,7 @@ def _load_nodes(comfyui: Path, arguments: list[str]) -> None:
     asyncio.set_event_loop(loop)
     args: Any = importlib.import_module("comfy.cli_args").args
     importlib.import_module("server").PromptServer(loop)  # packs add their routes to it
-    extension: Any = importlib.import_module("comfy_aws.comfyui.extension")
-    extension.serves = False
+    edge.serves = False
     nodes: Any = importlib.import_module("nodes")
     loop.run_until_complete(
         nodes.init_extra_nodes(

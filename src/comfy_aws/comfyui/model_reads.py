@@ -172,7 +172,8 @@ class ModelReads:
     def _wrap_loaded(self) -> None:
         try:
             self._wrap_native()
-            self._loading = {home for home in self._loading if not _is_loaded(home)}
+            for home in filter(_is_loaded, tuple(self._loading)):
+                self._loading.discard(home)
         except Exception:  # a watcher must not break what it watches
             log.exception("Prompt on AWS could not watch native code that reads models")
 
