@@ -619,8 +619,11 @@ def test_a_result_that_does_not_come_at_all_fails_the_job(
 
 
 def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client: Client) -> None:
-    job = client.queue(slow(6, prefix="resumed", grey=0.8), aws={})
-    client.wait_state(job, "running")
+    """What came home before the restart does not come twice."""
+    each = uuid.uuid4()  # a second try finds nothing of the first, and nothing cached
+    early, late = (f"{name}{each.hex[:6]}" for name in ("early", "resumed"))
+    job = client.queue(early_and_late(early, late, each.int % 997 / 1000), aws={})
+    eventually(lambda: client.job(job)["facts"]["files"], "the first picture has come home")
     client.close()
     designer.kill()
     designer.start()
@@ -630,9 +633,13 @@ def test_a_restarted_designer_takes_up_its_jobs(designer: ComfyUIProcess, client
     again.wait_state(job, "succeeded")
     eventually(lambda: again.get(f"/history/{job}"), "history has it")
     entry = again.get(f"/history/{job}")[job]
-    assert (designer.base_dir / "output" / saved(entry)[0]).is_file()
+    assert saved(entry) == [f"{early}_00001_.png"]
+    assert saved(entry, "12") == [f"{late}_00001_.png"]
+    output = designer.base_dir / "output"
+    assert [path.name for path in output.glob(f"{early}_*")] == saved(entry)
+    assert (output / saved(entry, "12")[0]).is_file()
     files = [file["filename"] for file in again.job(job)["facts"]["files"]]
-    assert files == saved(entry)
+    assert sorted(files) == [*saved(entry), *saved(entry, "12")]
     again.close()
 
 
