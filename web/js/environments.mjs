@@ -236,7 +236,8 @@ export class Environments {
     if (mark?.template === name) this.#canvas.mark = { template: '' }
     if (pending && ownerOf(pending.workflow) === name) this.#pending = null
     try {
-      if (pending && !this.#pending) await this.#keep(pending)
+      const isLeft = pending && !this.#pending && this.#isNew(pending.workflow, this.#loaded)
+      if (isLeft) await this.#keep(pending)
       this.#kept.delete(name)
       this.#places.delete(name)
       await this.#inTurn(() => this.#drafts.putAside(name))
