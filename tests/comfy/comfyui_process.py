@@ -23,6 +23,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -78,11 +79,16 @@ def comfyui_path() -> Path:
     return path.resolve()
 
 
-def free_port() -> int:
-    """A TCP port of loopback that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """The first of `count` TCP ports of loopback in a row that nothing used a moment ago."""
+    while True:
+        with ExitStack() as probes, suppress(OSError, OverflowError):
+            first = 0
+            for number in range(count):
+                probe = probes.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", first + number if first else 0))
+                first = first or int(probe.getsockname()[1])
+            return first
 
 
 class ComfyUIProcess:

@@ -56,6 +56,7 @@ class Running:
         self.first = first
         self.below: set[int] = set()
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._unheard: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -64,11 +65,17 @@ class Running:
             self._events.put(json.loads(line))
 
     def hear(self, kind: str, port: int) -> dict[str, Any]:
+        """The next such event. Those of other ports stay: each port takes its own time."""
         until = time.monotonic() + LIMIT
         while True:
-            event = self._events.get(timeout=max(0.0, until - time.monotonic()))
-            if (event["kind"], event["port"]) == (kind, port):
-                return event
+            for event in [event for event in self._unheard if event["port"] == port]:
+                self._unheard.remove(event)
+                if event["kind"] == kind:
+                    return event
+            try:
+                self._unheard.append(self._events.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                raise AssertionError(f"{port} is never {kind}; {self._unheard}") from None
 
     def family(self) -> list[psutil.Process]:
         found = psutil.Process(self.process.pid).children(recursive=True)
@@ -99,7 +106,7 @@ def running(tmp_path: Path, count: int = 1) -> Iterator[Running]:
     comfyui = tmp_path / "comfyui"
     comfyui.mkdir()
     (comfyui / "main.py").write_text(MAIN)
-    first = free_port()
+    first = free_port(count)
     command = [sys.executable, "-c", "import sys; from comfy_aws.cli import main; sys.exit(main())",
                "port", "--json", "--count", str(count), "--first", str(first),
                "--comfyui", str(comfyui)]  # fmt: skip

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import PIL.Image
@@ -53,22 +51,13 @@ def user(tmp_path: Path) -> Iterator[Terminal]:
     foreign = [name for name in os.environ if name.startswith(("AWS_", "COMFY_AWS_"))]
     variables: dict[str, str | None] = dict.fromkeys([*foreign, "COMFYUI_PATH"])
     variables |= {"COMFY_AWS_RUNNER_ARGS": "--cpu", "COMFY_AWS_FETCH_PRIVATE": "1"}
-    first = two_free_ports()
+    first = free_port(2)
     instead = {"--count 2": f"--count 2 --first {first}", ":10001/": f":{first}/"}
     with served(_safetensors()) as site:
         try:
             yield Terminal(tmp_path, variables, {MODEL_URL: site.url, **instead})
         finally:
             stack.down(config.load(tmp_path / ".comfy-aws", {}).stack_home)
-
-
-def two_free_ports() -> int:
-    """The first of two that follow each other."""
-    while True:
-        first = free_port()
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", first + 1))
-            return first
 
 
 def _safetensors() -> bytes:

@@ -28,6 +28,21 @@ def designer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Designer]:
         yield running
 
 
+FIRST_TEMPLATES = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture(autouse=True)
+def second_try(request: pytest.FixtureRequest) -> None:
+    """A test that is tried again finds none of the templates that its first try left."""
+    if "designer" not in request.fixturenames:
+        return
+    designer: Designer = request.getfixturevalue("designer")
+    running = designer.call("GET", "/aws/status")["stack"]["running"]
+    names = designer.template_names() if running else set()
+    for name in names - request.node.stash.setdefault(FIRST_TEMPLATES, names):
+        designer.call("DELETE", f"/aws/templates/{name}")
+
+
 @pytest.fixture
 def stack(designer: Designer) -> Designer:
     """The designer, connected to a running local stack."""

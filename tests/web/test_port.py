@@ -327,6 +327,7 @@ def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Desi
     submit.click()
     expect(submit).to_have_text("Sending…")
     submit.click(force=True)
+    eventually(lambda: form.wait_for_timeout(50) or waiting, "the run is sent")
     (sent,) = waiting
     sent.fulfill(status=502, body="<h1>no JSON</h1>")
     expect(form.get_by_test_id("aws-form-problem")).to_contain_text("status 502")

@@ -7,6 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Request, expect
 
+from tests.functional.localstack_support import eventually
 from tests.pipeline.install import SAMPLER_ID, load_workflow
 from tests.web.browser import TIMEOUT_MS, ComfyPage, hold
 from tests.web.designer import Designer
@@ -72,6 +73,7 @@ def test_a_change_before_the_modules_are_there_is_kept(page: ComfyPage, stack: D
     page.reload()
     page.load(load_workflow())
     page.set_widget(SAMPLER_ID, "steps", 7)
+    eventually(lambda: page.tab.wait_for_timeout(50) or held, "the modules are asked for")
     page.tab.wait_for_timeout(SETTLED_MS)
     held[0].continue_()
     page.show_connected_panel()
