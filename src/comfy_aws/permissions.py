@@ -93,7 +93,6 @@ EXECUTION: Final = (
         ("s3:PutObject", "s3:AbortMultipartUpload"),
         objects(layout.BLOBS, layout.ENVIRONMENTS, layout.FAULTS, layout.JOBS, layout.ASYNC),
     ),
-    Grant("DeleteEnvironments", ("s3:DeleteObject",), objects(layout.BLOBS)),
     Grant("SendEvents", ("sqs:SendMessage",), (QUEUES,)),
     Grant(
         "PullImage",

@@ -56,7 +56,7 @@ BY_DOCTOR = {"ecr:DescribeImages"}
 # In the seams of S3 and SQS, and not the worker's to call.
 NOT_BY_WORKER = {
     "s3:GetBucketPolicy", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
-    "s3:GetLifecycleConfiguration",
+    "s3:GetLifecycleConfiguration", "s3:DeleteObject",
     "s3:ListMultipartUploadParts", "sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue",
     "sqs:ReceiveMessage",
 }  # fmt: skip
@@ -191,7 +191,7 @@ def test_prefixes_are_those_of_the_layout():
             assert prefixes(grants, action) <= known
     # What is published and what was answered is nobody's to change from a worker.
     assert layout.TEMPLATES not in prefixes(EXECUTION, "s3:PutObject")
-    assert prefixes(EXECUTION, "s3:DeleteObject") == {layout.BLOBS}
+    assert prefixes(EXECUTION, "s3:DeleteObject") == set()
 
 
 def test_endpoints_of_others_are_out_of_reach():
