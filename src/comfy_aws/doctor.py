@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -104,7 +104,7 @@ class Doctor:
             instance_type: of the next endpoint.
         """
         kind = instance_type or self._patient.instance_type
-        patient = Patient(self._patient.worker, self._patient.bucket, kind, self._patient.local)
+        patient = replace(self._patient, instance_type=kind)
         broken: set[str] = set()
         found = []
         for each in self._tries(patient, software or Software(), principal):

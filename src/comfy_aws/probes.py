@@ -48,6 +48,9 @@ PROBE: Final = f"{layout.TEMPLATES}.probe-"
 QUEUE_SECONDS: Final = 60
 """Retention of the probe's queue: the shortest that SQS knows."""
 
+LONGEST_MONTH: Final = 31
+"""Days that jobs must be there for, where a month's are counted."""
+
 SKEW: Final = 240.0
 """Seconds; AWS refuses requests whose time is five minutes off."""
 
@@ -73,12 +76,14 @@ class Patient:
 
     `local`: it is the local stack, which has no quotas of an account, prices or rights.
     `instance_type`: of endpoints that are going to be created.
+    `limits_months`: what jobs may cost in a month is limited.
     """
 
     worker: WorkerImage
     bucket: str
     instance_type: str = EndpointSpec.instance_type
     local: bool = False
+    limits_months: bool = False
 
 
 class Probes:
@@ -178,6 +183,10 @@ class Probes:
                 (rules.expires(layout.JOBS), f"keeps {layout.JOBS} for ever"),
                 (rules.clears_uploads, "keeps uploads that were never finished"),
                 (not any(map(rules.expires, kept)), "deletes templates or models by their age"),
+                (
+                    not self._patient.limits_months or rules.keeps(layout.JOBS, LONGEST_MONTH),
+                    f"deletes {layout.JOBS} before the month is over whose costs are limited",
+                ),
             )
             if not holds
         ]

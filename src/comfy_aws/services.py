@@ -184,7 +184,12 @@ def connect(config: Config) -> Cloud:
         starts=Starts(logs, config.home / "starts.json"),
         doctor=Doctor(
             lambda patient: Probes(session, patient, rehearsed=is_at),
-            Patient(worker, access.bucket, local=config.target == "local"),
+            Patient(
+                worker,
+                access.bucket,
+                local=config.target == "local",
+                limits_months=config.limits[1:] != (None, None),
+            ),
             endpoints,
             config.home,
         ),

@@ -59,10 +59,11 @@ class Clinic:
     software: Software = SOFTWARE
     source: str = SOURCE
     wishes: dict[str, Any] = field(default_factory=dict)
+    limits_months: bool = False
 
     def checks(self) -> dict[str, Check]:
         session = _session(self.access)
-        patient = Patient(self.worker, self.access.bucket)
+        patient = Patient(self.worker, self.access.bucket, limits_months=self.limits_months)
         endpoints = Endpoints(SageMaker(session), self.worker, self.access.bucket)
         doctor = Doctor(
             lambda each: Probes(session, each), patient, endpoints, self.home,
@@ -264,6 +265,15 @@ def test_a_bucket_that_is_not_protected(
     clinic.aws.faults.append(lambda asked: answer if asked.operation == operation else None)
     check = clinic.finds("bucket_rules", "deploy/stack.yaml")
     assert says in check.message
+
+
+def test_jobs_that_go_before_the_month_whose_costs_are_limited(clinic: Clinic) -> None:
+    answer = faults.xml(faults.lifecycle(days=30))
+    clinic.aws.faults.append(lambda asked: answer if asked.operation == "GET lifecycle" else None)
+    assert states(clinic.checks(), CheckState.FAILED) == []
+    clinic.limits_months = True
+    check = clinic.finds("bucket_rules", "deploy/stack.yaml")
+    assert "deletes jobs/ before the month is over" in check.message
 
 
 def test_no_role_and_no_image(clinic: Clinic) -> None:

@@ -133,12 +133,12 @@ ENCRYPTED = (
 )
 
 
-def lifecycle(jobs: str = "jobs/", uploads: str = "") -> str:
-    """Rules by which jobs expire, and unfinished uploads below a prefix."""
+def lifecycle(jobs: str = "jobs/", uploads: str = "", days: int = 32) -> str:
+    """Rules by which jobs expire after some days, and unfinished uploads below a prefix."""
     return (
         "<LifecycleConfiguration>"
         f"<Rule><Prefix>{jobs}</Prefix><Status>Enabled</Status>"
-        "<Expiration><Days>30</Days></Expiration></Rule>"
+        f"<Expiration><Days>{days}</Days></Expiration></Rule>"
         f"<Rule><Filter><Prefix>{uploads}</Prefix></Filter><Status>Enabled</Status>"
         "<AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation>"
         "</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>"

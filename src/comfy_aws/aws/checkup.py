@@ -25,18 +25,23 @@ _UNSET: Final = frozenset(
 class BucketRules:
     """How a bucket is kept: closed to the public, encrypted, and reached by TLS alone.
 
-    `expiring`: prefixes whose objects its lifecycle rules delete; "" for all.
+    `expiring`: after how many days its lifecycle rules delete the objects below a prefix, which is
+    "" for all; 0 where a rule names a date.
     `clears_uploads`: whether uploads that were never finished go some day.
     """
 
     private: bool
     encrypted: bool
     tls_only: bool
-    expiring: frozenset[str]
+    expiring: Mapping[str, int]
     clears_uploads: bool
 
     def expires(self, prefix: str) -> bool:
         return any(prefix.startswith(each) for each in self.expiring)
+
+    def keeps(self, prefix: str, days: int) -> bool:
+        """Whether objects below a prefix are there for so many days."""
+        return all(days <= each for name, each in self.expiring.items() if prefix.startswith(name))
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ class Checkup:
             private=all(blocked.get(name) for name in names),
             encrypted=bool(encryption.get("ServerSideEncryptionConfiguration", {}).get("Rules")),
             tls_only=_refuses_plain(json.loads(policy.get("Policy") or "{}")),
-            expiring=frozenset(_prefix(each) for each in rules if "Expiration" in each),
+            expiring={
+                _prefix(each): each["Expiration"].get("Days", 0)
+                for each in rules
+                if "Expiration" in each
+            },
             clears_uploads=any(
                 not _prefix(each) for each in rules if "AbortIncompleteMultipartUpload" in each
             ),
