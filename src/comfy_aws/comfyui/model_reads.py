@@ -104,14 +104,6 @@ class ModelReads:
         self._written: set[Reader] = set()
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
         self._loading: set[str] = set()
-        self._listeners: dict[str, Callable[[tuple[Any, ...]], None]] = {
-            "open": self._on_open,
-            "import": self._on_import,
-            "glob.glob": self._on_look,
-            "os.listdir": self._on_look,
-            "os.scandir": self._on_look,
-            "subprocess.Popen": self._on_process,
-        }
 
     def install(self, queue: Any) -> None:
         """Watch from now on; a second call changes nothing.
@@ -123,7 +115,21 @@ class ModelReads:
             return
         self._queue = queue
         node_threads.watch()
-        sys.addaudithook(self._hear)
+        listeners: dict[str, Callable[[tuple[Any, ...]], None]] = {
+            "open": self._on_open,
+            "import": self._on_import,
+            "glob.glob": self._on_look,
+            "os.listdir": self._on_look,
+            "os.scandir": self._on_look,
+            "subprocess.Popen": self._on_process,
+        }
+
+        def hear(event: str, args: tuple[Any, ...]) -> None:
+            # No method: for one, Python takes three times as long at each event, and id() is one.
+            if event in listeners:
+                listeners[event](args)
+
+        sys.addaudithook(hear)
 
     def of(self, class_type: str, inputs: Json) -> list[ModelPath]:
         """The files that such a node has read on this machine, besides those that it names."""
@@ -154,11 +160,6 @@ class ModelReads:
         """Libraries may have been loaded since the last prompt. The body comes back as it is."""
         self._wrap_loaded()
         return posted
-
-    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
-        listener = self._listeners.get(event)
-        if listener is not None:
-            listener(args)
 
     def _on_import(self, args: tuple[Any, ...]) -> None:
         if args[0] in _HOMES:
