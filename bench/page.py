@@ -3,12 +3,14 @@
     python bench/page.py [ROUNDS]
 
 One ComfyUI with the extension and one without serve the same browser in turns; the medians of
-all rounds are compared. A page is ready when ComfyUI's Vue app is, with a workflow open. A frame
-is one full draw of the canvas, with the panel closed and then open.
+all rounds are told, and the median of what a round took more, with its standard error. A page is
+ready when ComfyUI's Vue app is, with a workflow open. A frame is one full draw of the canvas, with
+the panel closed and then open.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import tempfile
@@ -26,6 +28,8 @@ from tests.pipeline.install import install, load_workflow  # noqa: E402
 from tests.web.browser import TIMEOUT_MS, VIEWPORT, chromium  # noqa: E402
 
 ROUNDS = 7
+MEDIAN = math.sqrt(math.pi / 2)
+"""Standard error of a median, in those of the mean."""
 FRAMES = 200
 
 READY = "() => window.app?.vueAppReady && window.app.extensionManager?.workflow?.activeWorkflow"
@@ -63,13 +67,15 @@ def visit(browser: Browser, url: str, *, panel: bool) -> dict[str, float]:
 
 
 def report(plain: Mapping[str, Sequence[float]], ours: Mapping[str, Sequence[float]]) -> None:
-    print(f"{'median, ms':<20}{'without':>10}{'with':>10}{'more':>10}{'ratio':>8}")
+    print(f"{'median, ms':<20}{'without':>10}{'with':>10}{'more':>10}{'±':>8}{'ratio':>8}")
     for name, values in ours.items():
-        without = statistics.median(plain[name.split(",")[0]])
-        with_ = statistics.median(values)
+        bare = plain[name.split(",")[0]]
+        more = [with_ - without for with_, without in zip(values, bare, strict=True)]
+        without, with_ = statistics.median(bare), statistics.median(values)
+        error = MEDIAN * statistics.stdev(more) / math.sqrt(len(more))
         print(
-            f"{name:<20}{without:>10.2f}{with_:>10.2f}{with_ - without:>10.2f}"
-            f"{with_ / without:>8.3f}"
+            f"{name:<20}{without:>10.2f}{with_:>10.2f}{statistics.median(more):>10.2f}"
+            f"{error:>8.2f}{with_ / without:>8.3f}"
         )
 
 
