@@ -4,7 +4,9 @@ Two ComfyUIs with the test pipeline, one without the extension and one with it, 
 in turns. Before each, the models are unloaded and the seed is another one, so that everything is
 read and computed again. What is compared is ComfyUI's own time, from the start of the execution to
 its end. One process is some percent faster than the next, whatever it has loaded: so there are
-several pairs of processes, and the ratio comes with its standard error.
+several pairs of processes, begun in turns with the one and with the other, and the ratio comes with
+its standard error. Of a process the median counts, and torch has one thread: a machine that others
+use as well tells less about two.
 
     python bench/local_runs.py [--pairs 6] [--rounds 25] [--gpu] [--json]
 """
@@ -16,8 +18,9 @@ import json
 import math
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -39,7 +42,10 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.pairs < 2:
         parser.error("--pairs must be at least 2: one pair says nothing about its error")
-    pairs = [measure(chosen.rounds, gpu=chosen.gpu) for _ in range(chosen.pairs)]
+    pairs = [
+        measure(chosen.rounds, gpu=chosen.gpu, first="with" if number % 2 else "without")
+        for number in range(chosen.pairs)
+    ]
     ratios = [extended / bare for bare, extended in pairs]
     figures = {
         "without": mean(bare for bare, _ in pairs),
@@ -55,18 +61,24 @@ def main() -> int:
     return 0
 
 
-def measure(rounds: int, *, gpu: bool) -> tuple[float, float]:
-    """Mean seconds of a run without and with the extension, in a pair of fresh processes."""
+def measure(rounds: int, *, gpu: bool, first: str) -> tuple[float, float]:
+    """Seconds of a run without and with the extension, in a pair of fresh processes.
+
+    first   which of them is started first
+    """
     with tempfile.TemporaryDirectory(prefix="aws-local-runs-") as place:
         folder = Path(place)
         for name in ("without", "with"):
             install(folder / name)
-        env = {"COMFY_AWS_HOME": str(folder / "home"), "COMFY_AWS_TARGET": None}
-        with (
-            ComfyUIProcess(folder / "without", env=env, cpu=not gpu) as bare,
-            ComfyUIProcess(folder / "with", with_extension=True, env=env, cpu=not gpu) as extended,
-        ):
-            clients = {"without": Client(bare.url), "with": Client(extended.url)}
+        home = str(folder / "home")
+        env = {"COMFY_AWS_HOME": home, "COMFY_AWS_TARGET": None, "OMP_NUM_THREADS": "1"}
+        with ExitStack() as running:
+            clients = {}
+            for name in sorted(("without", "with"), key=lambda name: name != first):
+                process = ComfyUIProcess(
+                    folder / name, with_extension=name == "with", env=env, cpu=not gpu
+                )
+                clients[name] = Client(running.enter_context(process).url)
             taken: dict[str, list[float]] = {name: [] for name in clients}
             for number in range(WARM_UP + rounds):
                 for name in sorted(clients, reverse=bool(number % 2)):
@@ -75,7 +87,7 @@ def measure(rounds: int, *, gpu: bool) -> tuple[float, float]:
                         taken[name].append(seconds)
             for client in clients.values():
                 client.close()
-    return mean(taken["without"]), mean(taken["with"])
+    return median(taken["without"]), median(taken["with"])
 
 
 def run(client: Client, seed: int) -> float:

@@ -100,6 +100,7 @@ def test_in_app_mode_it_is_shown_beside_the_run_button_there(page: ComfyPage) ->
     run = page.tab.locator("[data-testid=linear-run-button]")
     switch = run.get_by_test_id("aws-run-button")
     expect(switch).to_have_attribute("aria-pressed", "false")
+    page.tab.keyboard.press("Escape")  # the tour that newer ones begin with
     switch.click()
     expect(switch).to_have_attribute("data-tone", "on")
     with page.tab.expect_request(is_prompt) as asked:
