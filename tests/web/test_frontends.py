@@ -95,12 +95,13 @@ def test_where_runs_go_is_shown_and_changed_by_key(page: ComfyPage) -> None:
 
 
 def test_in_app_mode_it_is_shown_beside_the_run_button_there(page: ComfyPage) -> None:
+    tour = page.find("coach-landing-overlay")  # which the newest begin with
+    page.tab.add_locator_handler(tour, lambda: page.tab.keyboard.press("Escape"))
     page.load(app_of(load_workflow()), "app")
     page.tab.evaluate(TOGGLE_APP)
     run = page.tab.locator("[data-testid=linear-run-button]")
     switch = run.get_by_test_id("aws-run-button")
     expect(switch).to_have_attribute("aria-pressed", "false")
-    page.tab.keyboard.press("Escape")  # the tour that newer ones begin with
     switch.click()
     expect(switch).to_have_attribute("data-tone", "on")
     with page.tab.expect_request(is_prompt) as asked:
