@@ -17,6 +17,8 @@ ENVIRONMENT = Path("/etc/comfy-aws.env")
 NGINX = Path("/etc/nginx")
 TLS = NGINX / "comfy-tls"
 PASSWORDS = NGINX / "comfy-passwords"
+PORT_PASSWORDS = NGINX / "comfy-port-passwords"
+"""Of the inference ports: the artists' login, and the designer's."""
 PAGES = Path("/var/www/html")
 UNITS = Path("/etc/systemd/system")
 FSTAB = Path("/etc/fstab")
@@ -112,17 +114,20 @@ map "$http_sec_fetch_site $uri" $comfy_foreign_fetch {
 
 def nginx(ports: int, address: str) -> str:
     """The proxy's configuration: the designer at 443, each inference port at its own number."""
-    servers = [(443, DESIGNER_PORT), *((port, port) for port in port_numbers(ports))]
+    servers = [
+        (443, DESIGNER_PORT, PASSWORDS),
+        *((port, port, PORT_PASSWORDS) for port in port_numbers(ports)),
+    ]
     return _MAPS + "".join(
         _SERVER.format(
             address=address,
             outside=outside,
             inside=inside,
             tls=TLS,
-            passwords=PASSWORDS,
+            passwords=passwords,
             pages=PAGES,
         )
-        for outside, inside in servers
+        for outside, inside, passwords in servers
     )
 
 

@@ -52,6 +52,8 @@ class Designer:
     """What the stack says of the machine.
 
     Args:
+        login: secret with the user and the password of the designer's page.
+        artists: the same, of the inference ports alone; empty on a machine of earlier versions.
         address: IPv4, at which its users reach it.
         ready: URL that awaits the first success.
     """
@@ -63,6 +65,7 @@ class Designer:
     login: str
     address: str
     ready: str = ""
+    artists: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def install(designer: Designer, wish: Wish) -> None:
     take_comfyui(wish.comfyui)
     take_packages()
     take_extension(designer, wish)
-    make_login(designer)
+    make_logins(designer)
     make_certificate(designer.address)
     serve(wish.ports)
     _installed().write_text(json.dumps(asdict(wish)))
@@ -312,14 +315,25 @@ def models_disk(devices: list[dict[str, Any]]) -> dict[str, Any] | None:
     return None
 
 
-# -- login, certificate ------------------------------------------------------------------------
+# -- logins, certificate -----------------------------------------------------------------------
 
 
-def make_login(designer: Designer) -> None:
+def make_logins(designer: Designer) -> None:
+    """Who designs may see what artists see, and not the other way round."""
+    own = password_line(designer.region, designer.login)
+    artists = password_line(designer.region, designer.artists) if designer.artists else ""
+    for path, lines in ((files.PASSWORDS, own), (files.PORT_PASSWORDS, own + artists)):
+        path.write_text(lines)
+        path.chmod(0o640)
+        run("chown", "root:www-data", str(path))
+
+
+def password_line(region: str, secret_id: str) -> str:
+    """A login as nginx reads it."""
     secret = subprocess.run(
         [
-            "aws", "secretsmanager", "get-secret-value", "--region", designer.region,
-            "--secret-id", designer.login, "--query", "SecretString", "--output", "text",
+            "aws", "secretsmanager", "get-secret-value", "--region", region,
+            "--secret-id", secret_id, "--query", "SecretString", "--output", "text",
         ],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
@@ -328,9 +342,7 @@ def make_login(designer: Designer) -> None:
         ["openssl", "passwd", "-6", "-stdin"],
         check=True, capture_output=True, text=True, input=login["password"],
     ).stdout.strip()  # fmt: skip
-    files.PASSWORDS.write_text(f"{login['username']}:{hashed}\n")
-    files.PASSWORDS.chmod(0o640)
-    run("chown", "root:www-data", str(files.PASSWORDS))
+    return f"{login['username']}:{hashed}\n"
 
 
 def make_certificate(address: str) -> None:

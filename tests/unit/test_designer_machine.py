@@ -12,6 +12,7 @@ import tarfile
 import textwrap
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -26,7 +27,7 @@ SBIN = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
 ROOT = Path(__file__).resolve().parents[2]
 DESIGNER = Designer(
     region="eu-west-1", bucket="b", role="arn:r", repository="registry/worker", login="arn:s",
-    address="203.0.113.9",
+    address="203.0.113.9", artists="arn:a",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ TOLD = """#!/bin/sh
 echo "${0##*/} $*" >> "$MACHINE/told"
 case "${0##*/} $1" in
     "aws s3") cp "$MACHINE/bucket/${5##*/}" "$6" ;;
-    "aws secretsmanager") echo '{"username": "designer", "password": "secret"}' ;;
+    "aws secretsmanager") echo '{"username": "'"${6#arn:}"'", "password": "secret"}' ;;
     "runuser "*) shift 3; exec "$@" ;;
     "lsblk "*) cat "$MACHINE/disks" ;;
     "ip "*) echo '[{"prefsrc": "10.0.0.5"}]' ;;
@@ -118,7 +119,8 @@ class Machine:
 def machine(tmp_path, monkeypatch) -> Machine:
     places = {
         "HERE": "opt/comfy-aws", "COMFYUI": "opt/comfyui", "VENV": "opt/venv", "BASE": "srv",
-        "NGINX": "nginx", "TLS": "nginx/tls", "PASSWORDS": "nginx/passwords", "PAGES": "pages",
+        "NGINX": "nginx", "TLS": "nginx/tls", "PASSWORDS": "nginx/passwords",
+        "PORT_PASSWORDS": "nginx/port-passwords", "PAGES": "pages",
         "UNITS": "units", "ENVIRONMENT": "environment", "FSTAB": "fstab", "SETTINGS": "settings",
     }  # fmt: skip
     for name, place in places.items():
@@ -290,14 +292,30 @@ def test_nobody_reaches_comfyui_but_through_login_and_tls():
         "10.0.0.5:443", "10.0.0.5:10001", "10.0.0.5:10002",
     ]  # fmt: skip
     assert len(re.findall(r"listen ", text)) == len(servers) == 3
-    for server in servers:
+    for server, passwords in zip(
+        servers, (files.PASSWORDS, files.PORT_PASSWORDS, files.PORT_PASSWORDS), strict=True
+    ):
         assert 'auth_basic "ComfyUI";' in server
-        assert f"auth_basic_user_file {files.PASSWORDS};" in server
+        assert f"auth_basic_user_file {passwords};" in server
         assert "error_page 502 503 504 /starting.html;" in server
         assert server.count("return 403;") == 2
     inside = re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+);", text)
     assert inside == ["8188", "10001", "10002"]
     assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize(("artists", "users"), [("arn:a", ["s", "a"]), ("", ["s"])])
+def test_the_login_of_artists_opens_no_designer(machine, artists, users):
+    install_designer.make_logins(replace(DESIGNER, artists=artists))
+    assert users_of(files.PASSWORDS) == ["s"]
+    assert users_of(files.PORT_PASSWORDS) == users
+    places = (files.PASSWORDS, files.PORT_PASSWORDS)
+    assert machine.told("chown") == [f"root:www-data {path}" for path in places]
+    assert all(path.stat().st_mode & 0o777 == 0o640 for path in places)
+
+
+def users_of(passwords: Path) -> list[str]:
+    return [line.partition(":")[0] for line in passwords.read_text().splitlines()]
 
 
 HOST = "203.0.113.9:10001"

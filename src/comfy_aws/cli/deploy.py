@@ -183,11 +183,12 @@ def _show_deployed(arguments: argparse.Namespace, deployed: Deployed, region: st
     lines.append(f"  image  {deployed.image}")
     if "DesignerUrl" in stack.outputs:
         lines.append("The designer machine becomes what is new here when it is restarted.")
-    if login := stack.outputs.get("DesignerLogin"):
-        lines.append(
-            f"Its login: aws secretsmanager get-secret-value --region {region} --secret-id {login} "
-            "--query SecretString --output text"
-        )
+    for whose, output in (("Its", "DesignerLogin"), ("Its artists'", "ArtistLogin")):
+        if login := stack.outputs.get(output):
+            lines.append(
+                f"{whose} login: aws secretsmanager get-secret-value --region {region} "
+                f"--secret-id {login} --query SecretString --output text"
+            )
     emit(arguments, {**_json(stack), "image": deployed.image}, lines)
 
 
