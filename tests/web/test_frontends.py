@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -23,6 +24,7 @@ from tests.web.test_page import (
     turn_off,
     turn_on,
 )
+from tests.web.test_start import extra_data, is_prompt
 from tests.web.test_templates import change_seed, row, seed_of
 
 pytestmark = [
@@ -35,6 +37,7 @@ pytestmark = [
 expect.set_options(timeout=TIMEOUT_MS)
 
 OWN = ""  # what ComfyUI itself asks for
+TOGGLE_APP = "() => window.app.extensionManager.command.execute('Comfy.ToggleLinear')"
 NODE_NAME = "() => window.LiteGraph.registered_node_types.AwsRemoteOutput.title"
 
 
@@ -61,6 +64,12 @@ def page(browser: Browser, newer: Designer) -> Iterator[ComfyPage]:
         yield tab
 
 
+def app_of(workflow: dict[str, Any]) -> dict[str, Any]:
+    """The same, shown by App mode as an input and a picture."""
+    shown = {"inputs": [[int(SAMPLER_ID), "steps"]], "outputs": [int(SAVE_ID)]}
+    return {**workflow, "extra": {"linearData": shown}}
+
+
 def name_of(designer: Designer) -> str:
     """A template's name that no other frontend has taken."""
     return f"Newer{designer.process.port}"
@@ -83,6 +92,30 @@ def test_where_runs_go_is_shown_and_changed_by_key(page: ComfyPage) -> None:
     button.click()
     expect(page.find("aws-toggle")).to_be_checked()
     turn_off(page)
+
+
+def test_in_app_mode_it_is_shown_beside_the_run_button_there(page: ComfyPage) -> None:
+    tour = page.find("coach-landing-overlay")  # which the newest begin with
+    page.tab.add_locator_handler(tour, lambda: page.tab.keyboard.press("Escape"))
+    page.load(app_of(load_workflow()), "app")
+    run = page.tab.locator("[data-testid=linear-run-button]")
+    switch = run.get_by_test_id("aws-run-button")
+    page.tab.evaluate(TOGGLE_APP)
+    try:
+        expect(switch).to_have_attribute("aria-pressed", "false")
+        switch.click()
+        expect(switch).to_have_attribute("data-tone", "on")
+        with page.tab.expect_request(is_prompt) as asked:
+            run.get_by_role("button", name="Run", exact=True).click()
+        assert "aws" in extra_data(asked.value)
+        switch.click()
+        expect(switch).to_have_attribute("aria-pressed", "false")
+    finally:
+        page.tab.evaluate(TOGGLE_APP)
+        page.tab.remove_locator_handler(tour)
+        page.show_connected_panel()  # which App mode has closed
+    expect(page.find("aws-run-button")).to_be_visible()
+    expect(run).to_have_count(0)
 
 
 def test_a_workflow_is_published_and_chosen(page: ComfyPage, newer: Designer) -> None:

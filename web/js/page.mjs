@@ -142,7 +142,7 @@ export class AwsPage {
   /** ComfyUI's page is set up: show what there is, and take up what a reload interrupted. */
   begin() {
     // The public place in ComfyUI's bar beside Run, for what is no menu.
-    this.#app.menu?.actionsGroup.element.append(this.#runButton.element)
+    this.#runButton.follow(this.#app.menu?.actionsGroup.element)
     const refreshed = this.#actions.refresh()
     void refreshed.then(() => this.#environments.resume())
     const known = Promise.all([refreshed, this.#environments.shown])

@@ -10,6 +10,10 @@ import { problemOf } from './run_target.mjs'
 /** How the shortcut is called in `main.js`, in the form of aria-keyshortcuts. */
 const SHORTCUT = 'Control+Shift+L'
 
+/** Around the Run button of App mode, which newer pages show in place of ComfyUI's bar. */
+const APP_RUN = '[data-testid="linear-run-button"]'
+const LOOK_MS = 500
+
 export class RunButton {
   #store
   #words = h('span', { class: 'aws-ellipsis', testid: 'aws-run-words' })
@@ -38,6 +42,20 @@ export class RunButton {
       () => this.draw(),
       signal
     )
+  }
+
+  /**
+   * Stand by the Run button that is shown. Nothing tells when that is another one.
+   *
+   * @param {HTMLElement | undefined} bar the public place beside the usual one
+   */
+  follow(bar) {
+    const stand = () => {
+      const place = document.querySelector(APP_RUN) ?? bar
+      if (place && this.element.parentElement !== place) place.append(this.element)
+    }
+    stand()
+    setInterval(stand, LOOK_MS)
   }
 
   /** Also to be called when the language has changed. */
