@@ -146,6 +146,7 @@ def test_two_workers_that_build_the_same_at_once_end_well(cloud, tmp_path):
     assert set(files(one.packages)) == set(files(other.packages))
     # What the slower one has sent is left for the garbage collector: a worker deletes nothing.
     assert layout.blob_key(stored(cloud).blob.digest) in blobs(cloud)
+    assert len(blobs(cloud)) <= len(machines)
     third = Machine(cloud, tmp_path / "3")
     third.run(COW)
     assert third.said == [("environment", "Unpacked")]

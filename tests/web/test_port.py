@@ -421,6 +421,7 @@ def test_a_run_ends_in_every_tab_that_shows_it(form: Page, port: ComfyUIProcess)
     answer = held[0].fetch()
     assert answer.json()["jobs"][0]["state"] == "running"
     run = other.get_by_test_id("aws-form-run").first
+    expect(run).to_have_attribute("data-state", "running")
     expect(run).to_have_attribute("data-state", "succeeded", timeout=RUN_TIMEOUT_MS)
     expect(run.get_by_test_id("aws-form-image")).to_be_visible()
     # What was true when it was asked undoes nothing that was heard since.
