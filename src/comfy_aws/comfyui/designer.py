@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,22 @@ import execution
 import folder_paths
 
 from comfy_aws import config as configuration
-from comfy_aws import layout, stack, validation, webhooks
 from comfy_aws import prompt as graphs
 from comfy_aws import services as composition
+from comfy_aws import stack, validation, webhooks
+from comfy_aws.comfyui.admission import Admission, targets
 from comfy_aws.comfyui.canvas import Canvas
-from comfy_aws.comfyui.catalog import ComfyUICatalog, node_info
+from comfy_aws.comfyui.catalog import ComfyUICatalog
 from comfy_aws.comfyui.cloud_queue import CloudQueue, Item
 from comfy_aws.comfyui.cloud_run import CloudRun
 from comfy_aws.comfyui.comfy_log import ComfyLog
-from comfy_aws.comfyui.definitions import Definitions, with_stored_choices
+from comfy_aws.comfyui.definitions import Definitions
 from comfy_aws.comfyui.modelplaces import ComfyUIPlaces
 from comfy_aws.comfyui.outputs import Outputs
 from comfy_aws.comfyui.program_run import ProgramRun
 from comfy_aws.comfyui.wrapped_run import WrappedRun
 from comfy_aws.config import INFERENCE, Config
-from comfy_aws.errors import ComfyAwsError, Conflict, InvalidWorkflow, NotFound
+from comfy_aws.errors import ComfyAwsError, Conflict, NotFound
 from comfy_aws.keeper import Keeper
 from comfy_aws.models import (
     Endpoint,
@@ -39,7 +40,6 @@ from comfy_aws.models import (
     JobState,
     Json,
     SavedFile,
-    TemplateVersion,
     to_dict,
 )
 from comfy_aws.orders import PROGRAM, JobEnd, Listener, Order
@@ -56,23 +56,8 @@ REMOTE_OUTPUT = "AwsRemoteOutput"
 USER: ContextVar[str] = ContextVar("user", default="")
 """Who sends the prompt that is being taken; ComfyUI's own handler does not pass it on."""
 
-
-@dataclass(frozen=True)
-class Checked:
-    """What was found of a prompt before ComfyUI has it.
-
-    `refusal` is ComfyUI's answer to one that cannot run (``error`` and ``node_errors``), None for
-    all others. `outputs` are the output nodes that run where ComfyUI cannot tell, `node_errors`
-    what is wrong with the others.
-    """
-
-    refusal: Json | None = None
-    outputs: tuple[str, ...] | None = None
-    node_errors: Json = field(default_factory=dict)
-
-
 OUTPUTS: ContextVar[tuple[str, ...] | None] = ContextVar("outputs", default=None)
-"""`Checked.outputs` of the prompt that is being taken."""
+"""`outputs` of what was checked of the prompt that is being taken."""
 
 
 class Designer:
@@ -84,6 +69,7 @@ class Designer:
         self._lock = threading.RLock()
         self._own: OwnFolder | None = None
         self.catalog = ComfyUICatalog(ReadLog(self.state / READS))
+        self.admission = Admission(self.catalog, self.config, self.services)
         self.canvas = Canvas(server)
         self.outputs = Outputs()
         self.definitions = Definitions(self.services)
@@ -235,126 +221,7 @@ class Designer:
         stack.down(self.config().stack_home)
         self.forget_services()
 
-    # -- the mark ------------------------------------------------------------------------------
-
-    def mark_of(self, extra_data: Json) -> Json | None:
-        """The mark of a prompt that shall run on AWS: ``{"template", "endpoint"}``, or None.
-
-        Raises:
-            InvalidWorkflow, InvalidName: there is a mark and it is not one we know.
-        """
-        mark = extra_data.get(graphs.MARK)
-        config = self.config()
-        if mark is None:
-            if not config.routes_all:
-                return None
-            mark = {"template": config.route_template}
-        if not isinstance(mark, dict):
-            raise InvalidWorkflow(
-                f'extra_data.{graphs.MARK} is an object such as {{"template": "name"}}; '
-                f"got {mark!r}."
-            )  # fmt: skip
-        template, endpoint = mark.get("template") or "", mark.get("endpoint") or ""
-        if template:
-            layout.check_template_name(template)
-        if endpoint:
-            layout.check_endpoint_name(endpoint)
-        return {"template": template, "endpoint": endpoint}
-
-    # -- before ComfyUI's validation -----------------------------------------------------------
-
-    def check(self, body: Json) -> Checked:
-        """See what of a marked prompt can run; blocking, for a thread."""
-        try:
-            mark = self.mark_of(body.get("extra_data") or {})
-            if mark is None or "prompt" not in body:
-                return Checked()
-            prompt = graphs.check_prompt(body["prompt"])
-            self._check_id(body)
-            services = self.services()
-            if mark["endpoint"]:
-                services.router.check(mark["endpoint"])
-            else:
-                services.router.endpoint(mark["template"])
-            version = services.router.version(mark["template"]) if mark["template"] else None
-            prompt = self._renewed(prompt, version)
-            wanted = _targets(body)
-            if not self.is_remote(prompt, wanted, version):
-                return Checked()
-            errors = self._validate_remote(prompt, version, services)
-            named = validation.output_nodes(prompt, self._definitions(prompt, version))
-        except ComfyAwsError as exc:
-            return Checked(refusal(exc))
-        asked = [node_id for node_id in named if wanted is None or node_id in wanted]
-        sound, node_errors = validation.runnable(prompt, errors, asked)
-        if sound or not node_errors:
-            return Checked(outputs=sound, node_errors=node_errors)
-        first = next(iter(node_errors.values()))["errors"][0]
-        error = {"type": "prompt_outputs_failed_validation", "message": first["message"],
-                 "details": "", "extra_info": {}}  # fmt: skip
-        return Checked({"error": error, "node_errors": node_errors})
-
-    def _check_id(self, body: Json) -> None:
-        if body.get("prompt_id") is not None:
-            job_id = layout.check_job_id(body["prompt_id"])
-            if self.services().jobs.is_live(job_id):
-                raise Conflict(
-                    f"A job {job_id} is under way already.", hint="Send another prompt_id."
-                )
-
-    def is_remote(
-        self, prompt: Json, wanted: frozenset[str] | None, version: TemplateVersion | None
-    ) -> bool:
-        """Whether a graph has classes or, where it runs, choices that this ComfyUI does not have.
-
-        Args:
-            wanted: ids of the output nodes that are asked for; None for all.
-            version: of the template that the graph is of, whose nodes may have other choices.
-        """
-        stored = version.object_info if version else {}
-        if any(not self.catalog.knows(name) for name in graphs.classes(prompt)):
-            return True
-        outputs = tuple(
-            node_id for node_id, node in prompt.items()
-            if self.catalog.is_output(node["class_type"]) and (wanted is None or node_id in wanted)
-        )  # fmt: skip
-        for literal in graphs.literals(graphs.needed(prompt, outputs)):
-            if isinstance(literal.value, str) and literal.value:
-                options = self.catalog.options(literal)
-                if options is None or literal.value in options:
-                    continue
-                if validation.is_listed(stored, literal):
-                    return True
-                if self.catalog.wanted_file(literal) and self.catalog.input_of(literal) is None:
-                    return True
-        return False
-
-    def _renewed(self, prompt: Json, version: TemplateVersion | None) -> Json:
-        """The graph with others for node classes that neither this ComfyUI nor the template has."""
-        stored = version.object_info if version else {}
-        classes = graphs.classes(prompt)
-        is_known = all(name in stored or self.catalog.knows(name) for name in classes)
-        return prompt if is_known else self.catalog.renewed(prompt)
-
-    def _validate_remote(
-        self, prompt: Json, version: TemplateVersion | None, services: Services
-    ) -> Json:
-        manifest = version.manifest if version else None
-        names = {part.name for part in manifest.parts()} if manifest else set()
-
-        def offered(_class_type: str, value: str) -> bool:
-            return value in names or bool(services.library.find(value))
-
-        return validation.validate(prompt, self._definitions(prompt, version), offered=offered)
-
-    def _definitions(self, prompt: Json, version: TemplateVersion | None) -> Json:
-        stored = version.object_info if version else {}
-        here = {name: node_info(name) for name in graphs.classes(prompt)
-                if self.catalog.knows(name)}  # fmt: skip
-        merged = {**stored, **here}
-        for name in stored.keys() & here.keys():
-            merged[name] = with_stored_choices(here[name], stored[name])
-        return merged
+    # -- the queue -----------------------------------------------------------------------------
 
     def on_prompt(self, body: Json) -> Json:
         """ComfyUI's hook before validation: swap a graph that it cannot validate itself.
@@ -365,7 +232,7 @@ class Designer:
         # ComfyUI may have refused the graph of an earlier prompt with this id.
         self._originals.pop(str(body.get("prompt_id")), None)
         try:
-            mark = self.mark_of(body.get("extra_data") or {})
+            mark = self.admission.mark_of(body.get("extra_data") or {})
         except ComfyAwsError:
             return body
         prompt = body.get("prompt")
@@ -373,33 +240,32 @@ class Designer:
             return body
         # Set here and nowhere else: who sends a prompt does not say who they are.
         body["extra_data"] = {**(body.get("extra_data") or {}), graphs.USER: USER.get()}
-        wanted, version = _targets(body), None
+        wanted, version = targets(body), None
         if mark["template"]:
             version = self.services().router.version(mark["template"])  # read by `check` just now
-        if not (self.wraps_all or self.is_remote(prompt, wanted, version)):
+        if not (self.wraps_all or self.admission.is_remote(prompt, wanted, version)):
             return body
-        prompt = self._renewed(prompt, version)
-        if not (self.wraps_all or self.is_remote(prompt, wanted, version)):
+        prompt = self.admission.renewed(prompt, version)
+        if not (self.wraps_all or self.admission.is_remote(prompt, wanted, version)):
             return body  # what is new in it is ComfyUI's next step
         outputs = OUTPUTS.get()
         if outputs is None:
-            outputs = tuple(validation.output_nodes(prompt, self._definitions(prompt, version)))
+            known = self.admission.definitions(prompt, version)
+            outputs = tuple(validation.output_nodes(prompt, known))
         if body.get("prompt_id") is None:
             body["prompt_id"] = str(uuid.uuid4())
         job_id = str(body["prompt_id"])
         if not self.wraps_all:
             self._originals[job_id] = prompt
         else:
-            targets = tuple(wanted or outputs)
+            asked = tuple(wanted or outputs)
             self._wrapped[job_id] = WrappedRun(self._order(
-                job_id, prompt, targets, {**(body.get("extra_data") or {}),
+                job_id, prompt, asked, {**(body.get("extra_data") or {}),
                                           "client_id": body.get("client_id") or ""}))  # fmt: skip
         body["prompt"] = {
             node_id: {"class_type": REMOTE_OUTPUT, "inputs": {"job": job_id}} for node_id in outputs
         }
         return body
-
-    # -- the queue -----------------------------------------------------------------------------
 
     def _take(self, item: Item) -> Item | None:
         """The item as a cloud job, with the user's own graph; None for a local one."""
@@ -407,7 +273,7 @@ class Designer:
         if original is not None:
             return (*item[:2], original, *item[3:])
         try:
-            mark = self.mark_of(item[3])
+            mark = self.admission.mark_of(item[3])
         except ComfyAwsError as exc:
             if self.role == INFERENCE:
                 return item  # it ends with this error: nothing ever runs on a port itself
@@ -442,7 +308,7 @@ class Designer:
         extra_data: Json,
         sensitive: Json | None = None,
     ) -> Order:
-        mark = self.mark_of(extra_data) or {}
+        mark = self.admission.mark_of(extra_data) or {}
         return Order(
             job_id=job_id,
             prompt=prompt,
@@ -518,15 +384,3 @@ class Designer:
             return False
         self._services.jobs.cancel(prompt_id)
         return True
-
-
-def _targets(body: Json) -> frozenset[str] | None:
-    """The ids of the output nodes that a prompt asks for; None for all."""
-    targets = body.get("partial_execution_targets")
-    return None if targets is None else frozenset(map(str, targets))
-
-
-def refusal(exc: ComfyAwsError) -> Json:
-    """An error of ours as POST /prompt answers it; the page shows `message`."""
-    error = {"type": f"aws_{exc.code}", "message": str(exc), "details": "", "extra_info": {}}
-    return {"error": error, "node_errors": getattr(exc, "node_errors", {})}

@@ -76,7 +76,7 @@ class Middleware:
 
     async def _prompt(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         USER.set(author_of(request))
-        checked = await asyncio.to_thread(self._designer.check, await _body(request))
+        checked = await asyncio.to_thread(self._designer.admission.check, await _body(request))
         if checked.refusal is not None:
             return web.json_response(checked.refusal, status=400)
         OUTPUTS.set(checked.outputs)
