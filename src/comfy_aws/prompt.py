@@ -58,6 +58,13 @@ def check_prompt(prompt: object) -> Json:
             hint="Export the workflow with 'Export (API)'.",
         )
     for node_id, node in prompt.items():
+        if isinstance(node, dict) and node.get("class_type", "") is None:
+            # How ComfyUI's page writes a node in a subgraph whose class is not installed.
+            raise InvalidWorkflow(
+                f"The class of node {node_id!r}, {_shown(title_of(prompt, node_id))}, is not "
+                "installed here.",
+                hint="Install the node pack that has it, or take the node out of its subgraph.",
+            )
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
             raise InvalidWorkflow(
                 f"Node {node_id!r} of the prompt has no class_type.",

@@ -35,6 +35,14 @@ def test_what_is_no_prompt_is_refused(prompt):
     assert len(caught.value.message) < 300
 
 
+def test_a_class_that_the_page_did_not_know_is_told_by_its_node():
+    node = {"class_type": None, "inputs": {}, "_meta": {"title": "Caption" * 100}}
+    with pytest.raises(InvalidWorkflow, match=r"'7:3', 'Caption.*not installed") as caught:
+        graphs.check_prompt({"7:3": node})
+    assert "node pack" in caught.value.hint
+    assert len(caught.value.message) < 300
+
+
 @pytest.mark.parametrize(
     "workflow", [None, "", "{", [], {}, {"nodes": {}}, {"nodes": None}, GRAPH], ids=ascii
 )
