@@ -69,7 +69,8 @@ _FITTING: dict[str, frozenset[ParameterKind]] = {
 class Parameter:
     """One widget that can be set.
 
-    `name` is ``node id.input`` and unique; `title` is the node's. `label` is what the designer
+    `name` is ``node id.input`` and unique; `title` is the node's, `place` are the titles of the
+    subgraphs that it stands in, the outermost first. `label` is what the designer
     calls it, else empty; `role` is one of ROLES' values, else empty. `minimum`, `maximum` and
     `step` are None where nothing bounds it. `media` is ``image``, ``audio``, ``video`` or
     ``file`` for a FILE.
@@ -90,16 +91,21 @@ class Parameter:
     multiline: bool = False
     media: str = ""
     tooltip: str = ""
+    place: tuple[str, ...] = ()
 
 
 def parameters(
-    prompt: Json, object_info: Json, chosen: Sequence[ChosenInput] = ()
+    prompt: Json,
+    object_info: Json,
+    chosen: Sequence[ChosenInput] = (),
+    workflow: Json | None = None,
 ) -> tuple[Parameter, ...]:
     """The parameters of a graph: those chosen, else those that the rules find.
 
-    A chosen input that the graph no longer has is passed over: a later version may lack it.
+    A chosen input that the graph no longer has is passed over: a later version may lack it. The
+    graph as the page has it, `workflow`, alone tells the subgraphs.
     """
-    everything = every(prompt, object_info)
+    everything = every(prompt, object_info, workflow)
     if chosen:
         by_name = {parameter.name: parameter for parameter in everything}
         return tuple(
@@ -112,20 +118,26 @@ def parameters(
 
 
 def settable(
-    prompt: Json, object_info: Json, chosen: Sequence[ChosenInput] = ()
+    prompt: Json,
+    object_info: Json,
+    chosen: Sequence[ChosenInput] = (),
+    workflow: Json | None = None,
 ) -> tuple[Parameter, ...]:
     """Every widget that a program may set, those that the designer chose under their labels."""
     labels = {f"{each.node}.{each.input}": each.label for each in chosen}
-    found = every(prompt, object_info)
+    found = every(prompt, object_info, workflow)
     return tuple(replace(each, label=labels.get(each.name, "")) for each in found)
 
 
-def every(prompt: Json, object_info: Json) -> tuple[Parameter, ...]:
+def every(prompt: Json, object_info: Json, workflow: Json | None = None) -> tuple[Parameter, ...]:
     """Every widget of every node that an output stands on, in the order of the graph."""
     outputs = tuple(output_nodes(prompt, object_info))
     graph = _Graph(needed(prompt, outputs), object_info)
     roles = graph.roles()
-    return tuple(replace(each, role=roles.get(each.name, "")) for each in graph.widgets.values())
+    return tuple(
+        replace(each, role=roles.get(each.name, ""), place=_place(workflow or {}, each.node))
+        for each in graph.widgets.values()
+    )
 
 
 def chosen_of(value: object) -> tuple[ChosenInput, ...]:
@@ -286,6 +298,29 @@ class _Graph:
                 media=_media(spec) if kind is ParameterKind.FILE else "",
                 tooltip=str(extra.get("tooltip") or ""),
             )
+
+
+def _place(workflow: Json, node_id: str) -> tuple[str, ...]:
+    """Titles of the subgraphs around a node: node ``7:3`` is in that of node 7.
+
+    Passes over what is no graph of the page: only people read the answer.
+    """
+    definitions = workflow.get("definitions")
+    known = definitions.get("subgraphs") if isinstance(definitions, dict) else None
+    titles, nodes = [], workflow.get("nodes")
+    for part in node_id.split(":")[:-1]:
+        node = _with(nodes, "id", part)
+        inside = _with(known, "id", str(node.get("type")))
+        titles.append(str(node.get("title") or inside.get("name") or ""))
+        nodes = inside.get("nodes")
+    return tuple(filter(None, titles))
+
+
+def _with(many: object, key: str, text: str) -> Json:
+    """The object of a list whose value reads so; an empty one without it."""
+    every_one = many if isinstance(many, list) else []
+    fitting = (each for each in every_one if isinstance(each, dict) and str(each.get(key)) == text)
+    return next(fitting, {})
 
 
 def _kind(spec: Spec) -> ParameterKind | None:

@@ -22,7 +22,7 @@ from comfy_aws.residency import Residency
 from comfy_aws.resolve import Catalog, Finding
 from comfy_aws.routing import Router
 
-OFFERED: Final = ("name", "node", "input", "title", "label", "role", "media")
+OFFERED: Final = ("name", "node", "input", "title", "label", "role", "media", "place")
 """What is told of a parameter before it is published: what it is, but no value."""
 
 
@@ -47,11 +47,12 @@ class Preflight:
         self._faults = faults
         self._catalog = catalog
 
-    def check(self, prompt: object, template: str = "") -> Json:
+    def check(self, prompt: object, template: str = "", workflow: object = None) -> Json:
         """Look a prompt over.
 
         Args:
             template: whose manifest stands in for what this machine does not have.
+            workflow: the prompt as the page has it, which knows its subgraphs.
 
         Returns:
             The answer of POST /aws/preflight, as docs/openapi.yaml describes it.
@@ -74,16 +75,17 @@ class Preflight:
             "expected_seconds": self._rate.seconds_for(size),
             "node_errors": capture.node_errors(),
             "endpoint": self._residency.of(capture.manifest, template),
-            "parameters": self._offered(graph, template),
+            "parameters": self._offered(graph, template, workflow),
         }
 
-    def _offered(self, graph: Json, template: str) -> list[Json]:
+    def _offered(self, graph: Json, template: str, workflow: object) -> list[Json]:
         """What a form of this prompt can show, what the rules find first."""
         classes = graphs.classes(graph)
         stored = self._router.version(template).object_info if template else {}
         info = {**stored, **self._catalog.object_info(classes)}
-        found = parameters(graph, info)
-        rest = [each for each in every(graph, info) if each not in found]
+        page = workflow if isinstance(workflow, dict) else {}
+        found = parameters(graph, info, workflow=page)
+        rest = [each for each in every(graph, info, page) if each not in found]
         return [{key: getattr(each, key) for key in OFFERED} for each in (*found, *rest)]
 
 

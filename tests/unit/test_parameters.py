@@ -103,6 +103,27 @@ def test_types_come_from_the_definitions():
     assert "9.samples" not in by_name
 
 
+def test_a_parameter_tells_the_subgraphs_that_its_node_stands_in():
+    graph = {"7:3:1": PROMPT["1"], "7:8": {**PROMPT["8"], "inputs": {
+        **PROMPT["8"]["inputs"], "positive": ["7:3:1", 0], "negative": ["1", 0]}},
+        "1": PROMPT["1"], "9": {**PROMPT["9"], "inputs": {"samples": ["7:8", 0]}}}  # fmt: skip
+    words = {"id": "b", "name": "Words", "nodes": [{"id": 1, "type": "Encode"}]}
+    look = {"id": "a", "name": "Look", "nodes": [{"id": 3, "type": "b"}, {"id": 8}]}
+    workflow = {"nodes": [{"id": 7, "type": "a", "title": "First"}, {"id": 1}],
+                "definitions": {"subgraphs": [words, look]}}  # fmt: skip
+    places = {each.name: each.place for each in every(graph, INFO, workflow)}
+    assert places["7:3:1.text"] == ("First", "Words")
+    assert places["7:8.steps"] == ("First",)
+    assert places["1.text"] == ()
+
+    for broken in ({}, {"nodes": 5}, {"nodes": [None, {"id": 7, "type": "a"}]},
+                   {"nodes": [{"id": 7, "type": []}], "definitions": {"subgraphs": ["a"]}},
+                   {**workflow, "definitions": [look]}):  # fmt: skip
+        found = every(graph, INFO, broken)
+        assert {each.name for each in found} == places.keys()
+        assert {each.place for each in found} <= {(), ("First",)}
+
+
 def test_what_the_designer_chose_and_nothing_else():
     chosen = (
         ChosenInput("8", "sampler", "Way"),

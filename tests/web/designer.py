@@ -61,14 +61,20 @@ class Designer:
     def template_names(self) -> set[str]:
         return {item["name"] for item in self.call("GET", "/aws/templates")["templates"]}
 
-    def publish(self, name: str, nodes: Mapping[str, Any] | None = None, **saved: str) -> None:
-        """The test pipeline, as another person would, with more `nodes`.
+    def publish(
+        self,
+        name: str,
+        nodes: Mapping[str, Any] | None = None,
+        workflow: Mapping[str, Any] | None = None,
+        **saved: str,
+    ) -> None:
+        """The test pipeline, as another person would, with more `nodes` and more of a `workflow`.
 
         `saved` are inputs of its last node.
         """
         prompt = {**load_prompt(), **(nodes or {})}
         prompt[SAVE_ID]["inputs"].update(saved)
-        body = {"name": name, "workflow": load_workflow(), "prompt": prompt}
+        body = {"name": name, "workflow": {**load_workflow(), **(workflow or {})}, "prompt": prompt}
         route = f"/aws/publishes/{self.call('POST', '/aws/publishes', body)['publish']['id']}"
         deadline = time.monotonic() + PUBLISH_TIMEOUT_S
         while (ended := self.call("GET", route)["publish"])["state"] == "running":

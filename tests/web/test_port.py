@@ -12,7 +12,16 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expe
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.functional.localstack_support import eventually
-from tests.pipeline.install import CONDITIONING_ID, LOAD_ID, PIPELINE, SAMPLER_ID, SAVE_ID
+from tests.pipeline.install import (
+    CONDITIONING_ID,
+    DECODE_ID,
+    LOAD_ID,
+    PIPELINE,
+    SAMPLER_ID,
+    SAVE_ID,
+    load_prompt,
+    load_workflow,
+)
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page, hold
 from tests.web.designer import FOREIGN, Designer
 from tests.web.test_access import AXE, LOOK, MOST_STOPS, PALETTES
@@ -310,6 +319,48 @@ def test_a_form_says_what_is_wrong_at_its_field(form: Page) -> None:
     submit.click()
     assert faults(form) == set()
     expect(form.get_by_test_id("aws-form-run")).to_have_count(0)
+
+
+def test_of_many_settings_the_prompts_and_files_come_first(
+    form: Page, port: ComfyUIProcess, designer: Designer
+) -> None:
+    # Three subgraphs, two of them called the same; the pipeline's last nodes stand in each.
+    prompt, nodes, inside = load_prompt(), {}, (SAMPLER_ID, DECODE_ID, SAVE_ID)
+    for place in ("20", "21", "22"):
+        for node_id in inside:
+            inputs = {
+                name: [f"{place}:{value[0]}", value[1]] if name in ("samples", "images") else value
+                for name, value in prompt[node_id]["inputs"].items()
+            }
+            nodes[f"{place}:{node_id}"] = {**prompt[node_id], "inputs": inputs}
+    workflow = load_workflow()
+    workflow["nodes"] += [
+        {"id": 20, "type": "look"}, {"id": 21, "type": "look"},
+        {"id": 22, "type": "look", "title": "Night"},
+    ]  # fmt: skip
+    look = {"id": "look", "name": "Day", "nodes": []}
+    designer.publish("Crowded", nodes, {**workflow, "definitions": {"subgraphs": [look]}})
+    form.goto(f"{port.url}/aws/form?template=Crowded")
+
+    shown = form.get_by_test_id("aws-form-field").locator("visible=true")
+    expect(shown.first).to_be_visible()
+    assert {each.get_attribute("data-name") for each in shown.all()} == {
+        f"{LOAD_ID}.image", f"{CONDITIONING_ID}.text", "5.text"}  # fmt: skip
+    more = form.get_by_test_id("aws-form-more")
+    tab_to(more.locator("summary"))
+    form.keyboard.press("Enter")
+    names = more.locator("label").all_text_contents()
+    assert {"Steps · Day (1)", "Steps · Day (2)", "Steps · Night"} < set(names)
+    assert all(names.count(name) == 1 for name in names if name != "A new one for each run")
+    assert faults(form) == set()
+
+    steps = form.get_by_label("Steps · Night")
+    steps.fill("0")
+    more.locator("summary").click()
+    expect(steps).to_be_hidden()
+    form.get_by_test_id("aws-form-submit").click()
+    expect(steps).to_be_focused()
+    expect(more.get_by_role("alert").locator("visible=true")).to_have_text("At least 1.")
 
 
 def test_what_the_server_refuses_is_shown_in_the_form(form: Page, designer: Designer) -> None:

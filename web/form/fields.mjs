@@ -3,12 +3,19 @@
  */
 
 import { h, setAttribute, setText } from '../js/dom.mjs'
-import { named, t } from '../js/i18n.mjs'
+import { t } from '../js/i18n.mjs'
+import { labelsOf } from './labels.mjs'
 
 /** Larger numbers lose digits in JavaScript, as on ComfyUI's own page. */
 const LARGEST = Number.MAX_SAFE_INTEGER
 
-/** Roles whose fields are short and stand side by side. */
+/** Fields that the rules have found, before some of them are folded away. */
+const MOST_AT_ONCE = 12
+
+/** Roles that are never among those. */
+const FIRST = new Set(['prompt', 'negative_prompt', 'file'])
+
+/** Kinds whose fields have a line of their own. */
 const WIDE = new Set(['text', 'file'])
 
 /**
@@ -43,21 +50,27 @@ const WIDE = new Set(['text', 'file'])
  * @returns {Field[]}
  */
 export function fieldsOf(parameters, link, changed) {
-  return parameters.map((parameter) => field(parameter, labelOf(parameter, parameters), link, changed))
+  const labels = labelsOf(parameters)
+  return parameters.map((parameter, at) => field(parameter, labels[at] ?? '', link, changed))
 }
 
 /**
- * The designer's words, else those of the role, with the node's title where several have it.
+ * The fields as they stand on the page. Of many that nobody has chosen, all but the prompts and
+ * files are folded away.
  *
- * @param {Aws.Parameter} parameter
- * @param {Aws.Parameter[]} all
+ * @param {Field[]} fields
+ * @param {Aws.Parameter[]} parameters one for each field
+ * @param {boolean} areChosen whether the designer has chosen them
  */
-function labelOf(parameter, all) {
-  const { label, role, title, input, media } = parameter
-  if (label) return label
-  if (!role) return `${title} · ${input}`
-  const word = named('inputs.role', role === 'file' ? media : role)
-  return all.filter((each) => each.role === role && each.media === media).length > 1 ? `${word} · ${title}` : word
+export function laidOut(fields, parameters, areChosen) {
+  const isMany = !areChosen && fields.length > MOST_AT_ONCE
+  const folded = fields.filter((_, at) => isMany && !FIRST.has(parameters[at]?.role ?? ''))
+  const shown = fields.filter((each) => !folded.includes(each))
+  if (shown.length === 0) shown.push(...folded.splice(0, MOST_AT_ONCE))
+  const sheet = (/** @type {Field[]} */ some) => h('div', { class: 'fields' }, ...some.map(({ element }) => element))
+  if (folded.length === 0) return [sheet(shown)]
+  const words = t('inputs.more', { count: folded.length })
+  return [sheet(shown), h('details', { class: 'more', testid: 'aws-form-more' }, h('summary', {}, words), sheet(folded))]
 }
 
 /**
@@ -88,6 +101,8 @@ function field(parameter, label, link, changed) {
   const complain = (/** @type {string} */ text) => {
     setText(problem, text)
     problem.hidden = !text
+    const fold = element.closest('details')
+    if (text && fold) fold.open = true
     setAttribute(control, 'aria-invalid', text ? 'true' : null)
   }
   const made = { name: parameter.name, element, take: values.restore, ...values, complain, focus: () => control.focus() }

@@ -6,7 +6,7 @@ import { problemOf, Server, ServerError } from '../js/api.mjs'
 import { h, setText } from '../js/dom.mjs'
 import { locale, setLocale, t } from '../js/i18n.mjs'
 import { pauseAfter } from '../js/patience.mjs'
-import { fieldsOf } from './fields.mjs'
+import { fieldsOf, laidOut } from './fields.mjs'
 import { Link } from './link.mjs'
 import { Runs } from './runs.mjs'
 import { Typed } from './typed.mjs'
@@ -136,7 +136,7 @@ async function sheet(name) {
     'form',
     { novalidate: true, testid: 'aws-form' },
     fields.length ? null : h('p', { class: 'muted' }, t('inputs.none')),
-    h('div', { class: 'fields' }, ...fields.map((field) => field.element)),
+    ...laidOut(fields, parameters, content.template.parameters.length > 0),
     general,
     h('div', { class: 'actions' }, run, h('span', { class: 'muted keys' }, t('inputs.keys')), taken, reset)
   )

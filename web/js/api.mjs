@@ -200,12 +200,12 @@ export class Server {
   /**
    * What publishing a prompt would send.
    *
-   * @param {object} prompt
+   * @param {{prompt: object, workflow: object}} graph
    * @param {AbortSignal} signal
    * @returns {Promise<Aws.Preflight>}
    */
-  preflight(prompt, signal) {
-    return this.#call('POST', '/aws/preflight', { prompt }, signal)
+  preflight({ prompt, workflow }, signal) {
+    return this.#call('POST', '/aws/preflight', { prompt, workflow }, signal)
   }
 
   /** @returns {Promise<Aws.SettingsInForce>} */

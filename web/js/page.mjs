@@ -207,7 +207,7 @@ export class AwsPage {
     return new NameDialog({
       check: (name, signal) => this.#server.checkName(name, signal),
       preflight: async (signal) =>
-        this.#server.preflight((await this.#comfy.graph()).prompt, signal),
+        this.#server.preflight(await this.#comfy.graph(), signal),
       showNodes: (nodes) => this.#canvas.outline(nodes),
       push: (models) => void this.#library.move('push', models),
       picture: () => this.#canvas.lastPicture(),

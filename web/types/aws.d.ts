@@ -81,6 +81,8 @@ declare namespace Aws {
     /** What the rules take it for; empty when they do not find it. */
     role: string
     media: string
+    /** Titles of the subgraphs that its node stands in, the outermost first. */
+    place: string[]
   }
 
   /** A widget of a template that people change. */

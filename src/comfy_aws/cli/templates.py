@@ -119,7 +119,7 @@ def _parameters(arguments: argparse.Namespace) -> int:
     template = templates.get(arguments.name)
     version = templates.version(arguments.name, arguments.version or template.version)
     choose = parameters if arguments.main else settable
-    found = choose(version.prompt, version.object_info, template.parameters)
+    found = choose(version.prompt, version.object_info, template.parameters, version.workflow)
     rows = [(p.name, f"{p.title}.{p.input}", p.label, p.kind.value, cell(p.value), _range(p))
             for p in found]  # fmt: skip
     lines = table(("NAME", "BY TITLE", "LABEL", "TYPE", "VALUE", "TAKES"), rows)
@@ -133,7 +133,7 @@ def _form(arguments: argparse.Namespace) -> int:
         templates.choose(arguments.name, chosen_of(arguments.parameter or []))
     template = templates.get(arguments.name)
     version = templates.version(arguments.name, template.version)
-    found = parameters(version.prompt, version.object_info, template.parameters)
+    found = parameters(version.prompt, version.object_info, template.parameters, version.workflow)
     how = "chosen" if template.parameters else "found by rule"
     rows = [(p.name, f"{p.title}.{p.input}", p.label, p.kind.value, cell(p.value)) for p in found]
     lines = [f"The form of {template.name} shows {len(found)} parameters, {how}.",

@@ -510,6 +510,7 @@ export const EN = Object.freeze({
   'inputs.whole': 'Type a whole number.',
   'inputs.least': 'At least {low}.',
   'inputs.most': 'At most {high}.',
+  'inputs.more': 'More settings: {count}',
   'inputs.seed.fresh': 'A new one for each run',
   'inputs.file.choose': 'Choose a file',
   'inputs.file.sending': 'Uploading…',

@@ -508,6 +508,7 @@ export const JA = Object.freeze({
   'inputs.whole': '整数を入力してください。',
   'inputs.least': '{low} 以上にしてください。',
   'inputs.most': '{high} 以下にしてください。',
+  'inputs.more': 'その他の設定：{count} 件',
   'inputs.seed.fresh': '実行ごとに新しい値',
   'inputs.file.choose': 'ファイルを選択',
   'inputs.file.sending': 'アップロード中…',

@@ -508,6 +508,7 @@ export const ZH = Object.freeze({
   'inputs.whole': '请输入整数。',
   'inputs.least': '不能小于 {low}。',
   'inputs.most': '不能大于 {high}。',
+  'inputs.more': '更多设置：{count} 项',
   'inputs.seed.fresh': '每次运行使用新值',
   'inputs.file.choose': '选择文件',
   'inputs.file.sending': '正在上传…',

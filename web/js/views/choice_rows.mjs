@@ -51,8 +51,8 @@ export class ChoiceRows {
    * @returns {Row}
    */
   #row(parameter, isShown) {
-    const { name, title, node, input, role, label: called, media } = parameter
-    const what = `${title || node} · ${input}`
+    const { name, title, node, input, role, label: called, media, place } = parameter
+    const what = [...place, title || node, input].join(' · ')
     const tick = h('input', { type: 'checkbox', checked: isShown, 'aria-label': t('choice.show', { name: what }),
       testid: 'aws-choice-show' })
     const label = h('input', { type: 'text', class: 'aws-input', value: called, maxlength: '60', autocomplete: 'off',

@@ -40,7 +40,9 @@ class FormRoutes(RouteGroup):
             template = services.templates.get(name)
             version = services.templates.version(name, template.version)
             choose = settable if every else parameters
-            found = choose(version.prompt, version.object_info, template.parameters)
+            found = choose(
+                version.prompt, version.object_info, template.parameters, version.workflow
+            )
             return {
                 "template": name,
                 "version": version.version,

@@ -161,7 +161,9 @@ class TemplateRoutes(RouteGroup):
         body = await body_of(request)
         template = str(body.get("template") or "")
         return web.json_response(
-            await self._call(lambda s: s.preflight.check(body.get("prompt"), template))
+            await self._call(
+                lambda s: s.preflight.check(body.get("prompt"), template, body.get("workflow"))
+            )
         )
 
 
