@@ -91,7 +91,7 @@ def visit(browser: Browser, url: str, *, frames: bool, panel: bool) -> dict[str,
 def compared(bare: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
     """Medians of both, and of what a round took more, with the bounds of its 95 % interval."""
     more = sorted(with_ - without for with_, without in zip(ours, bare, strict=True))
-    outside = max(0, math.floor((len(more) - NORMAL_95 * math.sqrt(len(more))) / 2))
+    outside = max(0, math.floor((len(more) - 1 - NORMAL_95 * math.sqrt(len(more))) / 2))
     return {
         "without": statistics.median(bare),
         "with": statistics.median(ours),
