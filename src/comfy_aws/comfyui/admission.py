@@ -92,7 +92,7 @@ class Admission:
             errors = self._validate_remote(prompt, version, services)
             named = validation.output_nodes(prompt, self.definitions(prompt, version))
         except ComfyAwsError as exc:
-            return Checked(refusal(exc))
+            return Checked(_refusal(exc))
         asked = [node_id for node_id in named if wanted is None or node_id in wanted]
         sound, node_errors = validation.runnable(prompt, errors, asked)
         if sound or not node_errors:
@@ -156,6 +156,9 @@ class Admission:
         return validation.validate(prompt, self.definitions(prompt, version), offered=offered)
 
     def definitions(self, prompt: Json, version: TemplateVersion | None) -> Json:
+        """The classes of a graph as ``object_info`` has them: those here with the template's
+        choices, and those that the template alone knows.
+        """
         stored = version.object_info if version else {}
         here = {name: node_info(name) for name in graphs.classes(prompt)
                 if self._catalog.knows(name)}  # fmt: skip
@@ -171,7 +174,7 @@ def targets(body: Json) -> frozenset[str] | None:
     return None if targets is None else frozenset(map(str, targets))
 
 
-def refusal(exc: ComfyAwsError) -> Json:
+def _refusal(exc: ComfyAwsError) -> Json:
     """An error of ours as POST /prompt answers it; the page shows `message`."""
     error = {"type": f"aws_{exc.code}", "message": str(exc), "details": "", "extra_info": {}}
     return {"error": error, "node_errors": getattr(exc, "node_errors", {})}
