@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
+from tests.comfy.comfyui_process import EXTENSION_FOLDER, REPO_ROOT
 from tests.pipeline.install import SAMPLER_ID, SAVE_ID, load_workflow
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page
 from tests.web.designer import NEWER_FRONTENDS, Designer, second_designer
@@ -36,6 +38,9 @@ pytestmark = [
 
 expect.set_options(timeout=TIMEOUT_MS)
 
+MAIN = (REPO_ROOT / "web" / "js" / "main.js").read_text(encoding="utf-8")
+SERVED = f"/extensions/{EXTENSION_FOLDER}/js/"
+JAVASCRIPT = {"Content-Type": "text/javascript"}
 OWN = ""  # what ComfyUI itself asks for
 TOGGLE_APP = "() => window.app.extensionManager.command.execute('Comfy.ToggleLinear')"
 NODE_NAME = "() => window.LiteGraph.registered_node_types.AwsRemoteOutput.title"
@@ -208,6 +213,27 @@ def test_what_cannot_run_is_marked_on_the_canvas(page: ComfyPage, newer: Designe
     page.wait_for_marked(SAVE_ID)
     page.tab.keyboard.press("Escape")
     turn_off(page)
+
+
+@pytest.mark.parametrize("newer", [OWN, *NEWER_FRONTENDS], indirect=True)
+def test_comfyui_is_ready_after_one_more_file(page: ComfyPage, newer: Designer) -> None:
+    asked: list[str] = []
+    page.tab.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page.reload()
+    scripts = [path for path in asked if path.startswith(("/extensions/", "/scripts/"))]
+    assert [path for path in scripts if not path.endswith(".mjs")] == [f"{SERVED}main.js"]
+
+    # A ComfyUI whose page keeps to itself what its modules hand on.
+    def without_the_short_way(route: Route) -> None:
+        route.fulfill(body=MAIN.replace("window.comfyAPI", "window.none"), headers=JAVASCRIPT)
+
+    page.tab.route(f"**{SERVED}main.js", without_the_short_way)
+    asked.clear()
+    page.reload()
+    page.show_connected_panel()
+    assert {"/scripts/api.js", "/scripts/app.js"} <= set(asked)
+    page.tab.unroute(f"**{SERVED}main.js")
+    page.reload()
 
 
 def test_our_node_and_panel_speak_japanese(page: ComfyPage) -> None:

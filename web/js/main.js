@@ -4,10 +4,11 @@
  *
  * ComfyUI is not ready before it has imported every `.js` below the web folder, and what those
  * import. So this is the only one and imports nothing itself; all other modules are `.mjs`.
+ * `scripts/*.js` only hand on what ComfyUI's page has at `window.comfyAPI`: two more requests.
  */
 
-import { api } from '../../../scripts/api.js'
-import { app } from '../../../scripts/app.js'
+const { api } = window.comfyAPI?.api ?? (await import('../../../scripts/api.js'))
+const { app } = window.comfyAPI?.app ?? (await import('../../../scripts/app.js'))
 
 const TAB = 'aws'
 const TITLE = 'Prompt on AWS'

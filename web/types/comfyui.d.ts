@@ -16,3 +16,11 @@ declare module '*/scripts/api.js' {
   }
   export const api: Api
 }
+
+interface Window {
+  /** What the two modules above take theirs from; no promise of ComfyUI's. */
+  comfyAPI?: {
+    api: Pick<typeof import('*/scripts/api.js'), 'api'>
+    app: Pick<typeof import('*/scripts/app.js'), 'app'>
+  }
+}
