@@ -159,9 +159,14 @@ def test_a_sampler_that_a_pack_adds_brings_its_pack(maker: ComfyUIProcess, clien
     assert entry["status"]["status_str"] == "success", entry["status"]
 
 
+def pictured(node: dict[str, Any]) -> dict[str, Any]:
+    """A prompt that shows the image of a node."""
+    return {"1": node, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+
+
 def needed_by(maker: ComfyUIProcess, node: dict[str, Any]) -> set[str]:
     """The models that a preflight names for a node, as folder/name."""
-    prompt = {"1": node, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    prompt = pictured(node)
     answer = requests.post(f"{maker.url}/aws/preflight", json={"prompt": prompt}, timeout=60)
     return {f"{each['folder']}/{each['name']}" for each in answer.json()["models"]}
 

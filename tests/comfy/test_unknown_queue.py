@@ -1,4 +1,4 @@
-"""A ComfyUI whose queue we cannot extend: wrapper nodes run the job in ComfyUI's executor."""
+"""A ComfyUI that we know less of: wrapper nodes run jobs in its executor, reads are noted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.comfy.conftest import PACKS, SLOW_NODES
+from tests.comfy.test_capture_run import needed_by, pictured
 from tests.comfy.test_forward import saved, slow
 from tests.pipeline import install as pipeline
 from tests.support.client import Client
@@ -27,7 +28,7 @@ def odd_designer(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         base,
         with_extension=True,
         env={"COMFY_AWS_HOME": str(home)},
-        custom_nodes={"slow_nodes": SLOW_NODES},
+        custom_nodes={"slow_nodes": SLOW_NODES, "silent_reader": PACKS / "silent_reader"},
         extra_args=["--extra-model-paths-config", str(paths)],
     ) as process:
         yield process
@@ -66,6 +67,17 @@ def test_a_failure_comes_back(user: Client) -> None:
     prompt["1"] = {"class_type": "FailingImage", "inputs": {"reason": "no luck here"}}
     job = user.queue(prompt, aws={})
     assert "no luck here" in user.hear("execution_error", job)["exception_message"]
+
+
+def test_what_a_local_run_reads_is_noted(odd_designer: ComfyUIProcess, user: Client) -> None:
+    path = odd_designer.base_dir / "models" / "silent" / "memory.txt"
+    path.parent.mkdir()
+    path.write_text("0.3")
+    node = {"class_type": "RememberingGrey", "inputs": {"log": "quiet"}}
+    assert needed_by(odd_designer, node) == set()
+    entry = user.end(user.queue(pictured(node)))
+    assert entry["status"]["completed"] is True, entry["status"]
+    assert needed_by(odd_designer, node) == {"silent/memory.txt"}
 
 
 def test_interrupt_cancels_the_job(user: Client) -> None:

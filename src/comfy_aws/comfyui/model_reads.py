@@ -243,8 +243,9 @@ class ModelReads:
 
     def _keep(self, read: Read) -> None:
         prompt_id, node_id, path = read
-        items = list(self._queue.currently_running.values())
-        graph: Json = next((item[2] for item in items if item[1] == prompt_id), {})
+        listed = getattr(self._queue, "get_current_queue_volatile", self._queue.get_current_queue)
+        running, _ = listed()
+        graph: Json = next((item[2] for item in running if item[1] == prompt_id), {})
         # Nodes that a node makes while it runs are named after it: 5.0.1 was made by 5.
         node = graph.get(node_id) or graph.get(node_id.partition(".")[0])
         if node is None:

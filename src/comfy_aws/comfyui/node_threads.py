@@ -22,6 +22,9 @@ _MARK: Final = "_aws_carries_node"
 _POOL_WORK: Final = getattr(pools, "_worker", _ON_THREAD)
 """What a pool's thread runs: work of whoever comes."""
 
+_EXECUTOR: Final = "prompt_worker"
+"""The function that ComfyUI's executor is a thread of; Python names the thread after it."""
+
 _carried: ContextVar[Where | None] = ContextVar("aws_carried_node", default=None)
 
 
@@ -76,13 +79,29 @@ def _carry(where: Where, work: Callable[..., Any], /, *args: Any, **kwargs: Any)
 
 def _executed() -> Where | None:
     """The node that ComfyUI executes in this thread."""
+    of_executor = _executors_context()
+    if of_executor is None:  # an older or newer ComfyUI than those we know
+        return _told_to_the_page()
+    context = of_executor()
+    return None if context is None else (context.prompt_id, context.node_id)
+
+
+@functools.cache
+def _executors_context() -> Callable[[], Any] | None:
+    """ComfyUI's function that tells it, looked up once: each file of a page has us ask thrice."""
     try:
         from comfy_execution.utils import get_executing_context
-    except ImportError:  # an older or newer ComfyUI than those we know: it tells its page
-        from server import PromptServer
+    except ImportError:
+        return None
+    return get_executing_context  # type: ignore[no-any-return]
 
-        server = PromptServer.instance
-        prompt_id, node_id = server.last_prompt_id, server.last_node_id
-        return (prompt_id, node_id) if prompt_id and node_id else None
-    context = get_executing_context()
-    return None if context is None else (context.prompt_id, context.node_id)
+
+def _told_to_the_page() -> Where | None:
+    """The node that the page is told of, if this is the thread that executes it."""
+    from server import PromptServer
+
+    if _EXECUTOR not in threading.current_thread().name:
+        return None
+    prompt_id = getattr(PromptServer.instance, "last_prompt_id", None)
+    node_id = getattr(PromptServer.instance, "last_node_id", None)
+    return (prompt_id, node_id) if prompt_id and node_id else None

@@ -1,5 +1,9 @@
-"""Leaves ComfyUI a queue with public methods only, as an unknown future version may have."""
+"""Takes from ComfyUI what an unknown future version may not have.
 
+Its queue has public methods only, and of the node that it executes it tells the page alone.
+"""
+
+import comfy_execution.utils
 from server import PromptServer
 
 METHODS = (
@@ -18,4 +22,5 @@ class BareQueue:
 
 
 PromptServer.instance.prompt_queue = BareQueue(PromptServer.instance.prompt_queue)
+del comfy_execution.utils.get_executing_context
 NODE_CLASS_MAPPINGS = {}
