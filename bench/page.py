@@ -1,15 +1,17 @@
 """What the extension costs ComfyUI's page: its time to be ready, and the time of a canvas frame.
 
-    python bench/page.py [--rounds 7] [--no-frames] [--json]
+    python bench/page.py [--pairs 4] [--rounds 5] [--no-frames] [--json]
 
-One ComfyUI with the extension and one without serve the same browser in turns; the medians of
-all rounds are told, and the median of what a round took more, with the interval that holds it in 95
-of 100 cases, whatever the differences are distributed like. A page is ready when ComfyUI's Vue app
-is, with a workflow open; until then its main thread was busy for a while. Most of that goes by
-before its scripts ask ComfyUI anything, of its extensions, too: one visit takes a tenth of a second
-more or less than the next by this alone, so what comes after has a row of its own, and 50 ms are
-told from nothing by some hundred rounds, without frames. A frame is one full draw of the canvas,
-with the panel closed and then open.
+One ComfyUI with the extension and one without serve the same browser in turns. Of a pair of
+processes the medians count, and of what a round took more; a process may be slower than the next,
+whatever it has loaded, so there are several pairs, begun in turns with the one and with the other,
+and what the extension takes more comes with its standard error.
+
+A page is ready when ComfyUI's Vue app is, with a workflow open; until then its main thread was busy
+for a while. Most of that goes by before its scripts ask ComfyUI anything, of its extensions, too:
+one visit takes a tenth of a second more or less than the next by this alone, so what comes after
+has a row of its own, and 50 ms are told from nothing by some hundred rounds, without frames. A
+frame is one full draw of the canvas, with the panel closed and then open.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import mean, median, stdev
 
 from playwright.sync_api import Browser, CDPSession, Page
 
@@ -33,10 +35,11 @@ from tests.comfy.comfyui_process import ComfyUIProcess  # noqa: E402
 from tests.pipeline.install import install, load_workflow  # noqa: E402
 from tests.web.browser import NO_BANNER, TIMEOUT_MS, VIEWPORT, chromium  # noqa: E402
 
-LEAST_ROUNDS = 6
-"""Of fewer, the smallest and the largest hold the median in less than 95 of 100 cases."""
-NORMAL_95 = 1.96
 FRAMES = 200
+SIDES = ("without", "with")
+
+Row = dict[str, float]
+"""Milliseconds without and with the extension, and what a round took more."""
 
 READY_MS = """() => window.app?.vueAppReady
     && window.app.extensionManager?.workflow?.activeWorkflow && performance.now()"""
@@ -88,60 +91,65 @@ def visit(browser: Browser, url: str, *, frames: bool, panel: bool) -> dict[str,
         context.close()
 
 
-def compared(bare: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    """Medians of both, and of what a round took more, with the bounds of its 95 % interval."""
-    more = sorted(with_ - without for with_, without in zip(ours, bare, strict=True))
-    outside = max(0, math.floor((len(more) - 1 - NORMAL_95 * math.sqrt(len(more))) / 2))
-    return {
-        "without": statistics.median(bare),
-        "with": statistics.median(ours),
-        "more": statistics.median(more),
-        "from": more[outside],
-        "to": more[-1 - outside],
-    }
+def measure(browser: Browser, rounds: int, *, frames: bool, first: str) -> dict[str, Row]:
+    """Medians of the rounds, in milliseconds, of a pair of fresh processes.
 
-
-def measure(rounds: int, *, frames: bool) -> dict[str, dict[str, float]]:
-    plain: dict[str, list[float]] = defaultdict(list)
-    ours: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(prefix="aws-page-") as folder:
-        bare, extended = Path(folder) / "bare", Path(folder) / "extended"
-        for base in (bare, extended):
-            install(base)
-        env = {"COMFY_AWS_HOME": str(Path(folder) / "home")}
-        with (
-            ComfyUIProcess(bare) as without,
-            ComfyUIProcess(extended, with_extension=True, env=env) as with_,
-            chromium() as browser,
-        ):
-            visit(browser, without.url, frames=frames, panel=False)  # the browser itself warms up
-            visit(browser, with_.url, frames=frames, panel=True)
-            for at in range(rounds):
-                sides = [(without.url, plain, False), (with_.url, ours, True)]
-                for url, taken, panel in sides if at % 2 else sides[::-1]:
-                    for name, value in visit(browser, url, frames=frames, panel=panel).items():
-                        taken[name].append(value)
-    return {name: compared(plain[name.split(",")[0]], values) for name, values in ours.items()}
+    first   which of them is started first
+    """
+    taken: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="aws-page-") as place, ExitStack() as running:
+        urls = {}
+        for name in sorted(SIDES, key=lambda name: name != first):
+            install(Path(place, name))
+            process = ComfyUIProcess(
+                Path(place, name),
+                with_extension=name == "with",
+                env={"COMFY_AWS_HOME": str(Path(place, "home"))},
+            )
+            urls[name] = running.enter_context(process).url
+        for name in SIDES:  # the browser itself warms up
+            taken[name] = defaultdict(list)
+            visit(browser, urls[name], frames=frames, panel=name == "with")
+        for number in range(rounds):
+            for name in sorted(SIDES, reverse=bool(number % 2)):
+                found = visit(browser, urls[name], frames=frames, panel=name == "with")
+                for row, value in found.items():
+                    taken[name][row].append(value)
+    rows = {}
+    for row, ours in taken["with"].items():
+        bare = taken["without"][row.split(",")[0]]
+        more = median(with_ - without for with_, without in zip(ours, bare, strict=True))
+        rows[row] = {"without": median(bare), "with": median(ours), "more": more}
+    return rows
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-frames", action="store_true", help="only until the page is ready")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    if chosen.rounds < LEAST_ROUNDS:
-        parser.error(f"--rounds must be at least {LEAST_ROUNDS}: fewer give no interval of 95 %")
-    figures = measure(chosen.rounds, frames=not chosen.no_frames)
+    if chosen.pairs < 2:
+        parser.error("--pairs must be at least 2: one pair says nothing about its error")
+    with chromium() as browser:
+        pairs = [
+            measure(browser, chosen.rounds, frames=not chosen.no_frames, first=SIDES[number % 2])
+            for number in range(chosen.pairs)
+        ]
+    figures = {
+        row: {
+            **{name: mean(pair[row][name] for pair in pairs) for name in (*SIDES, "more")},
+            "error": stdev(pair[row]["more"] for pair in pairs) / math.sqrt(len(pairs)),
+        }
+        for row in pairs[0]
+    }
     if chosen.json:
         print(json.dumps(figures, indent=2))
         return 0
-    print(f"{'median, ms':<20}{'without':>10}{'with':>10}{'more':>10}{'95 %':>20}")
-    for name, row in figures.items():
-        bounds = f"{row['from']:.2f} to {row['to']:.2f}"
-        print(
-            f"{name:<20}{row['without']:>10.2f}{row['with']:>10.2f}{row['more']:>10.2f}{bounds:>20}"
-        )
+    print(f"{'ms':<20}{'without':>10}{'with':>10}{'more':>10}{'error':>10}")
+    for row, columns in figures.items():
+        print(f"{row:<20}" + "".join(f"{value:>10.2f}" for value in columns.values()))
     return 0
 
 
