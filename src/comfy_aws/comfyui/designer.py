@@ -231,6 +231,8 @@ class Designer:
         """
         # ComfyUI may have refused the graph of an earlier prompt with this id.
         self._originals.pop(str(body.get("prompt_id")), None)
+        if self.wraps_all:  # nobody tells which prompt its queue takes
+            self.catalog.reads.before_run(self.server.prompt_queue)
         try:
             mark = self.admission.mark_of(body.get("extra_data") or {})
         except ComfyAwsError:
@@ -278,8 +280,11 @@ class Designer:
             if self.role == INFERENCE:
                 return item  # it ends with this error: nothing ever runs on a port itself
             log.warning("The mark of prompt %s is ignored: %s", item[1], exc)
+            mark = None
+        if mark is None:
+            self.catalog.reads.before_run(self.server.prompt_queue)
             return None
-        return item if mark is not None else None
+        return item
 
     def _begin(self, number: int, item: Item) -> None:
         """Hand a cloud item to the job service; called on the event loop, so it only starts."""

@@ -28,8 +28,6 @@ def designer() -> Designer:
                 "at a time and hold up local ones; please report your ComfyUI version."
             )
         PromptServer.instance.add_on_prompt_handler(made.on_prompt)
-        made.catalog.reads.install(PromptServer.instance.prompt_queue)
-        PromptServer.instance.add_on_prompt_handler(made.catalog.reads.on_prompt)
         made.log.install()
         Middleware(made).install(PromptServer.instance.app)
         if edge.serves:

@@ -88,11 +88,11 @@ class Middleware:
 
     async def _object_info(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = await handler(request)
-        if not isinstance(answer, web.Response) or answer.status != 200 or not answer.text:
+        if not isinstance(answer, web.Response) or answer.status != 200:
             return answer
         if not await self._designer.definitions.has_any():
             return answer
-        complete = self._designer.definitions.complete(json.loads(answer.text))
+        complete = self._designer.definitions.complete(json.loads(answer.text or "{}"))
         if complete is None:
             return answer
         wanted = request.match_info.get("node_class")

@@ -3,9 +3,12 @@
 Face analysers, captioners and the like read fixed files below the models folders. Python tells
 an audit hook of each file that it opens, of threads that a node starts (`node_threads`), and of
 processes, whose arguments name what they read. Some libraries open theirs in native code; what of
-them is loaded gets its opening function wrapped as a prompt starts. Models that a node pack has
+them is loaded gets its opening function wrapped as a run begins. Models that a node pack has
 downloaded into its own folder count as well. During a run this costs a comparison of strings for
 each opened file; what is new is looked at and written down by a thread of its own afterwards.
+
+Python cannot take an audit hook away, and much that ComfyUI tells its page takes longer with one:
+before the first local run there is none.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ Reader = tuple[str, str, str]
 
 
 class ModelReads:
-    """The recorder of this ComfyUI, and what it has recorded.
+    """The recorder of this ComfyUI, and what it has recorded; `before_run` begins it.
 
     Args:
         choices_of: what a node's combo widgets are set to, by its class and inputs.
@@ -105,15 +108,19 @@ class ModelReads:
         self._roots: tuple[float, tuple[str, ...]] = (-ROOTS_SECONDS, ())
         self._loading: set[str] = set()
 
-    def install(self, queue: Any) -> None:
-        """Watch from now on; a second call changes nothing.
+    def before_run(self, queue: Any) -> None:
+        """Watch from now on, also by the libraries that were loaded since the last run.
 
         Args:
             queue: ComfyUI's PromptQueue, which holds the graph of the running prompt.
         """
-        if self._queue is not None:
-            return
-        self._queue = queue
+        with self._lock:
+            is_first, self._queue = self._queue is None, queue
+        if is_first:
+            self._watch()
+        self._wrap_loaded()
+
+    def _watch(self) -> None:
         node_threads.watch()
         listeners: dict[str, Callable[[tuple[Any, ...]], None]] = {
             "open": self._on_open,
@@ -155,11 +162,6 @@ class ModelReads:
         )
 
     # -- while a prompt runs -------------------------------------------------------------------
-
-    def on_prompt(self, posted: Json) -> Json:
-        """Libraries may have been loaded since the last prompt. The body comes back as it is."""
-        self._wrap_loaded()
-        return posted
 
     def _on_import(self, args: tuple[Any, ...]) -> None:
         if args[0] in _HOMES:
