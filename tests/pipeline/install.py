@@ -80,6 +80,28 @@ def load_workflow() -> dict[str, Any]:
     return workflow
 
 
+def load_crowded() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Nodes of the prompt and a workflow with the pipeline's last nodes in each of three subgraphs.
+
+    Two of the subgraphs are called the same, Day, and one Night.
+    """
+    prompt, nodes = load_prompt(), {}
+    for place in ("20", "21", "22"):
+        for node_id in (SAMPLER_ID, DECODE_ID, SAVE_ID):
+            inputs = {
+                name: [f"{place}:{value[0]}", value[1]] if name in ("samples", "images") else value
+                for name, value in prompt[node_id]["inputs"].items()
+            }
+            nodes[f"{place}:{node_id}"] = {**prompt[node_id], "inputs": inputs}
+    workflow = load_workflow()
+    workflow["nodes"] += [
+        {"id": 20, "type": "look"}, {"id": 21, "type": "look"},
+        {"id": 22, "type": "look", "title": "Night"},
+    ]  # fmt: skip
+    workflow["definitions"] = {"subgraphs": [{"id": "look", "name": "Day", "nodes": []}]}
+    return nodes, workflow
+
+
 def _made_models() -> Path:
     """The models, made once for each version of the script.
 

@@ -14,13 +14,11 @@ from tests.comfy.comfyui_process import ComfyUIProcess
 from tests.functional.localstack_support import eventually
 from tests.pipeline.install import (
     CONDITIONING_ID,
-    DECODE_ID,
     LOAD_ID,
     PIPELINE,
     SAMPLER_ID,
     SAVE_ID,
-    load_prompt,
-    load_workflow,
+    load_crowded,
 )
 from tests.web.browser import RUN_TIMEOUT_MS, TIMEOUT_MS, ComfyPage, fresh_page, hold
 from tests.web.designer import FOREIGN, Designer
@@ -324,22 +322,7 @@ def test_a_form_says_what_is_wrong_at_its_field(form: Page) -> None:
 def test_of_many_settings_the_prompts_and_files_come_first(
     form: Page, port: ComfyUIProcess, designer: Designer
 ) -> None:
-    # Three subgraphs, two of them called the same; the pipeline's last nodes stand in each.
-    prompt, nodes, inside = load_prompt(), {}, (SAMPLER_ID, DECODE_ID, SAVE_ID)
-    for place in ("20", "21", "22"):
-        for node_id in inside:
-            inputs = {
-                name: [f"{place}:{value[0]}", value[1]] if name in ("samples", "images") else value
-                for name, value in prompt[node_id]["inputs"].items()
-            }
-            nodes[f"{place}:{node_id}"] = {**prompt[node_id], "inputs": inputs}
-    workflow = load_workflow()
-    workflow["nodes"] += [
-        {"id": 20, "type": "look"}, {"id": 21, "type": "look"},
-        {"id": 22, "type": "look", "title": "Night"},
-    ]  # fmt: skip
-    look = {"id": "look", "name": "Day", "nodes": []}
-    designer.publish("Crowded", nodes, {**workflow, "definitions": {"subgraphs": [look]}})
+    designer.publish("Crowded", *load_crowded())
     form.goto(f"{port.url}/aws/form?template=Crowded")
 
     shown = form.get_by_test_id("aws-form-field").locator("visible=true")

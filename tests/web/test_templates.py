@@ -14,7 +14,14 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.functional.localstack_support import eventually
-from tests.pipeline.install import INPUT_IMAGE, SAMPLER_ID, SAVE_ID, load_prompt, load_workflow
+from tests.pipeline.install import (
+    INPUT_IMAGE,
+    SAMPLER_ID,
+    SAVE_ID,
+    load_crowded,
+    load_prompt,
+    load_workflow,
+)
 from tests.web.browser import TIMEOUT_MS, ComfyPage, other_page
 from tests.web.designer import Designer
 from tests.web.test_page import ensure_endpoint, turn_off, turn_on
@@ -205,6 +212,18 @@ def test_what_is_missing_is_told_before_and_marked_on_the_canvas(page, stack):
       .filter((node) => node.strokeStyles?.promptOnAws?.()?.color).map((node) => node.type)"""
     assert page.tab.evaluate(outlined) == ["LoadImage"]
     assert "Incomplete" not in stack.template_names()
+
+
+def test_what_may_stand_in_a_form_is_told_apart_by_its_subgraph(page, stack):
+    stack.publish("Subgraphs", *load_crowded())
+    page.show_connected_panel()
+    open_details(page, "Subgraphs")
+    page.find("aws-choice").locator("summary").click()
+    expect(page.find("aws-choice-row").first).to_be_visible()
+    rows = page.find("aws-choice-row").all_inner_texts()
+    assert {f"Day · KSampler · steps ({place}:{SAMPLER_ID})" for place in (20, 21)} < set(rows)
+    assert "Night · KSampler · steps" in rows
+    assert len(set(rows)) == len(rows)
 
 
 def test_search_details_versions_and_roll_back(page, stack):

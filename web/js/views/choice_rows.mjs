@@ -33,8 +33,13 @@ export class ChoiceRows {
    */
   set(shown, every) {
     const names = new Set(shown.map(({ name }) => name))
-    const rest = every.filter(({ name }) => !names.has(name))
-    this.#rows = [...shown, ...rest].map((each) => this.#row(each, names.has(each.name)))
+    const all = [...shown, ...every.filter(({ name }) => !names.has(name))]
+    const paths = all.map(pathOf)
+    const repeated = new Set(paths.filter((path, at) => paths.indexOf(path) !== at))
+    this.#rows = all.map((each) => {
+      const path = pathOf(each)
+      return this.#row(each, repeated.has(path) ? `${path} (${each.node})` : path, names.has(each.name))
+    })
     this.element.replaceChildren(...this.#rows.map(({ element }) => element))
     this.#draw()
   }
@@ -47,12 +52,12 @@ export class ChoiceRows {
 
   /**
    * @param {Aws.FormParameter} parameter
+   * @param {string} what tells it from the others
    * @param {boolean} isShown
    * @returns {Row}
    */
-  #row(parameter, isShown) {
-    const { name, title, node, input, role, label: called, media, place } = parameter
-    const what = [...place, title || node, input].join(' · ')
+  #row(parameter, what, isShown) {
+    const { name, role, label: called, media } = parameter
     const tick = h('input', { type: 'checkbox', checked: isShown, 'aria-label': t('choice.show', { name: what }),
       testid: 'aws-choice-show' })
     const label = h('input', { type: 'text', class: 'aws-input', value: called, maxlength: '60', autocomplete: 'off',
@@ -78,4 +83,9 @@ export class ChoiceRows {
   #draw() {
     for (const { tick, label } of this.#rows) label.disabled = !tick.checked
   }
+}
+
+/** @param {Aws.FormParameter} parameter */
+function pathOf({ place, title, node, input }) {
+  return [...place, title || node, input].join(' · ')
 }
