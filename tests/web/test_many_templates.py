@@ -105,7 +105,7 @@ def test_few_rows_are_drawn_and_every_one_is_reached_by_key(many: ComfyPage, sta
 
 def test_the_focus_stays_while_the_list_is_scrolled_and_changes(many: ComfyPage):
     row(many, 3).focus()
-    many.find("aws-template-list").hover()
+    many.tab.locator(".aws-long-list").hover()  # the list itself reaches far below its window
     many.tab.mouse.wheel(0, 5000)
     expect(row(many, 92)).to_be_in_viewport()
     expect(row(many, 3)).to_be_focused()
