@@ -93,7 +93,8 @@ def _executors_context() -> Callable[[], Any] | None:
         from comfy_execution.utils import get_executing_context
     except ImportError:
         return None
-    return get_executing_context  # type: ignore[no-any-return]
+    of_executor: Callable[[], Any] = get_executing_context
+    return of_executor
 
 
 def _told_to_the_page() -> Where | None:
