@@ -1,6 +1,6 @@
 """What the extension costs ComfyUI's page: its time to be ready, and the time of a canvas frame.
 
-    python bench/page.py [--pairs 4] [--rounds 5] [--no-frames] [--json]
+    python bench/page.py [--pairs 4] [--rounds 5] [--no-frames] [--no-reloads] [--json]
 
 One ComfyUI with the extension and one without serve the same browser in turns. Of a pair of
 processes the medians count, and of what a round took more; a process may be slower than the next,
@@ -11,8 +11,9 @@ A page is ready when ComfyUI's Vue app is, with a workflow open: at a first visi
 kept, and again after a reload, as most are; until then its main thread was busy for a while. Much
 goes by before its scripts ask ComfyUI anything, of its extensions, too, and one first visit takes a
 tenth of a second more or less than the next by this alone. So what comes after has a row of its
-own, and 50 ms are told from nothing by some hundred rounds, of reloads at least, without frames. A
-frame is one full draw of the canvas, with the panel closed and then open.
+own, and 50 ms are told from nothing by some hundred rounds: 30 pairs of 8 take three quarters of an
+hour, without frames and reloads. A frame is one full draw of the canvas, with the panel closed and
+then open.
 """
 
 from __future__ import annotations
@@ -115,14 +116,16 @@ def visit(browser: Browser, url: str, *, frames: bool, panel: bool) -> Row:
         tab.context.close()
 
 
-def measure(browser: Browser, rounds: int, *, frames: bool, first: str) -> dict[str, Row]:
+def measure(
+    browser: Browser, rounds: int, *, frames: bool, reloads: bool, first: str
+) -> dict[str, Row]:
     """Medians of the rounds of a pair of fresh processes, and of what a round took more.
 
     first   which of them is started first
     """
     taken: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory(prefix="aws-page-") as place, ExitStack() as running:
-        urls, tabs = {}, {name: opened(browser) for name in SIDES}
+        urls, tabs = {}, {name: opened(browser) for name in SIDES if reloads}
         for name in sorted(SIDES, key=lambda name: name != first):
             install(Path(place, name))
             process = ComfyUIProcess(
@@ -134,14 +137,16 @@ def measure(browser: Browser, rounds: int, *, frames: bool, first: str) -> dict[
         for name in SIDES:  # the browser itself warms up
             taken[name] = defaultdict(list)
             visit(browser, urls[name], frames=frames, panel=name == "with")
-            tabs[name].goto(urls[name], wait_until="commit")
-            ready_ms(tabs[name])
+        for name, tab in tabs.items():
+            tab.goto(urls[name], wait_until="commit")
+            ready_ms(tab)
             for _ in range(WARM_UP):
-                reload(tabs[name])
+                reload(tab)
         for number in range(rounds):
             for name in sorted(SIDES, reverse=bool(number % 2)):
                 found = visit(browser, urls[name], frames=frames, panel=name == "with")
-                for row, value in {**found, **reload(tabs[name])}.items():
+                again = reload(tabs[name]) if reloads else {}
+                for row, value in {**found, **again}.items():
                     taken[name][row].append(value)
         for tab in tabs.values():
             tab.context.close()
@@ -158,13 +163,20 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-frames", action="store_true", help="only until the page is ready")
+    parser.add_argument("--no-reloads", action="store_true", help="only first visits")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     if chosen.pairs < 2:
         parser.error("--pairs must be at least 2: one pair says nothing about its error")
     with chromium() as browser:
         pairs = [
-            measure(browser, chosen.rounds, frames=not chosen.no_frames, first=SIDES[number % 2])
+            measure(
+                browser,
+                chosen.rounds,
+                frames=not chosen.no_frames,
+                reloads=not chosen.no_reloads,
+                first=SIDES[number % 2],
+            )
             for number in range(chosen.pairs)
         ]
     figures = {
