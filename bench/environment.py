@@ -25,7 +25,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from comfy_aws import config, layout  # noqa: E402
 from comfy_aws.aws import ObjectStore, Session  # noqa: E402
-from comfy_aws.blobs import Blobs  # noqa: E402
 from comfy_aws.models import (  # noqa: E402
     BlobRef,
     BuiltEnvironment,
@@ -90,7 +89,7 @@ def measure(
 async def make(directory: Path, store: ObjectStore, requirements: tuple[str, ...]) -> float:
     """Seconds until the runner could start."""
     pack = replace(NodePack("bench", BlobRef("", 0)), requirements=requirements)
-    environments = Environments(directory, store, Blobs(store))
+    environments = Environments(directory, store)
     started = time.perf_counter()
     await environments.make(
         Manifest(packs=(pack,)), None,

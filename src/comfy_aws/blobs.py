@@ -51,11 +51,19 @@ class Blobs:
     """The bucket's blobs. Safe to share between threads.
 
     Args:
+        key: where a blob with such a digest lies.
         uploads: remembers unfinished uploads, which are then taken up where they stopped.
     """
 
-    def __init__(self, store: ObjectStore, *, uploads: UploadLog | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        key: Callable[[str], str] = layout.blob_key,
+        uploads: UploadLog | None = None,
+    ) -> None:
         self._store = store
+        self._key = key
         self._uploads = uploads
         self._present: set[str] = set()
         self._turns: dict[str, threading.Lock] = {}
@@ -66,7 +74,7 @@ class Blobs:
         with self._lock:
             if ref.digest in self._present:
                 return True
-        head = self._store.head(layout.blob_key(ref.digest))
+        head = self._store.head(self._key(ref.digest))
         if head is None or head.size != ref.size:
             return False
         self._remember(ref)
@@ -91,7 +99,7 @@ class Blobs:
         """Store bytes unless they are there."""
         ref = hashing.of_bytes(body)
         if not self.has(ref):
-            self._store.put(layout.blob_key(ref.digest), body)
+            self._store.put(self._key(ref.digest), body)
             self._remember(ref)
         return ref
 
@@ -145,7 +153,7 @@ class Blobs:
             turn.release()
 
     def _send(self, blob: LocalBlob, progress: OnBlobBytes, cancelled: IsCancelled) -> None:
-        key = layout.blob_key(blob.ref.digest)
+        key = self._key(blob.ref.digest)
         if blob.ref.size <= self._store.part_size:
             self._store.put(key, _read_unchanged(blob))
             progress(blob, blob.ref.size)
@@ -169,9 +177,9 @@ class Blobs:
             BlobCorrupted: they are not what the name says.
             AwsNotFound: the bucket does not have it.
         """
-        body = self._store.get(layout.blob_key(ref.digest))
+        body = self._store.get(self._key(ref.digest))
         if hashing.of_bytes(body) != ref:
-            raise _corrupted(ref)
+            raise self._corrupted(ref)
         return body
 
     def download(
@@ -196,7 +204,7 @@ class Blobs:
         try:
             digest = hashlib.sha256()
             self._store.download(
-                layout.blob_key(ref.digest),
+                self._key(ref.digest),
                 part,
                 ref.size,
                 follow=digest.update,
@@ -204,10 +212,16 @@ class Blobs:
                 cancelled=cancelled,
             )
             if digest.hexdigest() != ref.digest:
-                raise _corrupted(ref)
+                raise self._corrupted(ref)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+    def _corrupted(self, ref: BlobRef) -> BlobCorrupted:
+        return BlobCorrupted(
+            f"The blob {ref.digest} in the bucket is damaged: its bytes do not have that sha256.",
+            hint=f"Delete {self._key(ref.digest)} from the bucket and publish again.",
+        )
 
     def _remember(self, ref: BlobRef) -> None:
         with self._lock:
@@ -236,11 +250,4 @@ def _changed(blob: LocalBlob) -> FileChanged:
     return FileChanged(
         f"The file {blob.path} changed while it was uploaded.",
         hint="Wait until whatever writes it has finished, then retry.",
-    )
-
-
-def _corrupted(ref: BlobRef) -> BlobCorrupted:
-    return BlobCorrupted(
-        f"The blob {ref.digest} in the bucket is damaged: its bytes do not have that sha256.",
-        hint=f"Delete {layout.blob_key(ref.digest)} from the bucket and publish again.",
     )

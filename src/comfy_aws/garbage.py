@@ -1,4 +1,4 @@
-"""Finds and deletes blobs that nothing names any more.
+"""Finds and deletes blobs, and archives of environments, that nothing names any more.
 
 A blob is kept while a template, a version of one, a recent job or a built environment names it,
 and for a grace period after it came: a publish sends its blobs before the version that names them.
@@ -89,7 +89,7 @@ class Collector:
             )
         since = self._clock() - grace
         # Blobs are listed before the names are read, so that what is published meanwhile is safe.
-        blobs = list(self._store.list(layout.BLOBS))
+        blobs = [*self._store.list(layout.BLOBS), *self._store.list(layout.ARCHIVES)]
         named = self._named(since)
         old = [b for b in blobs if b.modified < since and _digest(b.key) not in named]
         going = {_digest(blob.key) for blob in old}

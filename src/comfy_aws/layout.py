@@ -1,7 +1,8 @@
 """Where things lie in the bucket, and how they may be named. Pure.
 
 blobs/sha256/{aa}/{digest}
-environments/{key}.json
+environments/{key}.json               Python packages of node packs, by what they were built of
+archives/{aa}/{digest}                and those packages
 faults/{key}.json                     why node packs do not work on workers
 models/{folder}/{name}.json
 templates/{name}/template.json
@@ -34,7 +35,9 @@ JOBS: Final = "jobs/"
 COLLECTING: Final = "templates/collecting.json"
 MODELS: Final = "models/"
 ENVIRONMENTS: Final = "environments/"
-"""Built environments; each object names a blob that no manifest names."""
+"""Built environments; each object names an archive."""
+ARCHIVES: Final = "archives/"
+"""Apart from the blobs: workers write them, and can change nothing that was published."""
 FAULTS: Final = "faults/"
 BLOBS: Final = "blobs/sha256/"
 ASYNC: Final = "async/"
@@ -94,6 +97,10 @@ def model_key(folder: str, name: str) -> str:
 
 def environment_key(key: str) -> str:
     return f"{ENVIRONMENTS}{key}.json"
+
+
+def archive_key(digest: str) -> str:
+    return f"{ARCHIVES}{digest[:2]}/{digest}"
 
 
 def fault_key(key: str) -> str:

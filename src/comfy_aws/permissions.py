@@ -86,12 +86,19 @@ EXECUTION: Final = (
     Grant(
         "ReadObjects",
         ("s3:GetObject",),
-        objects(layout.BLOBS, layout.ENVIRONMENTS, layout.FAULTS, layout.TEMPLATES, layout.JOBS),
+        objects(
+            layout.BLOBS,
+            layout.ARCHIVES,
+            layout.ENVIRONMENTS,
+            layout.FAULTS,
+            layout.TEMPLATES,
+            layout.JOBS,
+        ),
     ),
     Grant(
-        "WriteObjects",
+        "WriteObjects",  # none that was published: what a node pack does, it does as this role
         ("s3:PutObject", "s3:AbortMultipartUpload"),
-        objects(layout.BLOBS, layout.ENVIRONMENTS, layout.FAULTS, layout.JOBS, layout.ASYNC),
+        objects(layout.ARCHIVES, layout.ENVIRONMENTS, layout.FAULTS, layout.JOBS, layout.ASYNC),
     ),
     Grant("SendEvents", ("sqs:SendMessage",), (QUEUES,)),
     Grant(
@@ -156,7 +163,7 @@ DESIGNER: Final = (
     Grant(
         "DeleteObjects",
         ("s3:DeleteObject",),
-        objects(layout.BLOBS, layout.MODELS, layout.TEMPLATES),
+        objects(layout.BLOBS, layout.ARCHIVES, layout.MODELS, layout.TEMPLATES),
     ),
     Grant(
         "EventQueues",
@@ -164,7 +171,7 @@ DESIGNER: Final = (
         (QUEUES,),
     ),
     Grant(
-        "DescribeEndpoints",
+        "SeeEndpoints",
         ("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"),
         (_ENDPOINTS, _CONFIGS),
     ),
@@ -175,7 +182,7 @@ DESIGNER: Final = (
         {"StringEquals": {f"aws:RequestTag/{TAG}": "endpoint"}},
     ),
     Grant(
-        "TagWhatIsCreated",  # and nothing else: a tag on another's endpoint would open it
+        "TagNew",  # and nothing else: a tag on another's endpoint would open it
         ("sagemaker:AddTags",),
         (_ENDPOINTS, _CONFIGS, _MODELS),
         {
@@ -207,7 +214,7 @@ DESIGNER: Final = (
         {"StringEquals": {f"aws:ResourceTag/{TAG}": "endpoint"}},
     ),
     Grant(
-        "PassExecutionRole",
+        "PassRole",
         ("iam:PassRole",),
         ("${ExecutionRole.Arn}",),
         {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
@@ -229,7 +236,7 @@ DESIGNER: Final = (
         {"StringEquals": {"iam:AWSServiceName": _SCALING}},
     ),
     Grant(
-        "ScalingAlarms",
+        "Alarms",
         ("cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"),
         (
             f"{_ALARMS}{wake_name('*')}",

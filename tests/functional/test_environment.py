@@ -161,7 +161,7 @@ def test_the_next_worker_unpacks_before_it_is_ready(worker, cloud, manifest, tmp
     (stored,) = cloud.store.list(layout.ENVIRONMENTS)
     built = from_json(BuiltEnvironment, cloud.store.get(stored.key))
     assert built.packages == ("cowsay==6.1",)
-    assert cloud.blobs.has(built.blob)
+    assert cloud.store.head(layout.archive_key(built.blob.digest))
 
     version_3 = TemplateVersion("cow", 3, 0.0, {}, {}, manifest)
     cloud.store.put(layout.version_key("cow", 3), to_json(version_3).encode())

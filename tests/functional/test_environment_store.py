@@ -40,7 +40,7 @@ class Machine:
     """A worker's environments and what they told."""
 
     def __init__(self, cloud: Cloud, directory: Path) -> None:
-        self.environments = Environments(directory, cloud.store, cloud.blobs)
+        self.environments = Environments(directory, cloud.store)
         self.root = directory / "environments"
         self.said: list[tuple[str, str]] = []
         self.warnings: list[str] = []
@@ -72,8 +72,8 @@ def stored(cloud: Cloud) -> BuiltEnvironment:
     return from_json(BuiltEnvironment, cloud.store.get(entry.key))
 
 
-def blobs(cloud: Cloud) -> list[str]:
-    return [each.key for each in cloud.store.list("blobs/")]
+def archives(cloud: Cloud) -> list[str]:
+    return [each.key for each in cloud.store.list(layout.ARCHIVES)]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -145,8 +145,9 @@ def test_two_workers_that_build_the_same_at_once_end_well(cloud, tmp_path):
     assert [machine.said for machine in machines] == [[("environment", "Installed")]] * 2
     assert set(files(one.packages)) == set(files(other.packages))
     # What the slower one has sent is left for the garbage collector: a worker deletes nothing.
-    assert layout.blob_key(stored(cloud).blob.digest) in blobs(cloud)
-    assert len(blobs(cloud)) <= len(machines)
+    assert layout.archive_key(stored(cloud).blob.digest) in archives(cloud)
+    assert len(archives(cloud)) <= len(machines)
+    assert not list(cloud.store.list(layout.BLOBS)), "which are the designers' to write"
     third = Machine(cloud, tmp_path / "3")
     third.run(COW)
     assert third.said == [("environment", "Unpacked")]
@@ -156,7 +157,7 @@ def test_two_workers_that_build_the_same_at_once_end_well(cloud, tmp_path):
 def test_what_the_bucket_lost_is_built_and_stored_again(cloud, tmp_path, harm):
     Machine(cloud, tmp_path / "1").run(COW)
     built = stored(cloud)
-    key = layout.blob_key(built.blob.digest)
+    key = layout.archive_key(built.blob.digest)
     body = cloud.store.get(key)
     if harm == "gone":
         cloud.store.delete(key)
@@ -190,7 +191,7 @@ def test_a_failure_leaves_nothing_and_has_the_installers_words(cloud, tmp_path):
     assert "node pack pack could not be installed" in caught.value.message
     assert "there is no version of cowsay==99.0" in caught.value.message
     assert not list(machine.root.iterdir())
-    assert not blobs(cloud)
+    assert not archives(cloud)
 
 
 def test_a_pin_that_is_not_to_be_had_gives_way_to_what_the_pack_asks(cloud, tmp_path):

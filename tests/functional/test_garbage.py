@@ -9,11 +9,13 @@ import pytest
 
 from comfy_aws import layout
 from comfy_aws.aws import ObjectStore, Session
+from comfy_aws.blobs import Blobs
 from comfy_aws.errors import ConfigError, Conflict, InvalidDocument
 from comfy_aws.garbage import DAY, GRACE, LIMIT, Collector
 from comfy_aws.modellibrary import ModelLibrary
 from comfy_aws.models import (
     BlobRef,
+    BuiltEnvironment,
     Collecting,
     HelpFile,
     JobRequest,
@@ -60,6 +62,17 @@ def test_only_what_nothing_names_goes(parts, later):
     assert parts.store.head(layout.blob_key(young.digest))
     assert parts.store.head(layout.blob_key(named.digest))
     assert {model.blob for model in ModelLibrary(parts.store).list()} == {named, young}
+
+
+def test_an_archive_stays_as_long_as_an_environment_names_it(parts, later):
+    archives = Blobs(parts.store, key=layout.archive_key)
+    named, dropped = archives.put(b"named"), archives.put(b"dropped")
+    built = to_json(BuiltEnvironment(named)).encode()
+    parts.store.put(layout.environment_key("k"), built)
+    garbage = later.plan()
+    assert [each.key for each in garbage.blobs] == [layout.archive_key(dropped.digest)]
+    later.delete(garbage)
+    assert parts.keys(layout.ARCHIVES) == [layout.archive_key(named.digest)]
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["new", "next version"])

@@ -72,6 +72,7 @@ def test_job_id_is_taken(job_id):
 def test_keys_are_as_documented():
     digest = "ab" + "0" * 62
     assert layout.blob_key(digest) == f"blobs/sha256/ab/{digest}"
+    assert layout.archive_key(digest) == f"archives/ab/{digest}"
     assert layout.model_key("loras", "sub/x.pt") == "models/loras/sub/x.pt.json"
     assert layout.template_key("t") == "templates/t/template.json"
     assert layout.version_key("t", 3) == "templates/t/versions/3.json"

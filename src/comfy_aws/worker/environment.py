@@ -5,8 +5,8 @@
 
 An environment is installed once (`installer.py`), stored in the bucket as a tar, and unpacked by
 every later worker with the same Python and the same packages of its own: `environments/{key}.json`
-names the blob. Workers that build the same one at once each use what they built; the first to
-store it names it, and the others take back what they have sent.
+names the archive. Workers that build the same one at once each use what they built; the first to
+store it names it.
 
 The runner finds `start` first on its PYTHONPATH, so that Python runs that `sitecustomize`, which
 appends `packages` to sys.path: nothing there shadows what ComfyUI brings, and processes that node
@@ -105,14 +105,13 @@ class Environments:
         self,
         directory: Path,
         store: ObjectStore,
-        blobs: Blobs,
         *,
         own: Callable[[], Mapping[str, Own]] = packages.own_packages,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = directory.resolve() / "environments"
         self._store = store
-        self._blobs = blobs
+        self._archives = Blobs(store, key=layout.archive_key)
         self._find_own = own
         self._clock = clock
         self._own: Mapping[str, Own] = {}
@@ -241,12 +240,12 @@ class Environments:
                             pipe.write(piece)
 
                     self._store.download(
-                        layout.blob_key(built.blob.digest), archive, built.blob.size,
+                        layout.archive_key(built.blob.digest), archive, built.blob.size,
                         follow=follow, progress=progress, cancelled=cancelled,
                     )  # fmt: skip
             unpacked.result()
             if digest.hexdigest() != built.blob.digest:
-                raise BlobCorrupted(f"The blob {built.blob.digest} has other bytes.")
+                raise BlobCorrupted(f"The archive {built.blob.digest} has other bytes.")
             self._finish(overlay, part)
         finally:
             archive.unlink(missing_ok=True)
@@ -289,8 +288,10 @@ class Environments:
             if not replaces and self._store.head(location) is not None:
                 return
             ref, seen = hashing.of_file(archive)
-            self._blobs.forget([ref])  # it may have been deleted since
-            self._blobs.put_files([LocalBlob(ref, archive, seen)], cancelled=lambda: self._closed)
+            self._archives.forget([ref])  # it may have been deleted since
+            self._archives.put_files(
+                [LocalBlob(ref, archive, seen)], cancelled=lambda: self._closed
+            )
             built = BuiltEnvironment(
                 ref, installed.packages, round(took, 3), self._clock(), installed.left_out
             )

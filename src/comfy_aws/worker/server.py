@@ -254,7 +254,7 @@ def build(config: WorkerConfig, *, drain: float = DRAIN) -> Worker:
         lambda root, evicted: BlobCache(root, blobs, budget=config.cache_bytes, evicted=evicted),
     )
     runner = Runner(config.comfyui, restorer.base, config.runner_args)
-    stage = Stage(restorer, runner, Environments(config.directory, store, blobs), PackFaults(store))
+    stage = Stage(restorer, runner, Environments(config.directory, store), PackFaults(store))
     return Worker(
         config, stage=stage, store=store, queues=Queues(session),
         shelf=Shelf(restorer.base), metrics=Metrics(session), drain=drain,
