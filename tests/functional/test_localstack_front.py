@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from comfy_aws import stack
+from comfy_aws.localstack.state import load_identity
 from tests.functional.localstack_support import Cloud, refused
 
 
@@ -88,6 +90,96 @@ def test_another_region_is_refused(cloud: Cloud, service: str) -> None:
     code, status = BAD_SIGNATURE.get(service, ("InvalidSignatureException", 400))
     with refused(code, status, "valid region"):
         CALLS[service](client)
+
+
+@pytest.fixture
+def worker(cloud: Cloud, home: Path) -> Callable[[str], Any]:
+    """Clients with the keys that workers have."""
+    known = json.loads((home / "identity.json").read_text())
+
+    def client(service: str) -> Any:
+        return cloud.client(
+            service,
+            aws_access_key_id=known["worker_access_key_id"],
+            aws_secret_access_key=known["worker_secret_access_key"],
+        )
+
+    return client
+
+
+def test_a_worker_reads_and_writes_what_its_role_grants(
+    cloud: Cloud, worker: Callable[[str], Any]
+) -> None:
+    mine, bucket = worker("s3"), cloud.state.bucket
+    for key in ("blobs/sha256/aa/x", "templates/T/template.json"):
+        cloud.s3.put_object(Bucket=bucket, Key=key, Body=b"published")
+        assert mine.get_object(Bucket=bucket, Key=key)["Body"].read() == b"published"
+    for key in ("jobs/j/result.json", "archives/aa/y", "environments/k.json"):
+        mine.put_object(Bucket=bucket, Key=key, Body=b"made")
+    mine.upload_fileobj(io.BytesIO(os.urandom(9 << 20)), bucket, "jobs/j/outputs/0001/a.png")
+    assert mine.list_objects_v2(Bucket=bucket, Prefix="jobs/j/")["KeyCount"] == 2
+    with refused("404", 404):
+        mine.head_object(Bucket=bucket, Key="jobs/j/cancel")
+
+    queue = cloud.sqs.create_queue(QueueName="comfy-aws-worker-test")["QueueUrl"]
+    worker("sqs").send_message(QueueUrl=queue, MessageBody="event")
+    assert cloud.sqs.receive_message(QueueUrl=queue)["Messages"][0]["Body"] == "event"
+    worker("cloudwatch").put_metric_data(
+        Namespace="PromptOnAws", MetricData=[{"MetricName": "JobsFailed", "Value": 1}]
+    )
+    assert worker("sts").get_caller_identity()["Account"]
+
+
+@pytest.mark.parametrize(
+    "key", ["blobs/sha256/aa/x", "templates/T/template.json", "models/a/b.json"]
+)
+def test_a_worker_changes_nothing_that_was_published(
+    cloud: Cloud, worker: Callable[[str], Any], key: str
+) -> None:
+    mine, bucket = worker("s3"), cloud.state.bucket
+    cloud.s3.put_object(Bucket=bucket, Key=key, Body=b"published")
+    mine.put_object(Bucket=bucket, Key="jobs/j/other", Body=b"other")
+    with refused("AccessDenied", 403):
+        mine.put_object(Bucket=bucket, Key=key, Body=b"other")
+    with refused("AccessDenied", 403):
+        mine.create_multipart_upload(Bucket=bucket, Key=key)
+    with refused("AccessDenied", 403):
+        mine.copy_object(Bucket=bucket, Key=key, CopySource=f"{bucket}/jobs/j/other")
+    with refused("AccessDenied", 403):
+        mine.delete_object(Bucket=bucket, Key=key)
+    assert cloud.s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"published"
+
+
+DENIED = {
+    "sagemaker": ("AccessDeniedException", 400),
+    "application-autoscaling": ("AccessDeniedException", 400),
+    "logs": ("AccessDeniedException", 400),
+}
+
+
+@pytest.mark.parametrize("service", [name for name in CALLS if name not in ("s3", "sts")])
+def test_a_worker_asks_other_services_for_nothing(
+    worker: Callable[[str], Any], service: str
+) -> None:
+    with refused(*DENIED.get(service, ("AccessDenied", 403)), "is not authorized to perform"):
+        CALLS[service](worker(service))
+
+
+def test_a_worker_sends_to_no_other_queue(cloud: Cloud, worker: Callable[[str], Any]) -> None:
+    queue = cloud.sqs.create_queue(QueueName="others")["QueueUrl"]
+    with refused("AccessDenied", 403):
+        worker("sqs").send_message(QueueUrl=queue, MessageBody="event")
+
+
+def test_an_older_stack_gets_keys_for_its_workers_and_keeps_its_own(tmp_path: Path) -> None:
+    first = load_identity(tmp_path)
+    known = json.loads((tmp_path / "identity.json").read_text())
+    kept = {name: value for name, value in known.items() if not name.startswith("worker_")}
+    (tmp_path / "identity.json").write_text(json.dumps(kept))
+    second = load_identity(tmp_path)
+    assert second.access_key_id == first.access_key_id
+    assert second.worker_access_key_id != first.worker_access_key_id
+    assert load_identity(tmp_path) == second
 
 
 def _change(cloud: Cloud, service: str, event: str, change: Any) -> Any:

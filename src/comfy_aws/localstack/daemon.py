@@ -84,8 +84,8 @@ def worker_base(environ: Mapping[str, str]) -> dict[str, str]:
 def worker_address(identity: Identity, url: str, s3_url: str) -> dict[str, str]:
     """Where and who a worker is to AWS, in the variables that boto3 reads."""
     return {
-        "AWS_ACCESS_KEY_ID": identity.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": identity.secret_access_key,
+        "AWS_ACCESS_KEY_ID": identity.worker_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": identity.worker_secret_access_key,
         "AWS_REGION": identity.region,
         "AWS_DEFAULT_REGION": identity.region,
         "AWS_ENDPOINT_URL": url,

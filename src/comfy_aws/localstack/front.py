@@ -17,7 +17,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from comfy_aws.localstack import refusals, runtime, signing, strict, validation
+from comfy_aws.localstack import refusals, roles, runtime, signing, strict, validation
 from comfy_aws.localstack.control import ControlPlane
 from comfy_aws.localstack.fleet import Fleet
 from comfy_aws.localstack.objects import ObjectStore
@@ -92,6 +92,8 @@ class Front:
             body = await request.read()
             signed = signing.SignedRequest(request.method, request.raw_path, headers, body)
             signing.verify(signed, scope, self._identity, protocol)
+            if scope.access_key == self._identity.worker_access_key_id:
+                roles.check(scope.service, path, headers, body, protocol)
             status, answer, content = await self._answer(request, scope.service, headers, body)
         except Refused as exc:
             status, plain, content = refusals.render(exc, protocol)

@@ -23,7 +23,7 @@ from botocore.credentials import Credentials
 from yarl import URL
 
 from comfy_aws.errors import LocalStackError
-from comfy_aws.localstack import how_to_install
+from comfy_aws.localstack import how_to_install, roles
 from comfy_aws.localstack.logs import BoundedFile
 from comfy_aws.localstack.processes import Process, free_port, release_port
 from comfy_aws.localstack.state import Identity, read_json, write_json
@@ -133,19 +133,26 @@ class ObjectStore:
         self._ports = {name: free_port(usual.get(name, 0)) for name in _PORTS}
         write_json(self._home / "ports.json", self._ports)
         (self._home / "objects").mkdir(parents=True, exist_ok=True)
-        credentials = {
-            "accessKey": self._identity.access_key_id,
-            "secretKey": self._identity.secret_access_key,
-        }
-        person = {
-            "name": "local",
-            "credentials": [credentials],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        write_json(self._home / "s3.json", {"identities": [person]})
+        write_json(self._home / "s3.json", {"identities": self._identities()})
         process = await self._spawn(weed)
         await self._until_ready(process)
         self._supervisor = asyncio.create_task(self._supervise(weed, process))
+
+    def _identities(self) -> list[dict[str, Any]]:
+        """Who may do what, as SeaweedFS reads it."""
+        everything = ["Admin", "Read", "Write", "List", "Tagging"]
+        people = {
+            "local": (self._identity.access_key_id, everything),
+            "worker": (self._identity.worker_access_key_id, roles.object_actions()),
+        }
+        return [
+            {
+                "name": name,
+                "credentials": [{"accessKey": key, "secretKey": self._identity.secret_of(key)}],
+                "actions": actions,
+            }
+            for name, (key, actions) in people.items()
+        ]
 
     async def _spawn(self, weed: str) -> Process:
         log = BoundedFile(self._home / "objects.log")

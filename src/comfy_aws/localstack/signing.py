@@ -76,8 +76,9 @@ class SignedRequest:
 
 
 def verify(request: SignedRequest, scope: Scope, identity: Identity, protocol: Protocol) -> None:
-    """Raises Refused unless the request was signed with the stack's own keys, lately."""
-    if not hmac.compare_digest(scope.access_key.encode(), identity.access_key_id.encode()):
+    """Raises Refused unless the request was signed with keys of the stack, lately."""
+    secret = identity.secret_of(scope.access_key)
+    if secret is None:
         raise refusals.unknown_key(scope.service, protocol)
     if scope.region != identity.region:
         raise refusals.bad_signature(
@@ -92,7 +93,7 @@ def verify(request: SignedRequest, scope: Scope, identity: Identity, protocol: P
     digest = request.headers.get("x-amz-content-sha256")
     if digest is not None and digest != hashlib.sha256(request.body).hexdigest():
         raise refusals.bad_signature(scope.service, protocol)
-    expected = _signature(request, scope, identity, stamp)
+    expected = _signature(request, scope, secret, stamp)
     if not hmac.compare_digest(expected.encode(), scope.signature.encode()):
         raise refusals.bad_signature(scope.service, protocol)
 
@@ -110,12 +111,8 @@ def _expired(scope: Scope, protocol: Protocol, stamp: str) -> Refused:
     return refusals.bad_signature(scope.service, protocol, message)
 
 
-def _signature(request: SignedRequest, scope: Scope, identity: Identity, stamp: str) -> str:
-    signer = SigV4Auth(
-        Credentials(identity.access_key_id, identity.secret_access_key),
-        scope.service,
-        scope.region,
-    )
+def _signature(request: SignedRequest, scope: Scope, secret: str, stamp: str) -> str:
+    signer = SigV4Auth(Credentials(scope.access_key, secret), scope.service, scope.region)
     path, _, query = request.target.partition("?")
     host = request.headers.get("host", "")
     url = f"http://{host}{path}" + (f"?{query}" if query else "")

@@ -26,13 +26,22 @@ ACCOUNT: Final = "123456789012"
 
 @dataclass(frozen=True)
 class Identity:
-    """The stack's one pair of keys, its region and account."""
+    """The stack's keys, its owner's and its workers', its region and account."""
 
     access_key_id: str
     secret_access_key: str
+    worker_access_key_id: str
+    worker_secret_access_key: str
     region: str = REGION
     account: str = ACCOUNT
     bucket: str = BUCKET
+
+    def secret_of(self, access_key_id: str) -> str | None:
+        """The secret of a key; None when it is nobody's."""
+        return {
+            self.access_key_id: self.secret_access_key,
+            self.worker_access_key_id: self.worker_secret_access_key,
+        }.get(access_key_id)
 
     @property
     def role_arn(self) -> str:
@@ -47,16 +56,22 @@ def load_identity(home: Path) -> Identity:
     """The identity of this home, made on first use."""
     path = home / "identity.json"
     known = read_json(path)
-    if known is not None:
-        return Identity(**known)
+    identity = Identity(**{**_new_keys(), **(known or {})})
+    if known != asdict(identity):
+        write_json(path, asdict(identity))
+    return identity
+
+
+def _new_keys() -> dict[str, str]:
     capitals = string.ascii_uppercase + "234567"
     letters = string.ascii_letters + string.digits
-    identity = Identity(
-        access_key_id="AKIA" + "".join(secrets.choice(capitals) for _ in range(16)),
-        secret_access_key="".join(secrets.choice(letters) for _ in range(40)),
-    )
-    write_json(path, asdict(identity))
-    return identity
+    keys = {}
+    for whose in ("", "worker_"):
+        keys[f"{whose}access_key_id"] = "AKIA" + "".join(
+            secrets.choice(capitals) for _ in range(16)
+        )
+        keys[f"{whose}secret_access_key"] = "".join(secrets.choice(letters) for _ in range(40))
+    return keys
 
 
 def write_json(path: Path, value: Any) -> None:
