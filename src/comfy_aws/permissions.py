@@ -157,21 +157,28 @@ DESIGNER: Final = (
     ),
     Grant(
         "WriteObjects",
-        ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+        (
+            "s3:PutObject",
+            "s3:DeleteObject",
+            "s3:AbortMultipartUpload",
+            "s3:ListMultipartUploadParts",
+        ),
         objects(layout.BLOBS, layout.MODELS, layout.TEMPLATES, layout.JOBS),
     ),
-    Grant(
-        "DeleteObjects",
-        ("s3:DeleteObject",),
-        objects(layout.BLOBS, layout.ARCHIVES, layout.MODELS, layout.TEMPLATES),
-    ),
+    Grant("DeleteArchives", ("s3:DeleteObject",), objects(layout.ARCHIVES)),
     Grant(
         "EventQueues",
-        ("sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue", "sqs:ReceiveMessage"),
+        (
+            "sqs:CreateQueue",
+            "sqs:DeleteMessage",
+            "sqs:DeleteQueue",
+            "sqs:ReceiveMessage",
+            "sqs:SendMessage",  # to itself, to end a long poll
+        ),
         (QUEUES,),
     ),
     Grant(
-        "SeeEndpoints",
+        "DescribeEndpoints",
         ("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"),
         (_ENDPOINTS, _CONFIGS),
     ),
@@ -182,7 +189,7 @@ DESIGNER: Final = (
         {"StringEquals": {f"aws:RequestTag/{TAG}": "endpoint"}},
     ),
     Grant(
-        "TagNew",  # and nothing else: a tag on another's endpoint would open it
+        "TagWhatIsCreated",  # and nothing else: a tag on another's endpoint would open it
         ("sagemaker:AddTags",),
         (_ENDPOINTS, _CONFIGS, _MODELS),
         {
@@ -214,7 +221,7 @@ DESIGNER: Final = (
         {"StringEquals": {f"aws:ResourceTag/{TAG}": "endpoint"}},
     ),
     Grant(
-        "PassRole",
+        "PassExecutionRole",
         ("iam:PassRole",),
         ("${ExecutionRole.Arn}",),
         {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
@@ -236,7 +243,7 @@ DESIGNER: Final = (
         {"StringEquals": {"iam:AWSServiceName": _SCALING}},
     ),
     Grant(
-        "Alarms",
+        "ScalingAlarms",
         ("cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"),
         (
             f"{_ALARMS}{wake_name('*')}",

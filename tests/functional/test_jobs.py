@@ -41,6 +41,7 @@ from comfy_aws.routing import Router
 from comfy_aws.stack import StackState
 from tests.functional.localstack_support import eventually
 from tests.functional.parts import Parts, model_node
+from tests.functional.rights import Recorder
 from tests.support.stack import running_stack
 
 LIMIT = 60.0
@@ -112,7 +113,7 @@ class Desk:
     def open(self) -> None:
         parts = self.parts
         self.ledger = Ledger(self.folder / "ledger.sqlite")
-        name = f"test-{self.ledger.fact('designer', uuid.uuid4().hex)}"
+        name = f"comfy-aws-test-{self.ledger.fact('designer', uuid.uuid4().hex)}"
         router = Router(parts.templates, endpoints_of(parts), self.endpoint)
         self.jobs = Jobs(
             parts.store, parts.sagemaker, parts.uploader, router, self.ledger,
@@ -164,9 +165,11 @@ def endpoint(shared_stack: StackState, tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def desk(parts: Parts, endpoint: str, tmp_path: Path) -> Iterator[Desk]:
+    recorder = Recorder(parts.session)
     made = Desk(parts, endpoint, tmp_path / "desk")
     yield made
     made.close()
+    assert recorder.refused(parts.store.bucket) == set()
 
 
 def comfy(seq: int, kind: str = "progress_state", do: str = "event", **data) -> dict:
@@ -228,7 +231,7 @@ def test_lost_events_are_filled_from_the_bucket(desk):
 
 
 def test_a_lost_event_does_not_hold_up_the_live_view(desk):
-    gate = "gates/lost"
+    gate = "jobs/gates/lost"
     script = [comfy(1), comfy(2, do="lose"), comfy(3), {"do": "await", "key": gate}, *ending(4)]
     _, ears = desk.start(script)
     until = time.monotonic() + LIMIT
@@ -255,9 +258,11 @@ def test_a_result_whose_events_cannot_be_read(desk):
 
 
 def test_a_message_that_is_no_event_is_passed_over(desk):
-    gate = "gates/noise"
+    gate = "jobs/gates/noise"
     _, ears = desk.start([{"do": "await", "key": gate}, comfy(1), *ending(2)])
-    url = desk.parts.queues.ensure(f"test-{desk.ledger.fact('designer', '')}", retention=345600)
+    url = desk.parts.queues.ensure(
+        f"comfy-aws-test-{desk.ledger.fact('designer', '')}", retention=345600
+    )
     for body in ("noise", '{"events": 5}', '{"events": []}'):
         desk.parts.queues.send(url, body)
     desk.parts.store.put(gate, b"")
@@ -298,7 +303,7 @@ STOPPED = {"outcome": "failed", "error": {"code": "worker_stopped", "message": "
              [{"try": 1, **step} for step in ending(4, **STOPPED)]],
 )  # fmt: skip
 def test_a_machine_is_lost_under_a_job(desk, loss):
-    gate = f"gates/{uuid.uuid4().hex}"
+    gate = f"jobs/gates/{uuid.uuid4().hex}"
     more = [{"do": "await", "key": gate}, {**comfy(7), "late": True},
             comfy(1, "execution_start"), comfy(2), comfy(3, "execution_success"),
             *ending(4)]  # fmt: skip
@@ -359,7 +364,7 @@ def test_a_job_is_tried_again_in_the_time_that_is_left(desk, limit, after, left)
     desk.wishes["clock"] = lambda: time.time() + late[0]
     desk.wishes["limits"] = Limits(Costs(PRICES), lambda since: [], job=limit)
     desk.open()
-    gate = f"gates/{uuid.uuid4().hex}"
+    gate = f"jobs/gates/{uuid.uuid4().hex}"
     gone = [{"do": "await", "key": gate}, {"do": "refuse", "message": "gone"}]
     script = [comfy(1), *({"try": 1, **step} for step in gone), *ending(2)]
     job_id, ears = desk.start(script)
@@ -376,7 +381,7 @@ def test_a_job_is_tried_again_in_the_time_that_is_left(desk, limit, after, left)
 
 
 def test_a_lost_job_that_was_cancelled_is_not_tried_again(desk):
-    gate = f"gates/{uuid.uuid4().hex}"
+    gate = f"jobs/gates/{uuid.uuid4().hex}"
     script = [comfy(1), {"do": "await", "key": gate}, {"do": "refuse", "message": "died"}]
     job_id, ears = desk.start(script)
     desk.wait_state(job_id, JobState.RUNNING)
@@ -447,7 +452,7 @@ def test_many_jobs_at_once(desk):
 
 
 def test_the_same_id_twice(desk):
-    gate = "gates/twice"
+    gate = "jobs/gates/twice"
     job_id, ears = desk.start([{"do": "await", "key": gate}, *ending(1)])
     with pytest.raises(Conflict, match=f"A job {job_id} is under way already"):
         desk.start([], job_id=job_id)
@@ -461,7 +466,7 @@ def test_the_same_id_twice(desk):
 
 
 def test_an_id_that_is_used_again_gets_no_answer_of_before(desk):
-    store, gate = desk.parts.store, "gates/again"
+    store, gate = desk.parts.store, "jobs/gates/again"
     job_id, _, end = desk.run(ending(1))
     assert end.result.outputs == {"prompt": TEXT}
     eventually(lambda: not desk.jobs.is_live(job_id), "it is over")
@@ -539,11 +544,11 @@ def test_cancel_at_the_moment_of_sending(desk):
 
 
 def test_cancel_while_waiting_for_a_machine(desk):
-    gate = "gates/busy"
+    gate = "jobs/gates/busy"
     busy = [desk.start([comfy(1), {"do": "await", "key": gate}, *ending(2)]) for _ in range(2)]
     for job_id, _ in busy:
         desk.wait_state(job_id, JobState.RUNNING)
-    job_id, ears = desk.start([{"do": "await", "key": "never"}])
+    job_id, ears = desk.start([{"do": "await", "key": "jobs/gates/never"}])
     desk.wait_state(job_id, JobState.SUBMITTED)
     desk.jobs.cancel(job_id)
     assert ears.end() == JobEnd(JobState.CANCELLED)
@@ -551,7 +556,7 @@ def test_cancel_while_waiting_for_a_machine(desk):
     while desk.parts.store.head(layout.cancel_key(job_id)) is None:
         assert time.monotonic() < until
         time.sleep(0.02)
-    desk.parts.store.put("never", b"")
+    desk.parts.store.put("jobs/gates/never", b"")
     desk.parts.store.put(gate, b"")
     assert {ears.end().state for _, ears in busy} == {JobState.SUCCEEDED}
 
@@ -580,7 +585,7 @@ def test_cancel_comes_too_late(desk):
 
 
 def test_a_restart_takes_up_what_was_under_way(desk):
-    gate = "gates/restart"
+    gate = "jobs/gates/restart"
     script = [comfy(1, "execution_start"), {"do": "await", "key": gate}, comfy(2), *ending(3)]
     job_id, ears = desk.start(script, client_id="tab")
     desk.wait_state(job_id, JobState.RUNNING)
@@ -635,7 +640,7 @@ def test_a_close_while_preparing_leaves_the_job_to_the_next_start(desk):
 
 
 def test_a_job_ends_though_its_end_cannot_be_recorded(desk):
-    gate = "gates/record"
+    gate = "jobs/gates/record"
     job_id, ears = desk.start([comfy(1), {"do": "await", "key": gate}, *ending(2)])
     desk.wait_state(job_id, JobState.RUNNING)
     desk.ledger.move(job_id, JobState.FAILED, at=1.0)  # which no step leads on from
@@ -692,7 +697,7 @@ def test_a_close_while_results_come_home_leaves_the_job_to_the_next_start(desk):
 
 
 def test_what_cannot_be_taken_up_at_the_start_is_later(desk):
-    gate = "gates/later"
+    gate = "jobs/gates/later"
     started = [
         desk.start([comfy(1), {"do": "await", "key": gate}, *ending(2)])[0] for _ in range(2)
     ]
@@ -728,7 +733,7 @@ def test_what_cannot_be_taken_up_at_the_start_is_later(desk):
 def test_looks_that_fail_now_and_then_end_no_job_that_is_heard_of(parts, endpoint, tmp_path):
     """Two short outages with a job that talks between are not one long one."""
     desk = Desk(parts, endpoint, tmp_path / "outages", silence=1.0, lost_after=0.5)
-    gates = [f"gates/outage-{number}" for number in range(3)]
+    gates = [f"jobs/gates/outage-{number}" for number in range(3)]
     script = [step for number, gate in enumerate(gates)
               for step in (comfy(number + 1), {"do": "await", "key": gate})]  # fmt: skip
     _, ears = desk.start([*script, *ending(4)])
@@ -770,7 +775,7 @@ def test_aws_is_lost_in_the_middle_of_a_job(tmp_path):
         endpoints.create(EndpointSpec("lost", min_instances=1))
         endpoints.wait("lost", every=0.1)
         desk = Desk(parts, "lost", tmp_path / "desk", silence=0.2, lost_after=0.5)
-        _, ears = desk.start([comfy(1), {"do": "await", "key": "never"}])
+        _, ears = desk.start([comfy(1), {"do": "await", "key": "jobs/gates/never"}])
         until = time.monotonic() + LIMIT
         while not ears.numbers:
             assert time.monotonic() < until
@@ -845,7 +850,7 @@ def test_what_a_job_took_cost_and_failed_of_is_kept(desk):
     picture = base64.b64encode(b"picture").decode()
     preview = {"metadata": {}, "image": picture, "format": "PNG"}
     error = {"node_id": "1", "exception_type": "torch.OutOfMemoryError", "exception_message": "!"}
-    gate = "gates/facts"
+    gate = "jobs/gates/facts"
     script = [{"do": "event", "seq": 1, "kind": "phase", "data": {"phase": "restore"}},
               comfy(2, "execution_start"),
               {"do": "event", "seq": 3, "kind": "preview", "data": preview},

@@ -61,7 +61,7 @@ NOT_BY_WORKER = {
     "sqs:ReceiveMessage",
 }  # fmt: skip
 # The simulator tells the rights of others, too: an administrator asks it, or nobody.
-NOT_BY_DESIGNER = {"sqs:SendMessage", "cloudwatch:PutMetricData", "iam:SimulatePrincipalPolicy"}
+NOT_BY_DESIGNER = {"cloudwatch:PutMetricData", "iam:SimulatePrincipalPolicy"}
 # The one * each that the service knows nothing narrower for.
 UNNARROWABLE = {
     "application-autoscaling:DescribeScalableTargets", "cloudwatch:DescribeAlarms",
