@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -169,7 +169,8 @@ class Cloud:
     def fail(self, name: str) -> dict[str, Any]:
         """End the worker of an endpoint in Creating, which is Failed by that."""
         for pid in eventually(lambda: processes_with(f"/{name}/i-"), "the worker runs"):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return self.settled(name)
 
     def counts(self, name: str) -> tuple[int, int]:

@@ -22,13 +22,13 @@ from tests.support import faults
 EVERY = 0.2
 
 
-def worker_of(parts: Parts) -> WorkerImage:
-    environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER)}
+def worker_of(parts: Parts, **environment: str) -> WorkerImage:
+    environment = {"COMFY_AWS_LOCAL_WORKER": json.dumps(WORKER), **environment}
     return WorkerImage(parts.state.image_uri, parts.state.role_arn, environment)
 
 
-def endpoints_of(parts: Parts, ahead: float = 0.0) -> Endpoints:
-    worker = worker_of(parts)
+def endpoints_of(parts: Parts, ahead: float = 0.0, **environment: str) -> Endpoints:
+    worker = worker_of(parts, **environment)
     return Endpoints(parts.sagemaker, worker, parts.store.bucket, clock=lambda: time.time() + ahead)
 
 
@@ -143,13 +143,17 @@ def test_limits_that_were_changed_elsewhere_are_told_within_a_minute(parts: Part
 
 def test_one_that_changes_is_not_deleted_and_scales_on(parts: Parts, cloud: Cloud, made) -> None:
     endpoints = endpoints_of(parts)
+    # A worker that never answers: what changes to it goes on changing.
+    endpoints_of(parts, TEST_WORKER_START="silent").create(EndpointSpec(name="silent"))
+    made.append("silent")
+    with pytest.raises(Conflict, match=r"changes just now \(Creating"):
+        endpoints.delete("silent")
+    cloud.fail("silent")
     endpoints.create(EndpointSpec(name="changing"))
     made.append("changing")
-    with pytest.raises(Conflict, match=r"changes just now \(Creating"):
-        endpoints.delete("changing")
     cloud.settled("changing")
     endpoints.get("changing")
-    cloud.sagemaker.update_endpoint(EndpointName="changing", EndpointConfigName="changing")
+    cloud.sagemaker.update_endpoint(EndpointName="changing", EndpointConfigName="silent")
     with pytest.raises(Conflict, match=r"changes just now \(Updating"):
         endpoints.delete("changing")
     assert cloud.cloudwatch.describe_alarms(AlarmNames=[wake_name("changing")])["MetricAlarms"]
@@ -157,6 +161,7 @@ def test_one_that_changes_is_not_deleted_and_scales_on(parts: Parts, cloud: Clou
         ServiceNamespace="sagemaker", ResourceIds=["endpoint/changing/variant/main"]
     )
     assert targets["ScalableTargets"]
+    cloud.fail("changing")
 
 
 def test_the_keeper_outlives_what_it_cannot_reach(parts: Parts, cloud: Cloud, made) -> None:
