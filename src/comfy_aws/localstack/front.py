@@ -93,7 +93,7 @@ class Front:
             signed = signing.SignedRequest(request.method, request.raw_path, headers, body)
             signing.verify(signed, scope, self._identity, protocol)
             if scope.access_key == self._identity.worker_access_key_id:
-                roles.check(scope.service, path, headers, body, protocol)
+                roles.check(signed, scope.service, protocol)
             status, answer, content = await self._answer(request, scope.service, headers, body)
         except Refused as exc:
             status, plain, content = refusals.render(exc, protocol)

@@ -76,6 +76,14 @@ def bad_signature(service: str, protocol: Protocol, message: str = _BAD_SIGNATUR
     return Refused("InvalidSignatureException", message, status)
 
 
+def denied(service: str, protocol: Protocol, action: str) -> Refused:
+    """Nothing grants the action to whoever signed."""
+    message = f"The execution role is not authorized to perform: {action}"
+    if protocol is not Protocol.JSON or service == "sqs":
+        return Refused("AccessDenied", message, 403)
+    return Refused("AccessDeniedException", message, 400)
+
+
 def render(refused: Refused, protocol: Protocol) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer."""
     request_id = str(uuid.uuid4())

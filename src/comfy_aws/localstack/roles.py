@@ -1,19 +1,22 @@
 """What a worker may do here: what the execution role grants (`permissions.py`), and nothing else.
 
 Workers have keys of their own. The object store is told the grants in its own words and checks
-them; it knows no right to delete apart from that to write. All else the front checks.
+them; it knows no right to delete apart from that to write. Of all else the front checks the action,
+and of queues the name.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import parse_qs
 
-from comfy_aws.localstack.refusals import Protocol, Refused
+from comfy_aws.localstack import refusals
+from comfy_aws.localstack.refusals import Protocol
+from comfy_aws.localstack.signing import SignedRequest
 from comfy_aws.permissions import BUCKET, EXECUTION
 
 _WORDS: Final = {"s3:ListBucket": "List", "s3:GetObject": "Read", "s3:PutObject": "Write"}
@@ -36,25 +39,15 @@ def _object_actions() -> Iterator[str]:
                 yield f"{_WORDS[action]}:*{resource.removeprefix(BUCKET)}"
 
 
-def check(
-    service: str, path: str, headers: Mapping[str, str], body: bytes, protocol: Protocol
-) -> None:
-    """Hold a worker's request against the execution role.
+def check(request: SignedRequest, service: str, protocol: Protocol) -> None:
+    """Raises Refused unless the execution role grants what a worker asks.
 
     Args:
         service: as the signature's scope names it.
-        headers: names in lower case.
-
-    Raises:
-        Refused: the role does not grant it.
     """
-    action = f"{_IAM_NAMES.get(service, service)}:{_operation(path, headers, body)}"
-    if action in _ANYBODYS or _is_granted(action, body):
-        return
-    code, status = ("AccessDenied", 403) if service == "sqs" else ("AccessDeniedException", 400)
-    if protocol in (Protocol.QUERY, Protocol.REST_JSON):
-        code, status = "AccessDenied", 403
-    raise Refused(code, f"The execution role is not authorized to perform: {action}", status)
+    action = f"{_IAM_NAMES.get(service, service)}:{_operation(request)}"
+    if action not in _ANYBODYS and not _is_granted(action, request.body):
+        raise refusals.denied(service, protocol, action)
 
 
 def _is_granted(action: str, body: bytes) -> bool:
@@ -65,12 +58,13 @@ def _is_granted(action: str, body: bytes) -> bool:
     return any(fnmatchcase(queue, each.rpartition(":")[2]) for each in resources)
 
 
-def _operation(path: str, headers: Mapping[str, str], body: bytes) -> str:
+def _operation(request: SignedRequest) -> str:
     """The operation's name, in whichever of AWS's protocols it is asked for."""
-    if target := headers.get("x-amz-target", ""):
+    path = request.target.partition("?")[0]
+    if target := request.headers.get("x-amz-target", ""):
         return target.partition(".")[2]
     if match := _CBOR.fullmatch(path):
         return match[1]
     if path.endswith("/async-invocations"):
         return "InvokeEndpointAsync"
-    return parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+    return parse_qs(request.body.decode(errors="replace")).get("Action", [""])[0]
